@@ -1,0 +1,107 @@
+"""Box maths on NumPy arrays: IoU, NMS, clipping, and the Geometry of a resize, crop and flip.
+
+Boxes are xyxy. Nothing here knows about torch; the detector's RoIAlign lives in `models/roi.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tubelet.types import Floats, Ints, ShapeError
+
+
+def area(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Areas `(N,)`; an inverted box has area 0."""
+    wh = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None)
+    return np.asarray(wh[:, 0] * wh[:, 1])
+
+
+def iou_matrix(
+    a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]
+) -> npt.NDArray[np.floating]:
+    """Intersection over union `(len(a), len(b))`, 0 where the union is empty."""
+    top_left = np.maximum(a[:, None, :2], b[None, :, :2])
+    bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    wh = np.clip(bottom_right - top_left, 0, None)
+    intersection = wh[..., 0] * wh[..., 1]
+    union = area(a)[:, None] + area(b)[None, :] - intersection
+    return np.asarray(
+        np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    )
+
+
+def nms(boxes: Floats, scores: Floats, iou: float) -> Ints:
+    """Indices kept by greedy non-maximum suppression, best score first (ties: earlier first)."""
+    order = np.argsort(-scores, kind="stable")
+    overlap = iou_matrix(boxes, boxes)
+    kept: list[int] = []
+    for index in order:
+        if not kept or overlap[index, kept].max() <= iou:
+            kept.append(int(index))
+    return np.asarray(kept, np.int64)
+
+
+def clip_unit(boxes: Floats) -> Floats:
+    """Boxes clipped to the frame [0, 1]."""
+    return np.clip(boxes, 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """Where a clip's pixels come from: resize, then crop (or pad), then maybe flip.
+
+    `source_hw`: the upright, square-pixel source frame in pixels. `resized_hw`: after the resize.
+    `crop_xy`: left and top of the crop in the resized frame (negative pads on that side).
+    `out_hw`: the clip. `flip`: the crop is mirrored left–right at the end.
+    """
+
+    source_hw: tuple[int, int]
+    resized_hw: tuple[int, int]
+    crop_xy: tuple[int, int] = (0, 0)
+    out_hw: tuple[int, int]
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("source_hw", "resized_hw", "out_hw"):
+            if min(getattr(self, name)) < 1:
+                raise ShapeError(f"Geometry.{name} must be positive", got=getattr(self, name))
+
+    def to_clip_px(self, boxes: npt.NDArray[np.floating]) -> Floats:
+        """Source boxes in [0, 1] → pixels of the clip `(N, 4)`, not clipped to it."""
+        h, w = self.resized_hw
+        x, y = self.crop_xy
+        px = boxes * np.array([w, h, w, h], np.float64) - np.array([x, y, x, y], np.float64)
+        if self.flip:
+            px = np.stack(
+                [self.out_hw[1] - px[:, 2], px[:, 1], self.out_hw[1] - px[:, 0], px[:, 3]], 1
+            )
+        return px.astype(np.float32)
+
+    def to_source_norm(self, boxes_px: npt.NDArray[np.floating]) -> Floats:
+        """The inverse of `to_clip_px`: clip pixels → source boxes in [0, 1]."""
+        px = np.asarray(boxes_px, np.float64)
+        if self.flip:
+            px = np.stack(
+                [self.out_hw[1] - px[:, 2], px[:, 1], self.out_hw[1] - px[:, 0], px[:, 3]], 1
+            )
+        h, w = self.resized_hw
+        x, y = self.crop_xy
+        out = (px + np.array([x, y, x, y])) / np.array([w, h, w, h], np.float64)
+        return np.asarray(out, np.float32)
+
+
+def short_side_hw(
+    source_hw: tuple[int, int], short: int, long_max: int | None = None
+) -> tuple[int, int]:
+    """Size after scaling the shorter side to `short`, the longer side limited to `long_max`.
+
+    Both sides keep the aspect ratio to the nearest pixel and are at least 1.
+    """
+    h, w = source_hw
+    scale = short / min(h, w)
+    if long_max is not None:
+        scale = min(scale, long_max / max(h, w))
+    return max(1, round(h * scale)), max(1, round(w * scale))

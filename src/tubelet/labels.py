@@ -1,0 +1,98 @@
+"""LabelSpace: the classes a model or a dataset speaks of. NumPy-free, torch-free."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tubelet.types import ConfigError, DataError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSpace:
+    """K classes: file ids (any integers, gaps allowed), names, and optional groups.
+
+    `exclusive` says that a person does exactly one of them (JHMDB), so scores are a softmax;
+    otherwise every class is its own yes/no question (AVA), so scores are sigmoids.
+    `evaluated` lists the ids that count in the mean (AVA: 60 of 80); empty means all.
+    Column k of every score array is `ids[k]`, `names[k]`.
+    """
+
+    ids: tuple[int, ...]
+    names: tuple[str, ...]
+    exclusive: bool = False
+    evaluated: tuple[int, ...] = ()
+    groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.ids:
+            raise DataError(
+                "a label space needs at least one class", hint="check the label map file"
+            )
+        if len(self.ids) != len(self.names):
+            raise ConfigError(
+                "ids and names of a label space differ in number",
+                expected=f"{len(self.ids)} names",
+                got=len(self.names),
+            )
+        for what, values in (("id", self.ids), ("name", self.names)):
+            repeated = sorted({v for v in values if values.count(v) > 1}, key=str)  # type: ignore[arg-type]
+            if repeated:
+                raise DataError(f"label {what} {repeated[0]!r} stands twice in the label map")
+        named = {i for members in self.groups.values() for i in members}
+        for unknown in [i for i in (*self.evaluated, *named) if i not in self.ids]:
+            raise DataError(
+                f"class id {unknown} is evaluated or grouped but is not in the label map"
+            )
+
+    @classmethod
+    def of(cls, names: Iterable[str], *, first_id: int = 1, exclusive: bool = False) -> LabelSpace:
+        """Consecutive ids from `first_id` (the field's files start at 1)."""
+        listed = tuple(names)
+        return cls(
+            ids=tuple(range(first_id, first_id + len(listed))), names=listed, exclusive=exclusive
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def column(self, label_id: int) -> int:
+        """Column of a file's class id. Raises DataError for an id outside the space."""
+        try:
+            return self.ids.index(label_id)
+        except ValueError:
+            raise DataError(
+                f"unknown action id {label_id}",
+                expected=f"one of {len(self)} ids from {min(self.ids)} to {max(self.ids)}",
+                hint="pass the label map that belongs to this file",
+            ) from None
+
+    def column_of(self, name: str) -> int:
+        """Column of a class name. Raises DataError naming the nearest known class."""
+        if name in self.names:
+            return self.names.index(name)
+        near = difflib.get_close_matches(name, self.names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(self.names[:8])}…"
+        raise DataError(f"unknown action {name!r}", hint=hint)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict for checkpoint headers and reports; `from_json` reads it back."""
+        return {
+            "ids": list(self.ids),
+            "names": list(self.names),
+            "exclusive": self.exclusive,
+            "evaluated": list(self.evaluated),
+            "groups": {name: list(ids) for name, ids in self.groups.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LabelSpace:
+        return cls(
+            ids=tuple(data["ids"]),
+            names=tuple(data["names"]),
+            exclusive=bool(data.get("exclusive", False)),
+            evaluated=tuple(data.get("evaluated", ())),
+            groups={name: tuple(ids) for name, ids in data.get("groups", {}).items()},
+        )

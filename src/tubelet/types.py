@@ -1,0 +1,272 @@
+"""The records that travel between rooms, and the error tree. NumPy only.
+
+Shape legend: N people of a keyframe, K classes, L moments of a tube.
+Boxes are xyxy in [0, 1] of the upright source frame; times are integer milliseconds
+on the source's own timeline, so that a key is never a float.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from tubelet.labels import LabelSpace
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+class TubeletError(Exception):
+    """Base of every error that tubelet raises on purpose.
+
+    The message is one line for each of: what happened, where, what was expected,
+    what was got, and the next step. `exit_code` is what the command line returns.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        got: object = None,
+        hint: str | None = None,
+    ) -> None:
+        self.what, self.where, self.expected, self.got, self.hint = what, where, expected, got, hint
+        parts = [what]
+        parts += [f"  where:    {where}"] if where is not None else []
+        parts += [f"  expected: {expected}"] if expected is not None else []
+        parts += [f"  got:      {got}"] if got is not None else []
+        parts += [f"  try:      {hint}"] if hint is not None else []
+        super().__init__("\n".join(parts))
+
+
+class InputError(TubeletError):
+    """The user asked for something that cannot be: a wrong path, option, file or value."""
+
+    exit_code = 2
+
+
+class DataError(InputError):
+    """An annotation, label or prediction file says something impossible; names file and row."""
+
+
+class ConfigError(InputError):
+    """A recipe, `--set` override or model configuration does not fit its dataclass."""
+
+
+class ShapeError(InputError):
+    """An array handed to a record or a model has the wrong shape, type or range."""
+
+
+class VideoError(TubeletError):
+    """A video cannot be opened or decoded; names the file and the reason."""
+
+
+class CheckpointError(TubeletError):
+    """A weights file is unreadable, unsafe, or does not fit the model it claims to hold."""
+
+
+class TrainingError(TubeletError):
+    """Training stopped: a loss that is not a number, no usable sample, a lost worker."""
+
+
+def as_boxes(values: npt.ArrayLike, name: str = "boxes") -> Floats:
+    """Return `values` as float32 `(N, 4)`; an empty list is zero boxes.
+
+    Raises ShapeError for any other shape or for NaN/infinite coordinates.
+    """
+    boxes = np.asarray(values, dtype=np.float32)
+    if boxes.size == 0:
+        return np.zeros((0, 4), np.float32)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ShapeError(f"{name} must be a list of xyxy boxes", expected="(N, 4)", got=boxes.shape)
+    if not np.isfinite(boxes).all():
+        row = int(np.flatnonzero(~np.isfinite(boxes).all(axis=1))[0])
+        raise ShapeError(f"{name}[{row}] has a coordinate that is not finite", got=boxes[row])
+    return boxes
+
+
+def check_shape(array: npt.NDArray[Any], shape: tuple[int | None, ...], name: str) -> None:
+    """Raise ShapeError unless `array.shape` fits `shape`, where None stands for any length."""
+    fits = array.ndim == len(shape) and all(
+        want is None or want == have for want, have in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        wanted = "(" + ", ".join("*" if s is None else str(s) for s in shape) + ")"
+        raise ShapeError(f"{name} has the wrong shape", expected=wanted, got=array.shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Key:
+    """One labelled or detected moment: a video and a time on its own timeline."""
+
+    video: str
+    time_ms: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.time_ms, (int, np.integer)):
+            raise ShapeError("Key.time_ms must be an integer", expected="int ms", got=self.time_ms)
+        object.__setattr__(self, "time_ms", int(self.time_ms))
+
+    def __str__(self) -> str:
+        return f"{self.video}@{self.time_ms / 1000:.3f}s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """The clip that a model expects; it belongs to the model and travels in its checkpoint.
+
+    `frames` T, `stride` τ. With `fps` None, τ counts source frames as they come; with a number,
+    the source is read as if it ran at that rate (τ/fps seconds between frames), so that a model
+    trained on 30 fps film sees the same motion in a 60 fps one. `short_side` in pixels, the long
+    side limited to `long_side` if given; both sides are zero-padded (right, below) to a multiple
+    of `multiple`, or cropped centrally to a square of `crop` if given (classification).
+    `mean` and `std` are of RGB in [0, 1].
+    """
+
+    frames: int = 32
+    stride: int = 2
+    fps: float | None = None
+    short_side: int = 256
+    long_side: int | None = None
+    crop: int | None = None
+    multiple: int = 1
+    mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
+    std: tuple[float, float, float] = (0.225, 0.225, 0.225)
+
+    def __post_init__(self) -> None:
+        if min(self.frames, self.stride, self.short_side, self.multiple) < 1:
+            raise ConfigError(
+                "an input needs at least one frame, stride, pixel and multiple",
+                got=f"frames {self.frames}, stride {self.stride}, short side {self.short_side}",
+            )
+        if min(self.std) <= 0:
+            raise ConfigError("InputSpec.std must be positive", got=self.std)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class People:
+    """The people of one keyframe: boxes `(N, 4)` in [0, 1], scores `(N,)`, track ids `(N,)`.
+
+    `track_ids` is −1 where the identity is unknown. Use `People.of` to fill defaults.
+    """
+
+    boxes: Floats
+    scores: Floats
+    track_ids: Ints
+
+    def __post_init__(self) -> None:
+        boxes = as_boxes(self.boxes, "People.boxes")
+        scores = np.asarray(self.scores, np.float32)
+        ids = np.asarray(self.track_ids, np.int64)
+        check_shape(scores, (len(boxes),), "People.scores")
+        check_shape(ids, (len(boxes),), "People.track_ids")
+        object.__setattr__(self, "boxes", boxes)
+        object.__setattr__(self, "scores", scores)
+        object.__setattr__(self, "track_ids", ids)
+
+    @classmethod
+    def of(
+        cls,
+        boxes: npt.ArrayLike,
+        scores: npt.ArrayLike | None = None,
+        track_ids: npt.ArrayLike | None = None,
+    ) -> People:
+        """People from boxes alone: scores default to 1, track ids to −1."""
+        xyxy = as_boxes(boxes, "People.boxes")
+        n = len(xyxy)
+        return cls(
+            boxes=xyxy,
+            scores=np.ones(n, np.float32) if scores is None else np.asarray(scores, np.float32),
+            track_ids=np.full(n, -1, np.int64)
+            if track_ids is None
+            else np.asarray(track_ids, np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def select(self, index: npt.NDArray[Any]) -> People:
+        """The people at `index` (integers or a boolean mask), in that order."""
+        return People(
+            boxes=self.boxes[index], scores=self.scores[index], track_ids=self.track_ids[index]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Detections:
+    """What the people of one keyframe do.
+
+    `boxes (N, 4)` in [0, 1]; `person_scores (N,)`; `action_scores (N, K)` probabilities in
+    the order of `labels`; `track_ids (N,)`, −1 unknown.
+    """
+
+    key: Key
+    boxes: Floats
+    person_scores: Floats
+    action_scores: Floats
+    track_ids: Ints
+    labels: LabelSpace
+
+    def __post_init__(self) -> None:
+        boxes = as_boxes(self.boxes, "Detections.boxes")
+        n, k = len(boxes), len(self.labels)
+        scores = (
+            np.asarray(self.action_scores, np.float32).reshape(-1, k)
+            if n == 0
+            else np.asarray(self.action_scores, np.float32)
+        )
+        person = np.asarray(self.person_scores, np.float32)
+        ids = np.asarray(self.track_ids, np.int64)
+        check_shape(scores, (n, k), "Detections.action_scores")
+        check_shape(person, (n,), "Detections.person_scores")
+        check_shape(ids, (n,), "Detections.track_ids")
+        for name, value in (
+            ("boxes", boxes),
+            ("action_scores", scores),
+            ("person_scores", person),
+            ("track_ids", ids),
+        ):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def top(self, person: int, count: int = 3) -> list[tuple[str, float]]:
+        """The `count` highest-scoring (action name, probability) pairs of one person."""
+        order = np.argsort(-self.action_scores[person], kind="stable")[:count]
+        return [(self.labels.names[i], float(self.action_scores[person, i])) for i in order]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tube:
+    """One person through time: `times_ms (L,)` ascending, `boxes (L, 4)`, `action_scores (L, K)`."""
+
+    video: str
+    track_id: int
+    times_ms: Ints
+    boxes: Floats
+    person_scores: Floats
+    action_scores: Floats
+    labels: LabelSpace
+
+    def __post_init__(self) -> None:
+        times = np.asarray(self.times_ms, np.int64)
+        boxes = as_boxes(self.boxes, "Tube.boxes")
+        check_shape(boxes, (len(times), 4), "Tube.boxes")
+        check_shape(self.person_scores, (len(times),), "Tube.person_scores")
+        check_shape(self.action_scores, (len(times), len(self.labels)), "Tube.action_scores")
+        if (np.diff(times) <= 0).any():
+            raise ShapeError("Tube.times_ms must ascend", where=f"track {self.track_id}", got=times)
+        object.__setattr__(self, "times_ms", times)
+        object.__setattr__(self, "boxes", boxes)
+
+    def __len__(self) -> int:
+        return len(self.times_ms)
