@@ -1,0 +1,177 @@
+"""SlowFast networks (Feichtenhofer et al. 2019; the AVA 2019 entry's Table 1).
+
+A Slow pathway sees every α-th frame with full width, a Fast pathway sees every frame with β of
+the width, and lateral convolutions carry Fast into Slow before each residual stage.
+
+Shape legend: clip (B, 3, T, H, W) float, normalised; Slow runs on T/α frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tubelet.batch import FeatureMap
+from tubelet.models.backbones.base import FeatureSpec
+from tubelet.models.layers.resnet3d import BLOCKS, ConvNorm, Stage, Stem, init_residual
+from tubelet.types import ConfigError, ShapeError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlowFastConfig:
+    """Arguments of `SlowFast`.
+
+    `blocks`: residual blocks of res2…res5, or None for those of `depth`. `width`: Slow channels of
+    the stem (64 in the paper). `beta_inv`: 1/β. `fusion_kernel`/`fusion_ratio`: the lateral
+    convolution's temporal kernel, and its output channels over the Fast channels (2 in the paper).
+    `slow_temporal`: how many blocks of Slow's res4 have a temporal kernel (the published R101 has
+    6, written "101_50_50", or all 23, "101_101_101"); None means all. `nonlocal_res4`: block
+    indices of Slow's res4 followed by a non-local block. `detection` keeps res5 at stride 16 with
+    dilation `res5_dilation` (2 in PySlowFast, 1 in MMAction2). `slow_select`: "linspace" takes
+    first and last frame (PySlowFast), "stride" a plain stride (MMAction2). `lateral_norm`: norm and
+    ReLU after the lateral convolution (MMAction2 has neither).
+    """
+
+    depth: int = 50
+    blocks: tuple[int, int, int, int] | None = None
+    width: int = 64
+    alpha: int = 4
+    beta_inv: int = 8
+    fusion_kernel: int = 7
+    fusion_ratio: int = 2
+    slow_temporal: int | None = None
+    nonlocal_res4: tuple[int, ...] = ()
+    nonlocal_pool: tuple[int, int, int] = (1, 2, 2)
+    nonlocal_kind: str = "dot_product"
+    detection: bool = True
+    res5_dilation: int = 2
+    slow_select: str = "linspace"
+    lateral_norm: bool = True
+    norm_eps: float = 1e-5
+
+    def build(self) -> SlowFast:
+        return SlowFast(self)
+
+    def stage_blocks(self) -> tuple[int, int, int, int]:
+        """Blocks of res2…res5. Raises ConfigError for an unknown depth."""
+        if self.blocks is not None:
+            return self.blocks
+        if self.depth not in BLOCKS:
+            raise ConfigError(
+                f"no residual network of depth {self.depth}",
+                expected=f"one of {sorted(BLOCKS)}, or explicit `blocks`",
+            )
+        return BLOCKS[self.depth]
+
+
+class Lateral(nn.Module):
+    """Time-strided convolution that carries Fast features into the Slow pathway."""
+
+    def __init__(self, *, channels: int, config: SlowFastConfig) -> None:
+        super().__init__()
+        outputs = channels * config.fusion_ratio
+        kernel, stride = (config.fusion_kernel, 1, 1), (config.alpha, 1, 1)
+        self.body: nn.Module
+        if config.lateral_norm:
+            self.body = ConvNorm(
+                inputs=channels,
+                outputs=outputs,
+                kernel=kernel,
+                stride=stride,
+                norm_eps=config.norm_eps,
+            )
+        else:
+            padding = (config.fusion_kernel // 2, 0, 0)
+            self.body = nn.Conv3d(channels, outputs, kernel, stride, padding, bias=False)
+        # torch 2.13 with AMX corrupts the heap on bf16 convolutions whose temporal stride is at
+        # least kernel + 2 (α = 8 with kernel 5): that one convolution runs in fp32 on the CPU.
+        self.keep_fp32 = config.alpha >= config.fusion_kernel + 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.keep_fp32 and x.device.type == "cpu":
+            with torch.autocast("cpu", enabled=False):
+                full: Tensor = self.body(x.float())
+            return full.to(x.dtype)
+        out: Tensor = self.body(x)
+        return out
+
+
+class SlowFast(nn.Module):
+    """Two-pathway 3D ResNet. Returns the Slow and the Fast map of res5, in that order."""
+
+    def __init__(self, config: SlowFastConfig) -> None:
+        super().__init__()
+        self.config = config
+        blocks = config.stage_blocks()
+        slow, fast = config.width, max(1, config.width // config.beta_inv)
+        self.slow_stem = Stem(outputs=slow, temporal=1, norm_eps=config.norm_eps)
+        self.fast_stem = Stem(outputs=fast, temporal=5, norm_eps=config.norm_eps)
+        self.laterals = nn.ModuleList()
+        self.slow_stages, self.fast_stages = nn.ModuleList(), nn.ModuleList()
+        slow_in, fast_in = slow, fast
+        for index, count in enumerate(blocks):
+            self.laterals.append(Lateral(channels=fast_in, config=config))
+            slow_in += fast_in * config.fusion_ratio
+            for stages, inputs, base in (
+                (self.slow_stages, slow_in, slow),
+                (self.fast_stages, fast_in, fast),
+            ):
+                stages.append(self._stage(index, count, inputs, base, is_slow=base == slow))
+            slow_in, fast_in = slow * 4 * 2**index, fast * 4 * 2**index
+        stride = 16 if config.detection else 32
+        self.outputs = (
+            FeatureSpec(channels=slow_in, time_stride=config.alpha, space_stride=stride),
+            FeatureSpec(channels=fast_in, time_stride=1, space_stride=stride),
+        )
+        init_residual(self)
+
+    def _stage(self, index: int, count: int, inputs: int, base: int, *, is_slow: bool) -> Stage:
+        """Stage res{index + 2} of one pathway; temporal kernels as in the paper's Table 1."""
+        config = self.config
+        temporal = [3] * count
+        if is_slow:
+            limit = (
+                config.slow_temporal if index == 2 and config.slow_temporal is not None else count
+            )
+            temporal = [3 if index >= 2 and i < limit else 1 for i in range(count)]
+        last = index == 3 and config.detection
+        return Stage(
+            inputs=inputs,
+            inner=base * 2**index,
+            outputs=base * 4 * 2**index,
+            temporal=temporal,
+            stride=1 if index == 0 or last else 2,
+            dilation=config.res5_dilation if last else 1,
+            nonlocal_after=config.nonlocal_res4 if is_slow and index == 2 else (),
+            nonlocal_pool=config.nonlocal_pool,
+            nonlocal_kind=config.nonlocal_kind,
+            norm_eps=config.norm_eps,
+        )
+
+    def slow_frames(self, clip: Tensor) -> Tensor:
+        """The Slow pathway's frames of `clip (B, 3, T, H, W)`: T/α of them."""
+        total, alpha = clip.shape[2], self.config.alpha
+        if total % alpha:
+            raise ShapeError(
+                "SlowFast cannot share out the frames of this clip",
+                expected=f"a multiple of α = {alpha} frames",
+                got=f"{total} frames",
+            )
+        if self.config.slow_select == "stride":
+            return clip[:, :, ::alpha]
+        index = torch.linspace(0, total - 1, total // alpha, device=clip.device).long()
+        return clip.index_select(2, index)
+
+    def forward(self, clip: Tensor) -> tuple[FeatureMap, ...]:
+        """`clip (B, 3, T, H, W)` float → (Slow `(B, C, T/α, h, w)`, Fast `(B, βC, T, h, w)`)."""
+        slow, fast = self.slow_stem(self.slow_frames(clip)), self.fast_stem(clip)
+        steps = zip(self.laterals, self.slow_stages, self.fast_stages, strict=True)
+        for lateral, slow_stage, fast_stage in steps:
+            slow = slow_stage(torch.cat([slow, lateral(fast)], dim=1))
+            fast = fast_stage(fast)
+        return tuple(
+            FeatureMap(values=x, time_stride=s.time_stride, space_stride=s.space_stride)
+            for x, s in zip((slow, fast), self.outputs, strict=True)
+        )

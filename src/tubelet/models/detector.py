@@ -1,0 +1,88 @@
+"""ActionModel: a backbone, a head, and what they need to know about their input and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tubelet.batch import FeatureMap, Rois
+from tubelet.labels import LabelSpace
+from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.models.heads.linear import LinearHeadConfig
+from tubelet.types import InputSpec, ShapeError
+
+BackboneConfig = SlowFastConfig
+HeadConfig = LinearHeadConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionModelConfig:
+    """A complete model as data; it travels in the header of its weights file."""
+
+    backbone: BackboneConfig
+    head: HeadConfig
+    input: InputSpec
+    labels: LabelSpace
+
+    def build(self) -> ActionModel:
+        return ActionModel(self)
+
+
+class ActionModel(nn.Module):
+    """frames u8 `(B, 3, T, H, W)` + RoIs → one logit a class for each person."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: ActionModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = config.backbone.build()
+        self.head = config.head.build(self.backbone.outputs, len(config.labels))
+        for name in ("mean", "std"):
+            value = torch.tensor(getattr(config.input, name)) * 255
+            self.register_buffer(name, value.view(1, 3, 1, 1, 1), persistent=False)
+
+    @property
+    def input(self) -> InputSpec:
+        return self.config.input
+
+    @property
+    def labels(self) -> LabelSpace:
+        return self.config.labels
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """uint8 RGB `(B, 3, T, H, W)` → float, on the model's own device and type."""
+        if frames.dtype != torch.uint8 or frames.ndim != 5 or frames.shape[1] != 3:
+            raise ShapeError(
+                "the model takes raw RGB clips",
+                expected="uint8 (B, 3, T, H, W)",
+                got=f"{frames.dtype} {tuple(frames.shape)}",
+            )
+        return (frames.to(self.mean.dtype) - self.mean) / self.std
+
+    def features(self, frames: Tensor) -> tuple[FeatureMap, ...]:
+        """Backbone maps of uint8 clips."""
+        maps: tuple[FeatureMap, ...] = self.backbone(self.normalise(frames))
+        return maps
+
+    def pool(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
+        """Person features under `rois`, in the form the head wants."""
+        return self.head.pool(maps, rois)
+
+    def classify(self, people: Tensor) -> Tensor:
+        """Person features → logits `(R, K)`."""
+        logits: Tensor = self.head(people)
+        return logits
+
+    def forward(self, frames: Tensor, rois: Rois) -> Tensor:
+        """Logits `(R, K)`; an empty batch of people gives `(0, K)`."""
+        return self.classify(self.pool(self.features(frames), rois))
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Probabilities in fp32: softmax where classes exclude one another, else sigmoid."""
+        logits = logits.float()
+        return logits.softmax(-1) if self.labels.exclusive else logits.sigmoid()

@@ -1,0 +1,72 @@
+"""RoIAlign in plain torch, exact to detectron2's kernel with `sampling_ratio=0`.
+
+RoIAlign is separable: the average of bilinear samples in bin (p, q) is `Ay[p] · F · Ax[q]`, so one
+matrix product of the interpolation weights with the flattened map pools every box. The weights are
+built in fp32 (box arithmetic in bf16 moves samples by pixels) and cast to the map's type.
+
+Shape legend: B clips, C channels, H×W cells, R boxes, P bins a side.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_CHUNK = 64  # boxes gathered at once: bounds the (chunk, H·W, C) copy when several clips are pooled
+
+
+def _axis_weights(start: Tensor, length: Tensor, bins: int, cells: int, samples: int) -> Tensor:
+    """Interpolation weights `(R, bins, cells)` along one axis, averaged over each bin's samples.
+
+    Each box takes `ceil(length / bins)` samples a bin (`sampling_ratio=0`); `samples` is the
+    largest such count of the call. A sample outside (−1, cells) counts as zero, one between the
+    border and the outermost cell centre takes that cell: the kernel's rules.
+    """
+    count = torch.ceil(length / bins)
+    step = torch.arange(samples, device=start.device, dtype=torch.float32)
+    bin_index = torch.arange(bins, device=start.device, dtype=torch.float32)
+    size = length / bins
+    inner = (step[None] + 0.5) * (size / count.clamp(min=1))[:, None]
+    at = start[:, None, None] + bin_index[None, :, None] * size[:, None, None] + inner[:, None, :]
+    inside = (at >= -1) & (at <= cells) & (step < count[:, None])[:, None, :]
+    at = at.clamp(0, cells - 1)
+    grid = torch.arange(cells, device=start.device, dtype=torch.float32)
+    # A hat function around the sample is its bilinear weight on every cell.
+    hat = (1 - (grid - at[..., None]).abs()).clamp(min=0)
+    weights = (hat * inside[..., None]).sum(2)
+    return weights / count.clamp(min=1)[:, None, None]
+
+
+def roi_align(
+    features: Tensor,
+    boxes_px: Tensor,
+    clip: Tensor,
+    *,
+    size: int,
+    stride: float,
+    aligned: bool = True,
+) -> Tensor:
+    """Pool `features (B, C, H, W)` under `boxes_px (R, 4)` of clips `clip (R,)` → `(R, C, P, P)`.
+
+    `stride` is clip pixels a cell. `aligned=True` shifts by half a cell (detectron2's ROIAlignV2);
+    `aligned=False` is the older form, which also widens every box to at least one cell.
+    """
+    _, channels, height, width = features.shape
+    cells = boxes_px.float() / stride - (0.5 if aligned else 0.0)
+    extent = cells[:, 2:] - cells[:, :2]
+    extent = extent.clamp(min=0) if aligned else extent.clamp(min=1)
+    most = max(height, width) + 2
+    samples = (
+        1 if len(boxes_px) == 0 else int(torch.ceil(extent.max() / size).clamp(1, most).item())
+    )
+    ax = _axis_weights(cells[:, 0], extent[:, 0], size, width, samples)
+    ay = _axis_weights(cells[:, 1], extent[:, 1], size, height, samples)
+    weights = (ay[:, :, None, :, None] * ax[:, None, :, None, :]).flatten(1, 2).flatten(2)
+    weights = weights.to(features.dtype)
+    flat = features.flatten(2).transpose(1, 2)
+    if len(features) == 1:
+        pooled = (weights.flatten(0, 1) @ flat[0]).view(-1, size * size, channels)
+    else:
+        parts = zip(torch.split(weights, _CHUNK), torch.split(clip, _CHUNK), strict=True)
+        pooled = torch.cat([torch.bmm(w, flat[c]) for w, c in parts])
+    return pooled.transpose(1, 2).reshape(-1, channels, size, size)
