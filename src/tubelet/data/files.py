@@ -1,0 +1,144 @@
+"""Reading, writing and finding files whose names and contents nobody vouches for."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import gzip
+import io
+import os
+import tempfile
+import zlib
+from pathlib import Path
+
+from tubelet.types import DataError, InputError
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv")
+MAX_BYTES = 4 << 30
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def read_bytes(path: str | Path, *, limit: int = MAX_BYTES) -> bytes:
+    """The bytes of a file, unpacked if it is gzip.
+
+    Raises InputError if it cannot be read, DataError if it holds more than `limit` bytes
+    (packed or unpacked: a small gzip can stand for terabytes) or its gzip is damaged.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "cannot read the file", where=path, got=error, hint="check the path"
+        ) from error
+    if data[:2] == _GZIP_MAGIC:
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+                data = packed.read(limit + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError("the gzip file is damaged", where=path, got=error) from error
+    if len(data) > limit:
+        raise DataError("the file is too large", where=path, expected=f"at most {limit} bytes")
+    return data
+
+
+def decode(data: bytes, path: str | Path) -> str:
+    """UTF-8 text, with or without a byte-order mark; DataError names the line that is not."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            "the file is not UTF-8 text",
+            where=f"{path}, row {line}",
+            got=f"byte 0x{data[error.start]:02x}",
+            hint="save it as UTF-8",
+        ) from None
+
+
+def read_text(path: str | Path, *, limit: int = MAX_BYTES) -> str:
+    """The text of a UTF-8 file; raises as `read_bytes` and `decode` do."""
+    return decode(read_bytes(path, limit=limit), path)
+
+
+def write_atomic(path: str | Path, data: bytes | str) -> None:
+    """Write `path` whole or not at all: a neighbour file, fsync, then rename over it."""
+    target = Path(path)
+    raw = data.encode() if isinstance(data, str) else data
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; the result is an ordinary one, as open() would make it.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(target)
+    except (OSError, ValueError) as error:
+        raise InputError("cannot write the file", where=path, got=error) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
+
+
+def inside(folder: str | Path, video_id: str) -> Path:
+    """`folder / video_id`, refusing an id that would lead out of the folder.
+
+    Ids may hold folders of their own (`Basketball/v_Basketball_g01_c01`). Raises DataError for
+    an absolute path, `..`, a backslash, a drive letter, a NUL or an empty id.
+    """
+    parts = video_id.split("/")
+    unsafe = (
+        not video_id.strip()
+        or ".." in parts
+        or "" in parts
+        or any(mark in video_id for mark in ("\\", "\0"))
+        or (len(parts[0]) == 2 and parts[0][1] == ":")
+    )
+    if unsafe:
+        raise DataError(
+            "the video id is not a name inside the video folder",
+            got=repr(video_id),
+            expected="a file name, or folder/name, without '..'",
+        )
+    return Path(folder).joinpath(*parts)
+
+
+def find_video(folder: str | Path, video_id: str) -> Path | None:
+    """The video file (any extension of `VIDEO_SUFFIXES`, or the id as it is) or the folder of
+    extracted frames that belongs to `video_id`, or None. Raises as `inside` does."""
+    exact = inside(folder, video_id)
+    try:
+        if exact.is_file():
+            return exact
+        for suffix in VIDEO_SUFFIXES:
+            for candidate in (f"{exact.name}{suffix}", f"{exact.name}{suffix.upper()}"):
+                if exact.with_name(candidate).is_file():
+                    return exact.with_name(candidate)
+        return exact if exact.is_dir() else None
+    except OSError:
+        # A name the file system refuses (too long) is a name that no file has.
+        return None
+
+
+def video_path(folder: str | Path, video_id: str) -> Path:
+    """As `find_video`, but an absent video is an InputError that names the nearest one there."""
+    found = find_video(folder, video_id)
+    if found is not None:
+        return found
+    if not Path(folder).is_dir():
+        raise InputError("the video folder does not exist", where=folder)
+    there = [p.name for p in Path(folder).iterdir()]
+    near = difflib.get_close_matches(video_id, there, n=1)
+    raise InputError(
+        f"no video for {video_id!r}",
+        where=folder,
+        expected=f"{video_id}{{{','.join(VIDEO_SUFFIXES)}}}",
+        got=f"{len(there)} other entries",
+        hint=f"is it {near[0]!r}?" if near else "check the video folder and the ids' spelling",
+    )
