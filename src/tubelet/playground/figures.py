@@ -175,7 +175,7 @@ def _skeleton(body: Body) -> list[tuple[str, str, float, float, tuple[float, flo
         ("neck", "head", 0.030, 0.030, body.skin, -0.02),
         ("badge", "badge", 0.030 * b, 0.030 * b, body.badge, 0.012),
         ("head", "face", 0.94 * body.head, 0.80 * body.head, body.skin, 0.0),
-        ("crown", "crown", body.head, body.head, body.hair, 0.28 * body.head),
+        ("crown", "crown", 0.93 * body.head, 0.93 * body.head, body.hair, 0.12 * body.head),
         ("l_eye", "l_eye", 0.011, 0.011, (0.06, 0.05, 0.05), 0.004),
         ("r_eye", "r_eye", 0.011, 0.011, (0.06, 0.05, 0.05), 0.004),
     ]

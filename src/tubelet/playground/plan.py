@@ -30,17 +30,17 @@ from tubelet.playground.world import (
 Rng = np.random.Generator
 
 _STANDING = {
-    "stand": 0.07,
-    "arms": 0.36,
-    "walk": 0.13,
-    "run/jog": 0.13,
-    "jump/leap": 0.11,
-    "bend/bow (at the waist)": 0.11,
-    "turn around": 0.14,
+    "stand": 0.08,
+    "arms": 0.32,
+    "walk": 0.16,
+    "run/jog": 0.16,
+    "jump/leap": 0.15,
+    "bend/bow (at the waist)": 0.16,
+    "turn around": 0.18,
 }
-_PAIR_CHANCE = 0.5
-_STOOL_CHANCE = 0.45
-_LIE_CHANCE = 0.10
+_PAIR_CHANCE = 0.36
+_STOOL_CHANCE = 0.34
+_LIE_CHANCE = 0.07
 
 
 def stream(seed: int, number: int) -> Rng:
@@ -203,7 +203,7 @@ def _pair(
     rng: Rng, config: PlaygroundConfig, number: int, x: float, ground: float, height: float
 ) -> list[Actor]:
     """Two people who face each other and now and then interact."""
-    kind = str(rng.choice(PAIRS))
+    kind = str(rng.choice(PAIRS, p=(0.27, 0.43, 0.30)))
     bodies = [draw_body(rng, height * float(rng.uniform(0.95, 1.05))) for _ in range(2)]
     gap = {"hand shake": 0.50, "push (another person)": 0.52, "hug (a person)": 0.25}[kind] * height
     ends = cuts(rng, config.seconds, (2, 3))
@@ -224,7 +224,9 @@ def _pair(
                 labels = ("stand", kind) if arms == kind else ("stand",)
                 style = Style(side=sign, phase=style.phase, reach=_reach(bodies, side))
             elif not kind.startswith("hug") and rng.random() < 0.5:
-                arms = str(rng.choice(ARMS))
+                arms = str(
+                    rng.choice(ARMS[:3])
+                )  # pointing at each other would look like a hand shake
                 labels = ("stand", arms)
             segments.append(
                 Segment(

@@ -50,9 +50,8 @@ def draw_parts(
     cover *= opacity[pick].astype(np.float32)[:, None, None]
     left = np.ones(cover.shape[1:], np.float32)
     for part in cover:
-        seen = part * left
-        left -= seen
-        part[:] = seen
+        part *= left
+        left -= part
     shade *= cover
     flat = colours[pick].T.astype(np.float32) @ shade.reshape(len(pick), -1)
     window = canvas[:, y0:y1, x0:x1]
@@ -73,32 +72,22 @@ def _coverage(ends: Canvas, radii: Canvas, xs: Canvas, ys: Canvas) -> tuple[Canv
     np.clip(t, 0, 1, out=t)
     ex = dx[:, None, :] - t * along[:, 0, None, None]
     ey = dy[:, :, None] - t * along[:, 1, None, None]
+    away = ex * ex
+    away += ey * ey
+    np.sqrt(away, out=away)
     t *= (radii[:, 1] - radii[:, 0])[:, None, None]
-    t += radii[:, 0, None, None]
-    square = ex * ex
-    square += ey * ey
-    away = np.sqrt(square)
+    t += radii[:, 0, None, None] + np.float32(0.5)
     np.subtract(t, away, out=away)
-    away += 0.5
     np.clip(away, 0, 1, out=away)
-    ex *= np.float32(_LIGHT_XY[0])
-    ey *= np.float32(_LIGHT_XY[1])
+    slope = np.float32(0.34) / np.maximum(radii.mean(axis=1), np.float32(0.5))
+    ex *= (np.float32(_LIGHT_XY[0]) * slope)[:, None, None]
+    ey *= (np.float32(_LIGHT_XY[1]) * slope)[:, None, None]
     ex += ey
-    ex *= np.float32(0.30)
-    np.divide(1, t, out=t)
-    ex *= t
-    square *= t
-    square *= t
-    square *= np.float32(-0.30)
-    ex += square
-    ex += np.float32(1.06)
-    np.maximum(ex, np.float32(0.45), out=ex)
+    ex += np.float32(0.94)
     return away, ex
 
 
-def draw_thing(
-    canvas: Canvas, thing: Thing, centre: tuple[float, float], half: tuple[float, float]
-) -> None:
+def draw_thing(canvas: Canvas, thing: Thing, centre: Array, half: Array) -> None:
     """Draw a box or an ellipse at `centre` with half sizes `half`, in pixels."""
     found = shape_cover(canvas.shape[1:], centre, half, thing.ellipse)
     if found is None:
@@ -115,10 +104,7 @@ class Renderer:
     def __init__(self, world: World) -> None:
         self.world = world
         config = world.config
-        scene = np.random.SeedSequence(
-            world.scenery_seed.entropy, spawn_key=world.scenery_seed.spawn_key
-        )
-        rng = np.random.Generator(np.random.PCG64(scene))
+        rng = np.random.Generator(np.random.PCG64(world.scenery_seed))
         self._backdrop = backdrop(rng, config)
         self._light, self._flicker = _lighting(rng, config)
         self._noise = np.float32(rng.uniform(0.5, 1.5) * 5.0 * config.noise)
@@ -128,27 +114,36 @@ class Renderer:
         """Frames `(T, H, W, 3)` u8 RGB at `indices`, each between 0 and the last frame."""
         wanted = np.asarray(indices, np.int64)
         config = self.world.config
-        times = config.times_ms(wanted) / 1000
         unique, inverse = np.unique(wanted, return_inverse=True)
         times = config.times_ms(unique) / 1000
         figures = [self._on_screen(a.parts(times), times) for a in self.world.actors]
+        behind = [self._placed(thing, times) for thing in self.world.movers]
+        before = [self._placed(thing, times) for thing in self.world.front]
         out = np.empty((len(unique), config.height, config.width, 3), np.uint8)
         for i, index in enumerate(unique):
             canvas = self._background(times[i])
-            self._things(canvas, self.world.movers, times[i])
-            for parts, a, b, scale in figures:
-                draw_parts(
-                    canvas, np.stack([a[i], b[i]]), parts.radii * scale[i], parts.near[i],
-                    255 * parts.colours, parts.opacity,
-                )  # fmt: skip
-            self._things(canvas, self.world.front, times[i])
+            for thing, centre, half in behind:
+                draw_thing(canvas, thing, centre[i], half[i])
+            for parts, ends, scale in figures:
+                radii, colours = parts.radii * scale[i], 255 * parts.colours
+                draw_parts(canvas, ends[:, i], radii, parts.near[i], colours, parts.opacity)
+            for thing, centre, half in before:
+                draw_thing(canvas, thing, centre[i], half[i])
             out[i] = self._finish(canvas, int(index), float(times[i])).transpose(1, 2, 0)
         return out[inverse]
 
-    def _on_screen(self, parts: Parts, times: Array) -> tuple[Parts, Array, Array, Array]:
+    def _on_screen(self, parts: Parts, times: Array) -> tuple[Parts, Array, Array]:
+        """The parts with their ends in pixels `(2, T, P, 2)` and the scale `(T,)` of radii."""
         world = self.world
+        ends = np.stack([world.project(parts.a, times), world.project(parts.b, times)])
+        return parts, ends, world.camera.view(times)[2] * world.config.height
+
+    def _placed(self, thing: Thing, times: Array) -> tuple[Thing, Array, Array]:
+        """The thing with its centres and half sizes `(T, 2)` in pixels."""
+        world = self.world
+        centres = world.project(np.stack(thing.at(times), axis=1), times)
         scale = world.camera.view(times)[2] * world.config.height
-        return parts, world.project(parts.a, times), world.project(parts.b, times), scale
+        return thing, centres, scale[:, None] * np.array(thing.half)
 
     def _background(self, time_s: float) -> Canvas:
         """The backdrop through the camera: bilinear, rows then columns."""
@@ -168,15 +163,6 @@ class Renderer:
         right *= part
         left += right
         return left
-
-    def _things(self, canvas: Canvas, things: tuple[Thing, ...], time_s: float) -> None:
-        at = np.array([time_s])
-        height = self.world.config.height
-        for thing in things:
-            (x,), (y,) = thing.at(at)
-            cx, cy = self.world.project(np.array([[x, y]]), at)[0]
-            scale = float(self.world.camera.view(at)[2][0]) * height
-            draw_thing(canvas, thing, (cx, cy), (thing.half[0] * scale, thing.half[1] * scale))
 
     def _finish(self, canvas: Canvas, index: int, time_s: float) -> npt.NDArray[np.uint8]:
         """Light, sensor noise, and rounding to u8."""

@@ -6,9 +6,12 @@ every side, so that the camera can move.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
+from tubelet.playground.actions import Array
 from tubelet.playground.world import PlaygroundConfig
 
 MARGIN = 0.22
@@ -18,7 +21,10 @@ _RGB = tuple[float, float, float]
 
 
 def shape_cover(
-    hw: tuple[int, ...], centre: tuple[float, float], half: tuple[float, float], ellipse: bool
+    hw: tuple[int, ...],
+    centre: Sequence[float] | Array,
+    half: Sequence[float] | Array,
+    ellipse: bool,
 ) -> tuple[slice, slice, _Canvas] | None:
     """Row slice, column slice and coverage of a box or ellipse (pixels); None if off the canvas."""
     (cx, cy), (hx, hy) = centre, half
