@@ -1,0 +1,41 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from tubelet.types import InputError
+
+
+@contextmanager
+def atomic_text(path: Path) -> Iterator[TextIO]:
+    """A UTF-8 text file that takes its final name only when the block ends without an error.
+
+    It is written beside its destination, flushed to the disk, then renamed; after an error
+    nothing of it is left and a former file of that name stands untouched. Parent folders are made.
+    Raises InputError where `path` is a folder or cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError("this output path is a folder", where=path, hint="name a file inside it")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = part.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise InputError(
+            "cannot write here", where=path, got=error.strerror, hint="choose another folder"
+        ) from error
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

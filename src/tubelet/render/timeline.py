@@ -1,0 +1,131 @@
+"""A tube in continuous time: which actions last from when to when, and where the person is between
+keyframes. The table, the CSV, the overlay and the page all read a tube through these functions.
+
+Shape legend: L moments of a tube, K classes. A keyframe speaks for the half interval before and
+after it, so a tube lives from its first keyframe minus `every_ms / 2` to its last plus as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tubelet.types import Floats, InputError, Tube
+
+RELEASE = 0.8
+"""An action ends when its score falls below this share of the threshold that let it begin."""
+
+MAX_GAP = 2.5
+"""Keyframes further apart than this many intervals never belong to one segment: one lost
+keyframe is bridged, two are an absence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """One person doing one action without a break: `[start_ms, end_ms)` of the source's timeline.
+
+    `column` is the action's column in the tube's label space. `score` is the mean over the
+    segment's keyframes, `peak` the highest of them, reached at `peak_ms`.
+    """
+
+    track_id: int
+    column: int
+    start_ms: int
+    end_ms: int
+    score: float
+    peak: float
+    peak_ms: int
+
+
+def interval(tubes: Iterable[Tube]) -> int:
+    """The usual distance between keyframes in ms: the median over all tubes, 1000 if unknown."""
+    steps = [np.diff(tube.times_ms) for tube in tubes if len(tube) > 1]
+    return int(np.median(np.concatenate(steps))) if steps else 1000
+
+
+def life(tube: Tube, every_ms: int) -> tuple[int, int]:
+    """`(start_ms, end_ms)` between which the person is shown; never before a non-negative 0."""
+    half = every_ms // 2
+    first, last = int(tube.times_ms[0]), int(tube.times_ms[-1])
+    return max(first - half, min(first, 0)), last + every_ms - half
+
+
+def segments(
+    tube: Tube, threshold: float, every_ms: int, *, release: float = RELEASE
+) -> list[Segment]:
+    """The actions of one tube, in order of start, then of column.
+
+    A segment begins at a keyframe whose score reaches `threshold` and goes on, forwards and
+    backwards, over neighbouring keyframes that reach `release * threshold` (hysteresis, so that a
+    score which trembles about the threshold is one action and not ten). Raises InputError for a
+    threshold outside [0, 1] or an interval below one millisecond.
+    """
+    if not 0 <= threshold <= 1:
+        raise InputError("a threshold is a probability", expected="0 to 1", got=threshold)
+    if every_ms < 1:
+        raise InputError("keyframes need an interval", expected="1 ms or more", got=every_ms)
+    if len(tube) == 0:
+        return []
+    scores = np.asarray(tube.action_scores)
+    breaks = np.diff(tube.times_ms) > MAX_GAP * every_ms
+    found = [
+        _segment(tube, column, run, every_ms)
+        for column in range(scores.shape[1])
+        for run in _runs(scores[:, column], breaks, threshold, release * threshold)
+    ]
+    return sorted(found, key=lambda s: (s.start_ms, s.column))
+
+
+def _runs(
+    scores: Floats, breaks: npt.NDArray[np.bool_], high: float, low: float
+) -> Iterator[slice]:
+    """Runs of neighbouring scores at or above `low` that reach `high` somewhere."""
+    start: int | None = None
+    for i, score in enumerate(scores):
+        if start is not None and (score < low or breaks[i - 1]):
+            if scores[start:i].max() >= high:
+                yield slice(start, i)
+            start = None
+        if start is None and score >= low:
+            start = i
+    if start is not None and scores[start:].max() >= high:
+        yield slice(start, len(scores))
+
+
+def _segment(tube: Tube, column: int, run: slice, every_ms: int) -> Segment:
+    times, scores = tube.times_ms[run], tube.action_scores[run, column]
+    half = every_ms // 2
+    best = int(np.argmax(scores))
+    return Segment(
+        track_id=tube.track_id,
+        column=column,
+        start_ms=max(int(times[0]) - half, min(int(times[0]), 0)),
+        end_ms=int(times[-1]) + every_ms - half,
+        score=float(scores.mean()),
+        peak=float(scores[best]),
+        peak_ms=int(times[best]),
+    )
+
+
+def box_at(tube: Tube, time_ms: float, every_ms: int) -> Floats | None:
+    """The person's box `(4,)` at any moment, or None outside the tube's life.
+
+    Linear between keyframes; held still for the half interval before the first and after the last.
+    """
+    if len(tube) == 0:
+        return None
+    start, end = life(tube, every_ms)
+    if not start <= time_ms < end:
+        return None
+    return np.array(
+        [np.interp(time_ms, tube.times_ms, tube.boxes[:, side]) for side in range(4)], np.float32
+    )
+
+
+def scores_at(tube: Tube, time_ms: float) -> Floats:
+    """The action scores `(K,)` of the keyframe nearest to a moment (the earlier one on a tie)."""
+    nearest = int(np.argmin(np.abs(tube.times_ms - time_ms)))
+    return np.asarray(tube.action_scores[nearest], np.float32)
