@@ -204,8 +204,8 @@ def _arms(name: str, t: Array, s: Style) -> tuple[Array, Array]:
         return _raised(n, s, np.sin(2 * np.pi * s.phase)), one
     if name == "hand clap":
         apart = 0.5 + 0.5 * np.sin(2 * np.pi * (1.9 * s.rate * t + s.phase))
-        pose = pose_of(n, upper_flex=48 + 6 * s.lift, upper_out=4 + 30 * apart,
-                       fore_flex=100 + 8 * s.lift, fore_out=-46 + 62 * apart)  # fmt: skip
+        pose = pose_of(n, upper_flex=48 + 6 * s.lift, upper_out=2 + 36 * apart,
+                       fore_flex=100 + 8 * s.lift, fore_out=-48 + 80 * apart)  # fmt: skip
         return pose, ARM_COLUMNS
     if name == "point to (an object)":
         out, flex = 55 + 30 * s.angle, 92 + 10 * s.lift

@@ -176,8 +176,8 @@ def _skeleton(body: Body) -> list[tuple[str, str, float, float, tuple[float, flo
         ("badge", "badge", 0.030 * b, 0.030 * b, body.badge, 0.012),
         ("head", "face", 0.94 * body.head, 0.80 * body.head, body.skin, 0.0),
         ("crown", "crown", 0.93 * body.head, 0.93 * body.head, body.hair, 0.12 * body.head),
-        ("l_eye", "l_eye", 0.011, 0.011, (0.06, 0.05, 0.05), 0.004),
-        ("r_eye", "r_eye", 0.011, 0.011, (0.06, 0.05, 0.05), 0.004),
+        ("l_eye", "l_eye", 0.0085, 0.0085, (0.06, 0.05, 0.05), 0.004),
+        ("r_eye", "r_eye", 0.0085, 0.0085, (0.06, 0.05, 0.05), 0.004),
     ]
     if body.long_hair:
         rows.append(("crown", "nape", 0.9 * body.head, 0.75 * body.head, body.hair, -0.01))

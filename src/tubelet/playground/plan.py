@@ -7,6 +7,7 @@ its keyframes, nobody is in between two actions.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,6 +18,14 @@ from tubelet.playground.actions import (
     Style,
 )
 from tubelet.playground.figures import Body, draw_body
+from tubelet.playground.tasks import (
+    Cast,
+    cuts,
+    draw_style,
+    event_cast,
+    partner_cast,
+    scene_cast,
+)
 from tubelet.playground.world import (
     Actor,
     Camera,
@@ -51,39 +60,19 @@ def stream(seed: int, number: int) -> Rng:
 def plan(seed: int, config: PlaygroundConfig) -> World:
     """The world of clip `seed`: the same seed and config give the same world, always."""
     rng = stream(seed, 0)
-    actors = _cast(rng, config)
+    actors, signals = _CASTS[config.task](rng, config)
     return World(
         config=config,
         space=label_space(config.task),
         actors=tuple(sorted(actors, key=lambda a: (a.ground_y, a.person_id))),
         camera=_camera(stream(seed, 1), config),
-        movers=_movers(stream(seed, 2), config),
+        movers=(*_movers(stream(seed, 2), config), *signals),
         front=_front(stream(seed, 3), config),
         scenery_seed=np.random.SeedSequence(seed, spawn_key=(4,)),
     )
 
 
-def cuts(rng: Rng, seconds: float, lengths: tuple[int, ...]) -> list[float]:
-    """Times of the changes of action: from before 0 to after `seconds`, each near a half second."""
-    at = -0.5 - float(rng.integers(0, 2))
-    whole = [at]
-    while at < seconds + 0.5:
-        at += float(rng.choice(lengths))
-        whole.append(at)
-    return [t + float(rng.uniform(-0.1, 0.1)) for t in whole]
-
-
-def _style(rng: Rng) -> Style:
-    return Style(
-        side=1 if rng.random() < 0.5 else -1,
-        rate=float(rng.uniform(0.88, 1.15)),
-        phase=float(rng.random()),
-        lift=float(rng.uniform(-1, 1)),
-        angle=float(rng.uniform(-1, 1)),
-    )
-
-
-def _cast(rng: Rng, config: PlaygroundConfig) -> list[Actor]:
+def _atomic_cast(rng: Rng, config: PlaygroundConfig) -> Cast:
     """People at evenly spread places, some of them in pairs."""
     low, high = config.people
     count = int(rng.integers(low, high + 1))
@@ -105,7 +94,7 @@ def _cast(rng: Rng, config: PlaygroundConfig) -> list[Actor]:
             actors.append(_solo(rng, config, len(actors), x, ground, height))
         else:
             actors += _pair(rng, config, len(actors), x, ground, min(height, 0.62))
-    return actors
+    return actors, ()
 
 
 def _solo(
@@ -116,7 +105,7 @@ def _solo(
     if roll < _LIE_CHANCE:
         return _sleeper(rng, config, number, x, ground, body)
     sits = roll < _LIE_CHANCE + _STOOL_CHANCE
-    stool = float(rng.choice([-1, 1]) * rng.uniform(0.55, 1.45)) if sits else None
+    stool = float(rng.choice([-1, 1]) * rng.uniform(0.55, 1.0)) if sits else None
     ends = cuts(rng, config.seconds, (2, 2, 3))
     segments: list[Segment] = []
     seated = sits and rng.random() < 0.5
@@ -139,7 +128,7 @@ def _sleeper(
     yaw = float(rng.choice([-1, 1]) * rng.uniform(1.3, 1.75))
     segment = Segment(
         start_s=-1.0, end_s=config.seconds + 1.0, pose="lie/sleep", arms=None,
-        labels=("lie/sleep",), yaw=yaw, style=_style(rng),
+        labels=("lie/sleep",), yaw=yaw, style=draw_style(rng),
         x=float(np.clip(x, 0.45 * body.height, config.aspect - 0.45 * body.height)),
     )  # fmt: skip
     return Actor(person_id=number, body=body, ground_y=ground, segments=(segment,))
@@ -158,7 +147,7 @@ def _sitter(
         arms = str(rng.choice(ARMS)) if rng.random() < 0.5 else None
     after = seated if roll >= 0.62 else not seated
     segment = Segment(
-        start_s=start, end_s=end, pose=pose, arms=arms, style=_style(rng), yaw=yaw, x=x,
+        start_s=start, end_s=end, pose=pose, arms=arms, style=draw_style(rng), yaw=yaw, x=x,
         labels=(pose, arms) if arms else (pose,),
     )  # fmt: skip
     return segment, after
@@ -171,7 +160,7 @@ def _standing(
     """The next thing done by someone on their feet, who turns to a fitting side for it."""
     weights = np.array(list(_STANDING.values()))
     name = str(rng.choice(list(_STANDING), p=weights / weights.sum()))
-    style = _style(rng)
+    style = draw_style(rng)
     pose, arms, speed = name, None, 0.0
     if name == "arms":
         pose, arms = "stand", str(rng.choice(ARMS))
@@ -216,8 +205,9 @@ def _pair(
         place = x - sign * gap / 2
         segments = []
         for (start, end), together in zip(itertools.pairwise(ends), busy, strict=True):
-            style = _style(rng)
+            style = draw_style(rng)
             arms: str | None = None
+            heading = yaw
             labels: tuple[str, ...] = ("stand",)
             if together:
                 arms = PUSHED if kind.startswith("push") and side != pusher else kind
@@ -228,6 +218,7 @@ def _pair(
                     rng.choice(ARMS[:3])
                 )  # pointing at each other would look like a hand shake
                 labels = ("stand", arms)
+                heading = sign * float(rng.uniform(0.2, 0.8))
             segments.append(
                 Segment(
                     start_s=start,
@@ -235,7 +226,7 @@ def _pair(
                     pose="stand",
                     arms=arms,
                     labels=labels,
-                    yaw=yaw,
+                    yaw=heading,
                     x=place,
                     style=style,
                 )
@@ -321,3 +312,11 @@ def _front(rng: Rng, config: PlaygroundConfig) -> tuple[Thing, ...]:
                 )
             )
     return tuple(things)
+
+
+_CASTS: dict[str, Callable[[Rng, PlaygroundConfig], Cast]] = {
+    "atomic": _atomic_cast,
+    "partner": partner_cast,
+    "event": event_cast,
+    "scene": scene_cast,
+}

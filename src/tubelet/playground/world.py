@@ -18,7 +18,17 @@ from tubelet.playground.actions import COLUMN, LABELS, Array, Style, action_pose
 from tubelet.playground.figures import Body, Parts, figure
 from tubelet.types import ConfigError, Floats, Ints
 
-Task = Literal["atomic"]
+Task = Literal["atomic", "partner", "event", "scene"]
+GESTURES = ("raise hand", "hand clap")
+PARTNER = ("do as the other does", "do otherwise")
+AFTER = ("stand after raise hand", "stand after hand clap")
+AT_LAMP = ("stand at a red lamp", "stand at a green lamp")
+_SPACES: dict[str, LabelSpace] = {
+    "atomic": LABELS,
+    "partner": LabelSpace.of(PARTNER),
+    "event": LabelSpace.of(GESTURES + AFTER),
+    "scene": LabelSpace.of(AT_LAMP),
+}
 FADE_S = 0.3
 """A change of action is blended over this time, centred on the change."""
 
@@ -59,6 +69,7 @@ class PlaygroundConfig:
             (1 <= low <= high <= 8, "people", "1 ≤ fewest ≤ most ≤ 8", self.people),
             (0.1 <= small <= tall <= 1, "person_height", "0.1 ≤ low ≤ high ≤ 1",
              self.person_height),
+            (self.task in _SPACES, "task", ", ".join(_SPACES), self.task),
             (min(knobs) >= 0 and max(knobs) <= 3, "difficulty", "knobs from 0 to 3", knobs),
         ):  # fmt: skip
             if not fits:
@@ -204,10 +215,8 @@ class Thing:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class World:
-    """Everything that a clip shows, without a pixel yet. Actors are ordered far to near.
-
-    `hidden_by` of a person is worked out from boxes: see `annotate`.
-    """
+    """Everything that a clip shows, without a pixel yet. Actors are ordered far to near;
+    `movers` are behind all of them, `front` before."""
 
     config: PlaygroundConfig
     space: LabelSpace
@@ -268,5 +277,5 @@ def _visible(whole: Array, seen: Array) -> npt.NDArray[np.bool_]:
 
 
 def label_space(task: Task = "atomic") -> LabelSpace:
-    """The classes of a playground task."""
-    return LABELS
+    """The classes of a playground task; `tasks.py` says what they mean."""
+    return _SPACES[task]
