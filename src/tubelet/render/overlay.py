@@ -1,0 +1,124 @@
+"""A copy of the film with labelled boxes drawn in (MP4).
+
+Frames stream through: memory does not grow with the film.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tubelet.media.video import Frame, Video, VideoInfo
+from tubelet.media.writer import VideoWriter
+from tubelet.render.draw import Image, colour_of, draw_box, draw_label
+from tubelet.render.timeline import Segment, box_at, interval, scores_at, segments
+from tubelet.types import Tube
+
+MAX_FPS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Actor:
+    """A tube and its actions, found once and not on each frame."""
+
+    tube: Tube
+    actions: tuple[Segment, ...]
+
+
+def write_overlay(
+    video_path: str | Path,
+    tubes: Iterable[Tube],
+    out_path: str | Path,
+    *,
+    threshold: float = 0.3,
+    every_ms: int | None = None,
+    top: int = 3,
+    min_short_side: int = 480,
+    on_frame: Callable[[int], None] | None = None,
+) -> int:
+    """Write `video_path` to `out_path` with the people's boxes, ids and actions; returns frames.
+
+    Boxes move linearly between keyframes and stand only within their tube's life. A person's
+    label shows the `top` best actions among those that `segments` finds at that moment, the same
+    as in the table and on the page. `every_ms` is the keyframes' interval, by default the tubes'
+    own. A film smaller than `min_short_side` is enlarged, else its labels could not be read.
+    `on_frame` is called with the time in ms after each written frame.
+
+    Raises as `Video` and `VideoWriter`; nothing is left under `out_path` after an error.
+    """
+    people = list(tubes)
+    every_ms = every_ms or interval(people)
+    actors = [
+        _Actor(tube=tube, actions=tuple(segments(tube, threshold, every_ms)))
+        for tube in people
+        if len(tube)
+    ]
+    written = 0
+    with Video(video_path) as video:
+        hw, fps = picture_hw(video.info, min_short_side), min(video.info.fps, MAX_FPS)
+        with VideoWriter(Path(out_path), fps, hw) as writer:
+            for frame in steady(video.frames(hw=hw), fps):
+                image = frame.image.copy()
+                _draw(image, actors, frame.time_ms, every_ms, top)
+                writer.write(image)
+                written += 1
+                if on_frame is not None:
+                    on_frame(frame.time_ms)
+    return written
+
+
+def picture_hw(info: VideoInfo, min_short_side: int) -> tuple[int, int]:
+    """The upright frame's (H, W), enlarged to `min_short_side` if need be, both sides even."""
+    scale = max(1.0, min_short_side / min(info.hw))
+    height, width = (max(2, 2 * round(side * scale / 2)) for side in info.hw)
+    return height, width
+
+
+def steady(frames: Iterable[Frame], fps: float) -> Iterator[Frame]:
+    """Frames at an even rate: every 1/fps s from the first one, the source frame nearest in time.
+
+    A film of variable rate keeps its pace this way, in a file that is written at a constant one.
+    """
+    step = 1000 / fps
+    held: Frame | None = None
+    start, tick = 0, 0
+    for frame in frames:
+        if held is None:
+            start = frame.time_ms
+        while held is not None and start + tick * step < frame.time_ms - step / 2:
+            yield Frame(round(start + tick * step), held.image)
+            tick += 1
+        held = frame
+    if held is not None and start + tick * step <= held.time_ms + step / 2:
+        yield Frame(round(start + tick * step), held.image)
+
+
+def _draw(image: Image, actors: Sequence[_Actor], time_ms: int, every_ms: int, top: int) -> None:
+    """All boxes first and then all labels, so that no line crosses a text."""
+    height, width = image.shape[:2]
+    line = max(2, round(min(height, width) / 200))
+    size = max(15, round(min(height, width) / 32))
+    shown = []
+    for actor in actors:
+        box = box_at(actor.tube, time_ms, every_ms)
+        if box is not None:
+            box_px = np.rint(box * (width, height, width, height)).astype(int).tolist()
+            shown.append((actor, box_px))
+    for actor, box_px in shown:
+        draw_box(image, box_px, colour_of(actor.tube.track_id), line)
+    for actor, box_px in shown:
+        track = actor.tube.track_id
+        name = str(track) if track >= 0 else "?"
+        rows = _actions_at(actor, time_ms, top)
+        draw_label(image, box_px, name, rows, colour_of(track), size)
+
+
+def _actions_at(actor: _Actor, time_ms: int, top: int) -> list[tuple[str, float]]:
+    """The best actions under way, each with the score of the nearest keyframe."""
+    scores = scores_at(actor.tube, time_ms)
+    under_way = [s.column for s in actor.actions if s.start_ms <= time_ms < s.end_ms]
+    best = sorted(under_way, key=lambda column: -scores[column])[:top]
+    return [(actor.tube.labels.names[column], float(scores[column])) for column in best]
