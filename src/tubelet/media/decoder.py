@@ -121,7 +121,7 @@ class Orientation:
     def clockwise(self) -> int:
         """The rotation in degrees, applied after the mirroring of x if `mirrored`."""
         if self.transpose:
-            return 90 if self.mirror_x ^ self.mirrored else 270
+            return 90 if self.mirror_x else 270
         return 180 if self.mirror_y else 0
 
     def apply(self, image: Image) -> Image:
@@ -232,12 +232,14 @@ class Decoder:
         up, down = self._time_base.numerator, self._time_base.denominator
         return (2000 * stamp * up + down) // (2 * down)
 
-    def first_stamps(self, count: int) -> list[Fraction]:
-        """Distinct presentation times in seconds of the first `count` packets, ascending."""
+    def measure(self, count: int | None = None) -> tuple[int, Fraction]:
+        """Number of different stamps in the first `count` packets (default all), and the seconds
+        from the first of them to the last; packets without a stamp count as they come."""
         with Decoder(self.path, 1) as other:
-            packets = islice(other.container.demux(other.stream), count)
-            stamps = {p.pts for p in packets if p.pts is not None}
-        return [stamp * self._time_base for stamp in sorted(stamps)]
+            stamps = [p.pts for p in islice(other.container.demux(other.stream), count) if p.size]
+        known = {s for s in stamps if s is not None}
+        span = (max(known) - min(known)) * self._time_base if known else Fraction(0)
+        return len(known) or len(stamps), span
 
     def pictures(self, start_ms: int | None = None) -> Iterator[Picture]:
         """(time, picture) in presentation order from `start_ms` on, times strictly ascending."""

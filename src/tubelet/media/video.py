@@ -9,18 +9,18 @@ square, so that boxes in [0, 1] mean the same place throughout. HDR is not tone-
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-import numpy.typing as npt
+from av.video.frame import VideoFrame
 
-from tubelet.media.decoder import NEAR_MS, Decoder, Orientation, Picture, Scaler
+from tubelet.media.decoder import NEAR_MS, Decoder, Image, Orientation, Picture, Scaler
 from tubelet.types import InputError, VideoError
 
 EXTENSIONS = frozenset(
@@ -69,10 +69,30 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One frame: `time_ms` on the source's timeline, `image` u8 `(H, W, 3)` RGB, upright."""
+    """One frame: `time_ms` on the source's timeline, `image` u8 `(H, W, 3)` RGB, upright.
+
+    `source`: the decoded picture, where it was kept for `resized`.
+    """
 
     time_ms: int
-    image: npt.NDArray[np.uint8]
+    image: Image
+    source: Callable[[tuple[int, int]], Image] | None = field(default=None, repr=False)
+
+    def resized(self, hw: tuple[int, int]) -> Image:
+        """The frame at another upright size, from the decoded picture.
+
+        Raises InputError where the size differs and the picture was not kept.
+        """
+        if self.image.shape[:2] == hw:
+            return self.image
+        if self.source is None:
+            raise InputError(
+                "the decoded picture of this frame was not kept",
+                expected=f"{self.image.shape[:2]}",
+                got=hw,
+                hint="ask for frames(..., keep_source=True)",
+            )
+        return self.source(hw)
 
 
 class Video:
@@ -90,6 +110,7 @@ class Video:
         self._threads = threads
         self._pass = Decoder(self.path, threads)
         self._open = {self._pass}
+        self._scalers: dict[tuple[int, int], Scaler] = {}
         try:
             pictures = self._pass.pictures()
             first = next(pictures, None)
@@ -108,21 +129,35 @@ class Video:
         self._opening: Iterator[Picture] | None = chain([first], pictures)
 
     def frames(
-        self, hw: tuple[int, int] | None = None, start_ms: int | None = None
+        self,
+        hw: tuple[int, int] | None = None,
+        start_ms: int | None = None,
+        *,
+        keep_source: bool = False,
     ) -> Iterator[Frame]:
         """Frames in presentation order, times strictly ascending.
 
         `hw`: upright size to resize to inside the decoder, default the source's own.
         `start_ms`: begin with the first frame at or after it; the frames are bit-identical to
         those of a pass from the beginning. Each call is a pass of its own.
+        `keep_source`: let `Frame.resized` give other sizes; each frame then holds its picture.
 
         A damaged file gives the frames that can be decoded; `damage` then says what is missing.
         """
         if hw is not None and min(hw) < 1:
             raise InputError("frames need at least one pixel", expected="(H, W) ≥ 1", got=hw)
-        scaler = Scaler(hw or self.info.hw, self._orientation)
+        scaler = self._scaler(hw or self.info.hw)
         for time_ms, picture in self._pictures(start_ms):
-            yield Frame(time_ms, scaler(picture))
+            source = partial(self._scaled, picture) if keep_source else None
+            yield Frame(time_ms, scaler(picture), source)
+
+    def _scaled(self, picture: VideoFrame, hw: tuple[int, int]) -> Image:
+        return self._scaler(hw)(picture)
+
+    def _scaler(self, hw: tuple[int, int]) -> Scaler:
+        if hw not in self._scalers:
+            self._scalers[hw] = Scaler(hw, self._orientation)
+        return self._scalers[hw]
 
     def _pictures(self, start_ms: int | None) -> Iterator[Picture]:
         """The first call goes on with the file as opened, later ones open it again."""
@@ -228,7 +263,8 @@ def _describe(decoder: Decoder, first: Picture, orientation: Orientation) -> Vid
         end = (container.duration + (container.start_time or 0)) // 1000
         duration = end - start_ms
     else:
-        duration = 0
+        count, span = decoder.measure()
+        duration = round(1000 * max(span, (count - 1) / Fraction(fps)) + 1000 / Fraction(fps))
     return VideoInfo(
         path=decoder.path,
         width=width,
@@ -250,8 +286,7 @@ def _rate(decoder: Decoder) -> float:
     counted = stream.frames and stream.duration
     if header and header < 240 and (counted or (header == stream.base_rate and header < 50)):
         return float(header)
-    stamps = decoder.first_stamps(_MEASURED_PACKETS)
-    if len(stamps) > 1:
-        span = stamps[-1] - stamps[0]
-        return (len(stamps) - 1) / float(span) if span > 0 else 25.0
+    count, span = decoder.measure(_MEASURED_PACKETS)
+    if span > 0:
+        return float((count - 1) / span)
     return float(header) if header and header < 240 else 25.0

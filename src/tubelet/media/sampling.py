@@ -1,0 +1,231 @@
+"""Which frames make the clip of a keyframe. Training and detection both ask here.
+
+Legend: T frames of a clip, τ its stride, n frames of a film.
+
+A keyframe's centre is the frame on show at that moment: the last one stamped at or before it
+(one millisecond of grace, since tables round their stamps). The clip is `centre + (i − T//2)·τ`,
+as PySlowFast centres it, and repeats the first or last frame where the film ends. With
+`InputSpec.fps` None, τ counts frames of the source; with a rate, τ counts steps of 1/fps seconds
+from the centre's own stamp, and each step takes the nearest frame.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tubelet.media.video import Frame, Video, VideoInfo
+from tubelet.types import InputError, InputSpec, Ints, VideoError
+
+Images = npt.NDArray[np.uint8]
+
+# Stamps in annotation tables are rounded, so a frame this much later still counts as on show.
+_GRACE_MS = 1
+# The last frame answers for keys up to this long after it: headers and tables overrun a little.
+END_SLACK_MS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Window:
+    """The clip of one key: `clip` u8 `(T, H, W, 3)` RGB, `times_ms (T,)` of its frames, and
+    `image` u8 `(H', W', 3)`, the key frame itself for a person detector."""
+
+    key_ms: int
+    clip: Images
+    times_ms: Ints
+    image: Images
+
+
+def centre(times_ms: npt.NDArray[np.int64] | list[int], key_ms: int) -> int:
+    """Index of the frame on show at `key_ms`; 0 for a key before the first frame."""
+    return max(0, bisect_right(times_ms, key_ms + _GRACE_MS) - 1)
+
+
+def window(times_ms: npt.ArrayLike, key_ms: int, spec: InputSpec) -> Ints:
+    """Indices `(T,)` into ascending `times_ms (n,)` of the frames of the clip at `key_ms`.
+
+    Where a step of `spec.fps` falls into a gap of the film (variable rate), a later frame is taken
+    only if it is nearer than the one on show and at most half a step away.
+    Raises InputError when there is no frame.
+    """
+    times = np.asarray(times_ms, np.int64)
+    if times.ndim != 1 or times.size == 0:
+        raise InputError("a clip needs at least one frame", expected="(n,)", got=times.shape)
+    middle = centre(times, key_ms)
+    steps = _steps(spec)
+    if spec.fps is None:
+        return np.minimum(np.maximum(middle + steps, 0), len(times) - 1)
+    wanted = times[middle] + steps * (1000.0 / spec.fps)
+    before = np.clip(np.searchsorted(times, wanted, side="right") - 1, 0, len(times) - 1)
+    after = np.minimum(before + 1, len(times) - 1)
+    ahead, behind = times[after] - wanted, wanted - times[before]
+    nearer = (ahead < behind) & (ahead <= 500.0 / spec.fps)
+    return np.where(nearer, after, before).astype(np.int64)
+
+
+def _steps(spec: InputSpec) -> Ints:
+    return (np.arange(spec.frames, dtype=np.int64) - spec.frames // 2) * spec.stride
+
+
+def keyframe_times(info: VideoInfo, every_ms: int) -> list[int]:
+    """Times to detect at: the first frame's, then every `every_ms` while the film lasts.
+
+    A film shorter than `every_ms` has one, at its middle. The header's duration may overrun the
+    frames that are there; `windows` leaves out what lies beyond them.
+    """
+    if every_ms < 1:
+        raise InputError("keyframes need a period", expected="at least 1 ms", got=every_ms)
+    if info.duration_ms < every_ms:
+        return [info.start_ms + info.duration_ms // 2]
+    return list(range(info.start_ms, info.end_ms, every_ms))
+
+
+def windows(
+    frames: Iterable[Frame],
+    keys_ms: Iterable[int],
+    spec: InputSpec,
+    *,
+    key_hw: tuple[int, int] | None = None,
+) -> Iterator[Window]:
+    """The clip of each key, in one pass that stops after the last one.
+
+    Memory holds one window, whatever the length of the film. `keys_ms` ascend (repeats are fine)
+    and may be endless. Keys more than half a second past the last frame get no window.
+    With `key_hw`, `Window.image` is the key frame at that size, taken from the decoded picture
+    (`Video.frames(..., keep_source=True)`); otherwise the clip's own centre frame.
+    """
+    ring = _Ring(spec, key_hw)
+    keys = _ascending(keys_ms)
+    key = next(keys, None)
+    shown: Frame | None = None
+    for frame in frames:
+        while key is not None and key + _GRACE_MS < frame.time_ms:
+            ring.ask(key, shown or frame)
+            key = next(keys, None)
+        ring.push(frame, key)
+        yield from ring.ready()
+        if key is None and not ring.waiting:
+            return
+        shown = frame
+    while key is not None and shown is not None and key <= shown.time_ms + END_SLACK_MS:
+        ring.ask(key, shown)
+        key = next(keys, None)
+    yield from ring.rest()
+
+
+def _ascending(keys_ms: Iterable[int]) -> Iterator[int]:
+    last: int | None = None
+    for key in keys_ms:
+        if last is not None and key < last:
+            raise InputError("keys must ascend", expected=f"at least {last} ms", got=f"{key} ms")
+        last = int(key)
+        yield last
+
+
+class _Ring:
+    """The frames that keys still to come can need, and the keys that wait for later frames."""
+
+    def __init__(self, spec: InputSpec, key_hw: tuple[int, int] | None) -> None:
+        self._spec, self._key_hw = spec, key_hw
+        steps = _steps(spec)
+        self._before, self._after = -int(steps[0]), int(steps[-1])
+        self._times: list[int] = []
+        self._images: deque[Images] = deque()
+        self.waiting: deque[tuple[int, Images | None]] = deque()
+
+    def ask(self, key_ms: int, shown: Frame) -> None:
+        """A key whose centre `shown` is now known."""
+        image = shown.resized(self._key_hw) if self._key_hw else None
+        self.waiting.append((key_ms, image))
+
+    def push(self, frame: Frame, next_key: int | None) -> None:
+        """Take a frame in, and let go of those before the first key that waits or comes."""
+        self._times.append(frame.time_ms)
+        self._images.append(frame.image)
+        key = self.waiting[0][0] if self.waiting else next_key
+        if key is None:
+            return
+        for _ in range(self._first_needed(key)):
+            self._images.popleft()
+        del self._times[: len(self._times) - len(self._images)]
+
+    def _first_needed(self, key_ms: int) -> int:
+        # While the centre is still to come it can only move later, so this never frees too much.
+        middle = centre(self._times, key_ms)
+        if self._spec.fps is None:
+            return max(0, middle - self._before)
+        earliest = self._times[middle] - self._before * 1000.0 / self._spec.fps
+        return max(0, bisect_right(self._times, earliest) - 1)
+
+    def ready(self) -> Iterator[Window]:
+        """Windows of the waiting keys whose last frame is here."""
+        while self.waiting:
+            middle = centre(self._times, self.waiting[0][0])
+            if self._spec.fps is None:
+                complete = middle + self._after < len(self._times)
+            else:
+                latest = self._times[middle] + self._after * 1000.0 / self._spec.fps
+                complete = self._times[-1] >= latest
+            if not complete:
+                return
+            yield self._cut()
+
+    def rest(self) -> Iterator[Window]:
+        """Windows of all waiting keys, at the end of the film."""
+        while self.waiting:
+            yield self._cut()
+
+    def _cut(self) -> Window:
+        key_ms, image = self.waiting.popleft()
+        index = window(self._times, key_ms, self._spec)
+        return Window(
+            key_ms=key_ms,
+            clip=np.stack([self._images[i] for i in index]),
+            times_ms=np.asarray(self._times, np.int64)[index],
+            image=self._images[centre(self._times, key_ms)] if image is None else image,
+        )
+
+
+def read_window(
+    video: str | Path | Video,
+    key_ms: int,
+    spec: InputSpec,
+    hw: tuple[int, int] | None = None,
+    *,
+    threads: int = 1,
+) -> Images:
+    """The clip u8 `(T, H, W, 3)` of one key by seeking: bit-identical to what `windows` gives.
+
+    `hw`: upright size to resize to, default the source's own. Raises VideoError when the film
+    ends more than half a second before `key_ms`, and as `Video` does.
+    """
+    if not isinstance(video, Video):
+        with Video(video, threads=threads) as opened:
+            return read_window(opened, key_ms, spec, hw)
+    info = video.info
+    span_ms = (spec.frames // 2) * spec.stride * 1000.0 / (spec.fps or info.fps)
+    lead_ms = round(span_ms * 1.1) + 100
+    while True:
+        start_ms = max(info.start_ms, key_ms - lead_ms)
+        frames = video.frames(hw, start_ms)
+        first = next(frames, None)
+        if first is not None:
+            found = next(windows(chain([first], frames), [key_ms], spec), None)
+            # A window that begins with the first frame seen may have been cut short there.
+            if found and (found.times_ms[0] > first.time_ms or first.time_ms <= info.start_ms):
+                return found.clip
+        if start_ms <= info.start_ms:
+            raise VideoError(
+                f"the video ends before the keyframe at {key_ms / 1000:.3f} s",
+                where=video.path,
+                got=video.damage or f"a header that says it ends at {info.end_ms / 1000:.3f} s",
+                hint="check the timestamps, or that the file is complete",
+            )
+        lead_ms *= 4

@@ -1,0 +1,203 @@
+"""From decoded frames to the tensor a model takes. Training and detection both come here.
+
+Legend: T frames, (H, W) of the decoded clip, (h, w) of the tensor, N people.
+
+The decoder already resizes to `clip_size`, so without augmentation nothing is resampled here:
+only a crop or zeros at the right and below. Everything stays uint8; the model normalises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tubelet.boxes import Geometry, area, clip_unit, short_side_hw
+from tubelet.types import ConfigError, Floats, InputSpec, ShapeError
+
+Hw = tuple[int, int]
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augment:
+    """What training does to a clip at random; every frame of a clip gets the same.
+
+    `scale`: range of the short side, relative to `InputSpec.short_side` ([256, 320] at 256 is
+    (1, 1.25)). `aspect`: up to this much wider or narrower (0.1: a tenth). `crop`: side of a
+    random square crop in pixels. `flip`: probability of mirroring left–right. `brightness`,
+    `contrast`, `saturation`: factors drawn from [1 − x, 1 + x].
+    """
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    aspect: float = 0.0
+    crop: int | None = None
+    flip: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        if not 0 < low <= high:
+            raise ConfigError(
+                "Augment.scale must be a range", expected="0 < low ≤ high", got=(low, high)
+            )
+        if self.crop is not None and self.crop < 1:
+            raise ConfigError("Augment.crop must be at least one pixel", got=self.crop)
+        for name in ("aspect", "flip", "brightness", "contrast", "saturation"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ConfigError(f"Augment.{name} is out of range", expected="[0, 1]", got=value)
+
+
+def clip_size(source_hw: Hw, spec: InputSpec, augment: Augment | None = None) -> Hw:
+    """(H, W) to ask the decoder for: the test size, or the largest that `augment` can draw."""
+    return _scaled_hw(source_hw, spec, augment.scale[1] if augment else 1.0)
+
+
+def _scaled_hw(source_hw: Hw, spec: InputSpec, scale: float) -> Hw:
+    long_side = None if spec.long_side is None else round(spec.long_side * scale)
+    return short_side_hw(source_hw, max(1, round(spec.short_side * scale)), long_side)
+
+
+def prepare(
+    clip: npt.NDArray[np.uint8],
+    source_hw: Hw,
+    spec: InputSpec,
+    augment: Augment | None = None,
+    rng: np.random.Generator | None = None,
+) -> tuple[Tensor, Geometry]:
+    """Clip u8 `(T, H, W, 3)` → frames u8 `(3, T, h, w)`, and the Geometry that maps its boxes.
+
+    `source_hw`: the upright source frame. The same `rng` state gives the same result.
+    Raises ShapeError for a clip that does not fit `spec`, ConfigError for `augment` without `rng`.
+    """
+    if clip.ndim != 4 or clip.shape[3] != 3 or clip.dtype != np.uint8:
+        raise ShapeError(
+            "a clip is frames of RGB bytes",
+            expected="uint8 (T, H, W, 3)",
+            got=f"{clip.dtype} {clip.shape}",
+        )
+    if len(clip) != spec.frames:
+        raise ShapeError("the clip has the wrong length", expected=spec.frames, got=len(clip))
+    if augment is not None and rng is None:
+        raise ConfigError("augmentation needs a random generator", hint="pass rng")
+    plan = _plan(source_hw, spec, augment, rng)
+    frames = torch.from_numpy(np.ascontiguousarray(clip)).permute(3, 0, 1, 2)
+    frames = _cut(_resize(frames, plan.resized_hw), plan)
+    if augment is not None and rng is not None:
+        frames = _recolour(frames, augment, rng)
+    return _pad(frames, plan.out_hw), plan
+
+
+def _plan(
+    source_hw: Hw, spec: InputSpec, augment: Augment | None, rng: np.random.Generator | None
+) -> Geometry:
+    """Draw the resize, crop and flip; without `augment` the test-time ones."""
+    if augment is None or rng is None:
+        resized = clip_size(source_hw, spec)
+        visible = _cropped(resized, spec.crop)
+        left, top = ((resized[i] - visible[i]) // 2 for i in (1, 0))
+        flip = False
+    else:
+        stretch = 1 + augment.aspect * rng.uniform(-1, 1)
+        height, width = _scaled_hw(source_hw, spec, rng.uniform(*augment.scale))
+        resized = height, max(1, round(width * stretch))
+        visible = _cropped(resized, augment.crop or spec.crop)
+        left = int(rng.integers(resized[1] - visible[1] + 1))
+        top = int(rng.integers(resized[0] - visible[0] + 1))
+        flip = bool(rng.random() < augment.flip)
+    side = (augment.crop if augment else None) or spec.crop
+    wanted = (side, side) if side else visible
+    out = tuple(-(-edge // spec.multiple) * spec.multiple for edge in wanted)
+    # A mirrored clip keeps its zeros at the right: the crop begins that much further left.
+    return Geometry(
+        source_hw=source_hw,
+        resized_hw=resized,
+        crop_xy=(left - (out[1] - visible[1]) if flip else left, top),
+        out_hw=(out[0], out[1]),
+        flip=flip,
+    )
+
+
+def _cropped(hw: Hw, side: int | None) -> Hw:
+    return hw if side is None else (min(side, hw[0]), min(side, hw[1]))
+
+
+def visible_px(geometry: Geometry) -> tuple[int, int, int, int]:
+    """The part of the clip that shows the source, xyxy in clip pixels; the rest is zeros."""
+    (height, width), (out_h, out_w) = geometry.resized_hw, geometry.out_hw
+    x, y = geometry.crop_xy
+    left, top = max(0, -x), max(0, -y)
+    right, bottom = min(out_w, width - x), min(out_h, height - y)
+    if geometry.flip:
+        left, right = out_w - right, out_w - left
+    return left, top, right, bottom
+
+
+def _resize(frames: Tensor, hw: Hw) -> Tensor:
+    if tuple(frames.shape[2:]) == hw:
+        return frames
+    # torch resizes bytes in place of floats only where time is the batch.
+    resized = functional.interpolate(
+        frames.transpose(0, 1), hw, mode="bilinear", antialias=True, align_corners=False
+    )
+    return resized.transpose(0, 1)
+
+
+def _cut(frames: Tensor, plan: Geometry) -> Tensor:
+    """The visible part, mirrored where the plan says so."""
+    left, top, right, bottom = visible_px(plan)
+    x = plan.crop_xy[0] + (plan.out_hw[1] - right if plan.flip else left)
+    y = plan.crop_xy[1] + top
+    part = frames[:, :, y : y + bottom - top, x : x + right - left]
+    return part.flip(3) if plan.flip else part
+
+
+def _recolour(frames: Tensor, augment: Augment, rng: np.random.Generator) -> Tensor:
+    """Brightness, contrast about the clip's mean grey, and saturation, as one linear map."""
+    spread = np.array([augment.brightness, augment.contrast, augment.saturation])
+    brightness, contrast, saturation = 1 + spread * rng.uniform(-1, 1, 3)
+    if not spread.any():
+        return frames
+    luma = torch.tensor(_LUMA)
+    pixels = frames.reshape(3, -1).float()
+    mean = float(luma @ pixels.mean(1))
+    colour = saturation * torch.eye(3) + (1 - saturation) * luma.expand(3, 3)
+    mixed = torch.mm(colour * (brightness * contrast), pixels)
+    mixed += brightness * (1 - contrast) * mean
+    return mixed.round_().clamp_(0, 255).to(torch.uint8).reshape(frames.shape)
+
+
+def _pad(frames: Tensor, hw: Hw) -> Tensor:
+    out = frames.new_zeros(*frames.shape[:2], *hw)
+    out[:, :, : frames.shape[2], : frames.shape[3]] = frames
+    return out
+
+
+def boxes_in_clip(
+    boxes: Floats, geometry: Geometry, min_visible: float = 0.25
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Source boxes `(N, 4)` in [0, 1] → clip pixels `(N, 4)` cut to what the clip shows, and a
+    mask `(N,)` of those to keep: at least `min_visible` of the area and one pixel each way."""
+    px = geometry.to_clip_px(boxes)
+    left, top, right, bottom = visible_px(geometry)
+    cut = np.clip(px, [left, top, left, top], [right, bottom, right, bottom]).astype(np.float32)
+    whole = area(px)
+    share = np.divide(area(cut), whole, out=np.zeros_like(whole), where=whole > 0)
+    keep = (share >= min_visible) & (cut[:, 2:] - cut[:, :2] >= 1).all(axis=1)
+    return cut, keep
+
+
+def jitter_boxes(boxes: Floats, amount: float, rng: np.random.Generator) -> Floats:
+    """Boxes `(N, 4)` in [0, 1] with each edge moved by up to `amount` (below 0.5) of the box's
+    width or height, cut to the frame."""
+    if not 0 <= amount < 0.5:
+        raise ConfigError("box jitter is out of range", expected="[0, 0.5)", got=amount)
+    size = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    return clip_unit((boxes + size * rng.uniform(-amount, amount, boxes.shape)).astype(np.float32))

@@ -1,0 +1,152 @@
+"""Write an MP4 that browsers play: H.264, yuv420p, index first, and whole or not there at all."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+
+from tubelet.media.decoder import explain
+from tubelet.types import InputError, ShapeError, VideoError
+
+# Divides every usual frame rate, NTSC's included, and whole milliseconds.
+_CLOCK = 90_000
+_BT709 = 1
+_LIMITED = 1
+
+
+class VideoWriter:
+    """Context manager that writes RGB images to `path` (.mp4, .m4v or .mov).
+
+    `fps`: frames per second. `hw`: size of the images; an odd side is encoded one pixel larger,
+    its edge repeated, because 4:2:0 needs even ones. `quality`: x264's CRF, smaller is better.
+    The same images give the same bytes.
+
+    The file appears under its name on leaving the block; when that is left by an exception, or
+    nothing was written, no file is left.
+    """
+
+    def __init__(
+        self, path: str | Path, fps: Fraction | float, hw: tuple[int, int], *, quality: int = 20
+    ) -> None:
+        self.path = Path(path)
+        if self.path.suffix.lower() not in {".mp4", ".m4v", ".mov"}:
+            raise InputError(
+                "videos are written as MP4", where=path, expected=".mp4", got=self.path.suffix
+            )
+        if not self.path.parent.is_dir():
+            raise InputError("no such folder", where=self.path.parent, hint="create it first")
+        if not 0 < fps <= 1000 or min(hw) < 1:
+            raise InputError("cannot write such a video", where=path, got=f"{fps} fps, size {hw}")
+        self.fps = Fraction(fps).limit_denominator(1001)
+        self.hw = hw
+        self._quality = quality
+        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self._reformatter = VideoReformatter()
+        self._first_ms: int | None = None
+        self._last_stamp = -1
+        self._written = 0
+
+    def __enter__(self) -> Self:
+        height, width = (edge + edge % 2 for edge in self.hw)
+        try:
+            self._container = av.open(
+                str(self._partial), "w", format="mp4", options={"movflags": "+faststart"}
+            )
+        except (FFmpegError, OSError) as error:
+            raise VideoError(f"cannot write: {explain(error)}", where=self.path) from error
+        # A fixed number of threads: x264 divides its work, and so its choices, among them.
+        options = {"crf": str(self._quality), "preset": "veryfast", "threads": "2"}
+        stream = self._container.add_stream("libx264", rate=self.fps, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        context = stream.codec_context
+        context.time_base = Fraction(1, _CLOCK)
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED
+        self._stream = stream
+        return self
+
+    def write(self, image: npt.NDArray[np.uint8], time_ms: int | None = None) -> None:
+        """Add one image u8 `(H, W, 3)` RGB.
+
+        `time_ms`: its own time (ascending; the film starts at the first), for a source of variable
+        rate; without it, images follow at `fps`.
+        """
+        if image.shape != (*self.hw, 3) or image.dtype != np.uint8:
+            raise ShapeError(
+                "the image does not fit the video",
+                where=self.path,
+                expected=f"uint8 {(*self.hw, 3)}",
+                got=f"{image.dtype} {image.shape}",
+            )
+        frame = self._picture(image)
+        frame.pts, frame.time_base = self._stamp(time_ms), Fraction(1, _CLOCK)
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except (FFmpegError, OSError) as error:
+            raise VideoError(f"cannot write: {explain(error)}", where=self.path) from error
+
+    def _picture(self, image: npt.NDArray[np.uint8]) -> VideoFrame:
+        odd_h, odd_w = (edge % 2 for edge in self.hw)
+        if odd_h or odd_w:
+            image = np.pad(image, ((0, odd_h), (0, odd_w), (0, 0)), mode="edge")
+        rgb = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        return self._reformatter.reformat(
+            rgb,
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,
+        )
+
+    def _stamp(self, time_ms: int | None) -> int:
+        if time_ms is None:
+            stamp = round(self._written * _CLOCK / self.fps)
+        else:
+            if self._first_ms is None:
+                self._first_ms = time_ms
+            stamp = (time_ms - self._first_ms) * _CLOCK // 1000
+        if stamp <= self._last_stamp:
+            raise InputError("times of written images must ascend", where=self.path, got=time_ms)
+        self._last_stamp = stamp
+        self._written += 1
+        return stamp
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+            else:
+                # What is half written is thrown away, and so is any complaint about it.
+                with suppress(FFmpegError, OSError):
+                    self._container.close()
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        if self._written == 0:
+            self._container.close()
+            raise VideoError("no image was written to the video", where=self.path)
+        try:
+            self._container.mux(self._stream.encode())
+            self._container.close()
+            with self._partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            self._partial.replace(self.path)
+        except (FFmpegError, OSError) as error:
+            raise VideoError(f"cannot write: {explain(error)}", where=self.path) from error
