@@ -1,0 +1,101 @@
+"""People who are already known: boxes from a file or from ground truth, looked up by time."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from tubelet.data.annotations import Annotations
+from tubelet.data.tables import Kind, read_ava_csv
+from tubelet.types import ConfigError, DataError, InputError, Key, People
+
+
+class PeopleSource(Protocol):
+    """Who stands in a keyframe, without looking at its pixels."""
+
+    def __call__(self, key: Key) -> People: ...
+
+
+class GivenPeople:
+    """`(key) -> People`: those of the nearest known moment of that video, within a tolerance.
+
+    A video or moment that is not known has no people. `tolerance_ms` forgives the rounding of
+    times in files; of two moments equally near the earlier one is taken. Boxes are clipped to
+    [0, 1]. Raises DataError when a moment is given twice.
+    """
+
+    def __init__(self, people: Iterable[tuple[Key, People]], *, tolerance_ms: int = 20) -> None:
+        if tolerance_ms < 0:
+            raise ConfigError("tolerance_ms cannot be negative", got=tolerance_ms)
+        self.tolerance_ms = tolerance_ms
+        self._people: dict[Key, People] = {}
+        for key, known in people:
+            if key in self._people:
+                raise DataError("the people of one keyframe are given twice", where=key)
+            inside = known.boxes.clip(0, 1)
+            self._people[key] = People(boxes=inside, scores=known.scores, track_ids=known.track_ids)
+        self._times: dict[str, list[int]] = {}
+        for key in sorted(self._people):
+            self._times.setdefault(key.video, []).append(key.time_ms)
+
+    @classmethod
+    def read(
+        cls,
+        path: Path | str,
+        *,
+        kind: Kind | None = None,
+        threshold: float = 0.0,
+        tolerance_ms: int = 20,
+    ) -> GivenPeople:
+        """From a CSV in AVA's columns; people scored under `threshold` are left out.
+
+        The eighth column is a score in detections and proposals and a person id in truth files.
+        With `kind` None it is taken for ids where every value is a whole number and no id names
+        two people of a moment. Raises DataError, naming the row, for a file that is neither.
+        """
+        table = read_ava_csv(path, kind=kind) if kind else _read_either(path)
+        moments = (
+            (m.key, m.people.select(m.people.scores >= threshold)) for m in table.keyframes()
+        )
+        return cls(moments, tolerance_ms=tolerance_ms)
+
+    def __len__(self) -> int:
+        return len(self._people)
+
+    def __call__(self, key: Key) -> People:
+        times = self._times.get(key.video, [])
+        at = bisect_left(times, key.time_ms)
+        near = min(times[max(0, at - 1) : at + 1], key=lambda t: abs(t - key.time_ms), default=None)
+        if near is None or abs(near - key.time_ms) > self.tolerance_ms:
+            return People.of([])
+        return self._people[Key(video=key.video, time_ms=near)]
+
+    def videos(self) -> list[str]:
+        """The videos of which anything is known, sorted."""
+        return sorted(self._times)
+
+    def keys(self, video: str) -> list[Key]:
+        """The known moments of one video, ascending; raises InputError for an unknown one."""
+        if video not in self._times:
+            raise InputError(
+                f"the given boxes know nothing of the video {video!r}",
+                expected=f"one of {len(self._times)} videos: {', '.join(self.videos()[:5])}",
+                hint="the first column must hold the video's file name without its ending",
+            )
+        return [Key(video=video, time_ms=t) for t in self._times[video]]
+
+
+def _read_either(path: Path | str) -> Annotations:
+    """The file as truth if its eighth column can be person ids, as proposals if not."""
+    scored = read_ava_csv(path, kind="proposals")
+    last = scored.frame["score"].drop_nulls()
+    if last.is_empty() or not (last == last.round()).all():
+        return scored
+    truth = read_ava_csv(path, kind="truth")
+    ids = (m.people.track_ids for m in truth.keyframes())
+    named = (i[i >= 0] for i in ids)
+    return truth if all(len(np.unique(i)) == len(i) for i in named) else scored
