@@ -1,16 +1,41 @@
-"""Residual 3D blocks: the common bricks of SlowFast, Slow-only, Fast-only and I3D.
+"""Residual 3D blocks: the common bricks of SlowFast, Slow-only, Fast-only, I3D, R(2+1)D and CSN.
 
 Convolution kernels are written (time, height, width); shapes are (B, C, T, H, W).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+from tubelet.models.layers.conv import Conv3d
+from tubelet.types import ConfigError
+
+Blocks = tuple[int, int, int, int]
+BLOCKS: dict[int, Blocks] = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+
+
+def stage_blocks(
+    depth: int, blocks: Blocks | None, depths: Sequence[int] = (50, 101, 152)
+) -> Blocks:
+    """Blocks of res2…res5: `blocks` if given, else those of `depth`. Raises ConfigError."""
+    if blocks is not None:
+        return blocks
+    if depth not in depths:
+        raise ConfigError(
+            f"no residual network of depth {depth} in this family",
+            expected=f"one of {list(depths)}, or explicit `blocks`",
+        )
+    return BLOCKS[depth]
 
 
 class ConvNorm(nn.Module):
@@ -24,14 +49,15 @@ class ConvNorm(nn.Module):
         kernel: tuple[int, int, int],
         stride: tuple[int, int, int] = (1, 1, 1),
         dilation: int = 1,
+        groups: int = 1,
         relu: bool = True,
         norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         dilations = (1, dilation, dilation)
         padding = (kernel[0] // 2, dilation * (kernel[1] // 2), dilation * (kernel[2] // 2))
-        self.conv = nn.Conv3d(
-            inputs, outputs, kernel, stride, padding, dilation=dilations, bias=False
+        self.conv = Conv3d(
+            inputs, outputs, kernel, stride, padding, dilation=dilations, groups=groups, bias=False
         )
         self.norm = nn.BatchNorm3d(outputs, eps=norm_eps)
         self.relu = nn.ReLU(inplace=True) if relu else nn.Identity()
@@ -41,8 +67,80 @@ class ConvNorm(nn.Module):
         return out
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NonLocalConfig:
+    """How a non-local block attends.
+
+    `kind`: "softmax" (scaled) or "dot_product" (divided by the number of keys). `pool` shrinks keys
+    and values by max-pooling: their input (PySlowFast), or with `pool_projected` the projections
+    themselves (MMAction2). `output_bias`: whether the output convolution has a bias (PySlowFast).
+    """
+
+    pool: tuple[int, int, int] = (1, 2, 2)
+    kind: str = "dot_product"
+    pool_projected: bool = False
+    output_bias: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("softmax", "dot_product"):
+            raise ConfigError(
+                "unknown kind of non-local block", expected="softmax or dot_product", got=self.kind
+            )
+
+
+class NonLocal(nn.Module):
+    """Non-local block on a clip's cells (Wang et al. 2018), residual, its norm starting at zero."""
+
+    def __init__(self, config: NonLocalConfig, *, channels: int, norm_eps: float = 1e-5) -> None:
+        super().__init__()
+        inner = channels // 2
+        self.config = config
+        self.theta = nn.Conv3d(channels, inner, 1)
+        self.phi = nn.Conv3d(channels, inner, 1)
+        self.g = nn.Conv3d(channels, inner, 1)
+        self.out = nn.Conv3d(inner, channels, 1, bias=config.output_bias)
+        self.norm = nn.BatchNorm3d(channels, eps=norm_eps)
+        self.pool = (
+            nn.MaxPool3d(config.pool, config.pool) if max(config.pool) > 1 else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.config.pool_projected:
+            key, value = self.pool(self.phi(x)), self.pool(self.g(x))
+        else:
+            pooled = self.pool(x)
+            key, value = self.phi(pooled), self.g(pooled)
+        query = self.theta(x).flatten(2).transpose(1, 2)
+        affinity = query @ key.flatten(2)
+        if self.config.kind == "softmax":
+            weights = torch.softmax(affinity * query.shape[-1] ** -0.5, dim=-1)
+        else:
+            weights = affinity / affinity.shape[-1]
+        mixed = (weights @ value.flatten(2).transpose(1, 2)).transpose(1, 2)
+        out: Tensor = x + self.norm(self.out(mixed.unflatten(2, x.shape[2:])))
+        return out
+
+
+Middle = Callable[[int, tuple[int, int], int, float], nn.Module]
+"""(channels, (time stride, space stride), dilation, norm_eps) → a bottleneck's second layer."""
+
+
+def spatial_middle(
+    channels: int, stride: tuple[int, int], dilation: int, norm_eps: float
+) -> nn.Module:
+    """The plain 1×3×3 layer of a bottleneck."""
+    return ConvNorm(
+        inputs=channels,
+        outputs=channels,
+        kernel=(1, 3, 3),
+        stride=(stride[0], stride[1], stride[1]),
+        dilation=dilation,
+        norm_eps=norm_eps,
+    )
+
+
 class Bottleneck(nn.Module):
-    """T×1×1 → 1×3×3 → 1×1×1 with a residual; the spatial stride sits on the 3×3."""
+    """T×1×1 → `middle` → 1×1×1 with a residual; the strides sit on the middle layer."""
 
     def __init__(
         self,
@@ -50,85 +148,45 @@ class Bottleneck(nn.Module):
         inputs: int,
         inner: int,
         outputs: int,
-        temporal: int,
-        stride: int,
-        dilation: int,
+        temporal: int = 1,
+        stride: tuple[int, int] = (1, 1),
+        dilation: int = 1,
+        middle: Middle = spatial_middle,
+        attention: nn.Module | None = None,
         norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        strides = (1, stride, stride)
         self.a = ConvNorm(inputs=inputs, outputs=inner, kernel=(temporal, 1, 1), norm_eps=norm_eps)
-        self.b = ConvNorm(
-            inputs=inner,
-            outputs=inner,
-            kernel=(1, 3, 3),
-            stride=strides,
-            dilation=dilation,
-            norm_eps=norm_eps,
-        )
+        self.b = middle(inner, stride, dilation, norm_eps)
         self.c = ConvNorm(
             inputs=inner, outputs=outputs, kernel=(1, 1, 1), relu=False, norm_eps=norm_eps
         )
-        self.shortcut: nn.Module = nn.Identity()
-        if inputs != outputs or stride != 1:
-            self.shortcut = ConvNorm(
-                inputs=inputs,
-                outputs=outputs,
-                kernel=(1, 1, 1),
-                stride=strides,
-                relu=False,
-                norm_eps=norm_eps,
-            )
+        self.shortcut = shortcut(inputs, outputs, stride, norm_eps)
         self.relu = nn.ReLU(inplace=True)
+        self.attention = attention or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.relu(self.c(self.b(self.a(x))) + self.shortcut(x))
+        out: Tensor = self.attention(self.relu(self.c(self.b(self.a(x))) + self.shortcut(x)))
         return out
 
 
-class NonLocal(nn.Module):
-    """Non-local block on a clip's cells (Wang et al. 2018), residual, norm scale starting at zero.
-
-    `pool` shrinks keys and values by max-pooling; `instantiation` is "softmax" (scaled) or
-    "dot_product" (divided by the number of keys).
-    """
-
-    def __init__(
-        self,
-        *,
-        channels: int,
-        pool: tuple[int, int, int] = (1, 2, 2),
-        instantiation: str = "dot_product",
-        norm_eps: float = 1e-5,
-    ) -> None:
-        super().__init__()
-        inner = channels // 2
-        self.instantiation = instantiation
-        self.theta = nn.Conv3d(channels, inner, 1)
-        self.phi = nn.Conv3d(channels, inner, 1)
-        self.g = nn.Conv3d(channels, inner, 1)
-        self.out = nn.Conv3d(inner, channels, 1)
-        self.norm = nn.BatchNorm3d(channels, eps=norm_eps)
-        nn.init.zeros_(self.norm.weight)
-        self.pool = nn.MaxPool3d(pool, pool) if max(pool) > 1 else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = self.pool(x)
-        query = self.theta(x).flatten(2).transpose(1, 2)
-        key = self.phi(pooled).flatten(2)
-        value = self.g(pooled).flatten(2).transpose(1, 2)
-        affinity = query @ key
-        if self.instantiation == "softmax":
-            weights = torch.softmax(affinity * query.shape[-1] ** -0.5, dim=-1)
-        else:
-            weights = affinity / key.shape[-1]
-        mixed = (weights @ value).transpose(1, 2).unflatten(2, x.shape[2:])
-        out: Tensor = x + self.norm(self.out(mixed))
-        return out
+def shortcut(inputs: int, outputs: int, stride: tuple[int, int], norm_eps: float) -> nn.Module:
+    """The residual's own way past a block: nothing, or a strided 1×1×1 convolution and norm."""
+    if inputs == outputs and stride == (1, 1):
+        return nn.Identity()
+    return ConvNorm(
+        inputs=inputs,
+        outputs=outputs,
+        kernel=(1, 1, 1),
+        stride=(stride[0], stride[1], stride[1]),
+        relu=False,
+        norm_eps=norm_eps,
+    )
 
 
 class Stage(nn.Sequential):
-    """Bottlenecks of one resolution, each optionally followed by a non-local block."""
+    """Bottlenecks of one resolution; block i has temporal kernel `temporal[i]`, and is followed by
+    the non-local block `nonlocal_after[i]` describes, if any. The first block takes the strides."""
 
     def __init__(
         self,
@@ -137,41 +195,49 @@ class Stage(nn.Sequential):
         inner: int,
         outputs: int,
         temporal: Sequence[int],
-        stride: int,
+        stride: tuple[int, int] = (1, 1),
         dilation: int = 1,
-        nonlocal_after: Sequence[int] = (),
-        nonlocal_pool: tuple[int, int, int] = (1, 2, 2),
-        nonlocal_kind: str = "dot_product",
+        middle: Middle = spatial_middle,
+        nonlocal_after: Mapping[int, NonLocalConfig] | None = None,
         norm_eps: float = 1e-5,
     ) -> None:
-        blocks: list[nn.Module] = []
-        for index, kernel in enumerate(temporal):
-            block: nn.Module = Bottleneck(
-                inputs=inputs if index == 0 else outputs,
-                inner=inner,
-                outputs=outputs,
-                temporal=kernel,
-                stride=stride if index == 0 else 1,
-                dilation=dilation,
-                norm_eps=norm_eps,
+        attention = nonlocal_after or {}
+        if attention and max(attention) >= len(temporal):
+            raise ConfigError(
+                f"no block {max(attention)} to put a non-local block after",
+                expected=f"0…{len(temporal) - 1}",
             )
-            if index in nonlocal_after:
-                attention = NonLocal(
-                    channels=outputs,
-                    pool=nonlocal_pool,
-                    instantiation=nonlocal_kind,
+        super().__init__(
+            *(
+                Bottleneck(
+                    inputs=outputs if index else inputs,
+                    inner=inner,
+                    outputs=outputs,
+                    temporal=kernel,
+                    stride=(1, 1) if index else stride,
+                    dilation=dilation,
+                    middle=middle,
+                    attention=NonLocal(attention[index], channels=outputs, norm_eps=norm_eps)
+                    if index in attention
+                    else None,
                     norm_eps=norm_eps,
                 )
-                block = nn.Sequential(block, attention)
-            blocks.append(block)
-        super().__init__(*blocks)
+                for index, kernel in enumerate(temporal)
+            )
+        )
 
 
 class Stem(nn.Module):
-    """First convolution (spatial stride 2) and the 1×3×3 max-pool (stride 2)."""
+    """First convolution (spatial stride 2) and the optional 1×3×3 max-pool (stride 2)."""
 
     def __init__(
-        self, *, inputs: int = 3, outputs: int, temporal: int, norm_eps: float = 1e-5
+        self,
+        *,
+        inputs: int = 3,
+        outputs: int,
+        temporal: int,
+        pool: bool = True,
+        norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.conv_norm = ConvNorm(
@@ -181,7 +247,7 @@ class Stem(nn.Module):
             stride=(1, 2, 2),
             norm_eps=norm_eps,
         )
-        self.pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
+        self.pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)) if pool else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.pool(self.conv_norm(x))
@@ -199,5 +265,7 @@ def init_residual(module: nn.Module) -> None:
             if child.bias is not None:
                 nn.init.zeros_(child.bias)
     for child in module.modules():
-        if isinstance(child, Bottleneck):
+        if isinstance(child, NonLocal):
+            nn.init.zeros_(child.norm.weight)
+        elif isinstance(child, Bottleneck):
             nn.init.zeros_(child.c.norm.weight)

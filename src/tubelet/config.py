@@ -1,0 +1,173 @@
+"""Dataclasses to plain JSON and back, strictly: the edge where recipes and checkpoints become text.
+
+Inside the program a configuration is a frozen dataclass. Only here do names become values: an
+unknown field answers with the nearest one, a wrong type with what was expected and where. Each
+dataclass is written with its class name under `"type"`, which chooses among the members of a union.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from tubelet.types import ConfigError
+
+T = TypeVar("T")
+
+
+def encode(value: Any) -> Any:
+    """A configuration as JSON-ready dicts, lists and scalars; `decode` reads it back."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        members = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **members}
+    if isinstance(value, Mapping):
+        return {str(key): encode(member) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [encode(member) for member in value]
+    return value
+
+
+def decode(kind: type[T], data: Any, *, where: str = "") -> T:
+    """The value of type `kind` that `data` spells. Raises ConfigError naming the place."""
+    result: T = _decode(kind, data, where or getattr(kind, "__name__", "value"))
+    return result
+
+
+def override(config: T, assignments: Sequence[str]) -> T:
+    """`config` with `path.to.field=value` assignments applied; values are JSON, or bare words.
+
+    Raises ConfigError for a path that does not exist or a value of the wrong type.
+    """
+    data = encode(config)
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            raise ConfigError(
+                f"cannot read the setting {assignment!r}", expected="path.to.field=value"
+            )
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        _assign(data, path.strip().split("."), value, path)
+    return decode(type(config), data)
+
+
+def _assign(data: Any, steps: list[str], value: Any, path: str) -> None:
+    for depth, step in enumerate(steps):
+        last = depth == len(steps) - 1
+        if isinstance(data, list):
+            if not step.isdigit() or int(step) >= len(data):
+                raise ConfigError(
+                    f"no element {step!r}", where=path, expected=f"0…{len(data) - 1}", got=step
+                )
+            key: Any = int(step)
+        elif isinstance(data, dict):
+            key = step
+            if key not in data:
+                raise _unknown(step, data, path)
+        else:
+            raise ConfigError(f"{'.'.join(steps[:depth])!r} has no fields", where=path)
+        if last:
+            data[key] = value
+        else:
+            data = data[key]
+
+
+def _unknown(name: str, known: Mapping[str, Any], where: str) -> ConfigError:
+    names = sorted(k for k in known if k != "type")
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    return ConfigError(f"unknown field {name!r}", where=where, hint=hint)
+
+
+def _wrong(where: str, expected: object, got: object) -> ConfigError:
+    return ConfigError(
+        "a setting has the wrong type", where=where, expected=expected, got=repr(got)
+    )
+
+
+def _decode(kind: Any, data: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return data
+    if origin in (typing.Union, types.UnionType):
+        return _decode_union(arguments, data, where)
+    if origin is Literal:
+        if data not in arguments:
+            raise _wrong(where, f"one of {', '.join(map(repr, arguments))}", data)
+        return data
+    if origin is tuple:
+        return _decode_tuple(arguments, data, where)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(data, Mapping):
+            raise _wrong(where, "a table", data)
+        return {k: _decode(arguments[1], v, f"{where}.{k}") for k, v in data.items()}
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(kind, data, where)
+    return _decode_scalar(kind, data, where)
+
+
+def _decode_scalar(kind: Any, data: Any, where: str) -> Any:
+    accepted = {float: (int, float)}.get(kind, (kind,))
+    if kind not in (int, float, str, bool, type(None)):
+        raise ConfigError(f"settings of type {kind} cannot be read", where=where)
+    if not isinstance(data, accepted) or (isinstance(data, bool) and kind is not bool):
+        raise _wrong(where, kind.__name__, data)
+    return None if data is None else kind(data)
+
+
+def _decode_union(members: Sequence[Any], data: Any, where: str) -> Any:
+    if data is None and type(None) in members:
+        return None
+    choices = [m for m in members if m is not type(None)]
+    if len(choices) == 1:
+        return _decode(choices[0], data, where)
+    if isinstance(data, Mapping):
+        by_name = {m.__name__: m for m in choices if dataclasses.is_dataclass(m)}
+        if data.get("type") not in by_name:
+            raise _wrong(f"{where}.type", f"one of {', '.join(by_name)}", data.get("type"))
+        return _decode(by_name[data["type"]], data, where)
+    for choice in choices:
+        try:
+            return _decode(choice, data, where)
+        except ConfigError:
+            continue
+    raise _wrong(where, " or ".join(getattr(c, "__name__", str(c)) for c in choices), data)
+
+
+def _decode_tuple(arguments: Sequence[Any], data: Any, where: str) -> Any:
+    if not isinstance(data, (list, tuple)):
+        raise _wrong(where, "a list", data)
+    if arguments and arguments[-1] is Ellipsis:
+        kinds = [arguments[0]] * len(data)
+    elif len(arguments) != len(data):
+        raise _wrong(where, f"a list of {len(arguments)}", data)
+    else:
+        kinds = list(arguments)
+    return tuple(
+        _decode(k, v, f"{where}.{i}") for i, (k, v) in enumerate(zip(kinds, data, strict=True))
+    )
+
+
+def _decode_dataclass(kind: Any, data: Any, where: str) -> Any:
+    if not isinstance(data, Mapping):
+        raise _wrong(where, f"the fields of {kind.__name__}", data)
+    if data.get("type", kind.__name__) != kind.__name__:
+        raise _wrong(f"{where}.type", kind.__name__, data["type"])
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    for name in data:
+        if name != "type" and name not in fields:
+            raise _unknown(name, fields, where)
+    hints = typing.get_type_hints(kind)
+    for name, f in fields.items():
+        bare = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if bare and name not in data:
+            raise ConfigError(f"field {name!r} is missing", where=where)
+    given = {n: _decode(hints[n], data[n], f"{where}.{n}") for n in fields if n in data}
+    return kind(**given)
