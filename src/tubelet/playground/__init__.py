@@ -2,22 +2,34 @@
 
 from tubelet.playground.actions import LABELS, MOTION_ACTIONS
 from tubelet.playground.make import (
+    DEMO,
+    DEMO_SEED,
     PlaygroundClip,
+    PlaygroundFiles,
     PlaygroundWindow,
+    clip_seed,
+    keyframes_ms,
     make_clip,
     render_window,
+    world_of,
     write_dataset,
 )
 from tubelet.playground.world import PlaygroundConfig, label_space
 
 __all__ = [
+    "DEMO",
+    "DEMO_SEED",
     "LABELS",
     "MOTION_ACTIONS",
     "PlaygroundClip",
     "PlaygroundConfig",
+    "PlaygroundFiles",
     "PlaygroundWindow",
+    "clip_seed",
+    "keyframes_ms",
     "label_space",
     "make_clip",
     "render_window",
+    "world_of",
     "write_dataset",
 ]

@@ -33,13 +33,18 @@ ARMS = ("hand wave", "raise hand", "hand clap", "point to (an object)")
 PAIRS = ("hand shake", "push (another person)", "hug (a person)")
 _NAMES = POSES + ARMS + PAIRS
 
+
+def _ids(names: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(_NAMES.index(name) + 1 for name in names)
+
+
 LABELS = LabelSpace(
     ids=tuple(range(1, len(_NAMES) + 1)),
     names=_NAMES,
     groups={
-        "pose": tuple(range(1, 11)),
-        "arm": tuple(range(11, 15)),
-        "person-person": tuple(range(15, 18)),
+        "pose": _ids(POSES),
+        "arm": _ids(ARMS),
+        "person-person": _ids(PAIRS),
     },
 )
 """Multi-label as in AVA: one pose a person, at most one arm action, at most one interaction."""
@@ -204,8 +209,8 @@ def _arms(name: str, t: Array, s: Style) -> tuple[Array, Array]:
         return _raised(n, s, np.sin(2 * np.pi * s.phase)), one
     if name == "hand clap":
         apart = 0.5 + 0.5 * np.sin(2 * np.pi * (1.9 * s.rate * t + s.phase))
-        pose = pose_of(n, upper_flex=48 + 6 * s.lift, upper_out=2 + 36 * apart,
-                       fore_flex=100 + 8 * s.lift, fore_out=-48 + 80 * apart)  # fmt: skip
+        pose = pose_of(n, upper_flex=48 + 6 * s.lift, upper_out=2 + 30 * apart,
+                       fore_flex=100 + 8 * s.lift, fore_out=-48 + 64 * apart)  # fmt: skip
         return pose, ARM_COLUMNS
     if name == "point to (an object)":
         out, flex = 55 + 30 * s.angle, 92 + 10 * s.lift

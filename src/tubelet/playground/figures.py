@@ -113,7 +113,7 @@ def _tip(points: Array, angle: Array) -> Array:
     return out
 
 
-_JOINTS = ("chest", "neck", "head", "crown", "face", "l_eye", "r_eye", "badge", "nape",
+_JOINTS = ("chest", "waist", "neck", "head", "crown", "face", "l_eye", "r_eye", "badge", "nape",
            "l_shoulder", "l_elbow", "l_hand", "r_shoulder", "r_elbow", "r_hand",
            "l_hip", "l_knee", "l_foot", "l_toe", "r_hip", "r_knee", "r_foot", "r_toe")  # fmt: skip
 _J = {name: index for index, name in enumerate(_JOINTS)}
@@ -122,7 +122,8 @@ _J = {name: index for index, name in enumerate(_JOINTS)}
 def _upper_body(pose: Array, body: Body, points: Array) -> None:
     """Fill `points` with the joints above the hips, the trunk's lean applied."""
     wide, up = 0.098 * body.build, body.trunk
-    for name, at in (("chest", (0, 0, 0.62 * up)), ("badge", (0, 0.062 * body.build, 0.72 * up)),
+    for name, at in (("chest", (0, 0, 0.86 * up)), ("waist", (0, 0, 0.10 * up)),
+                     ("badge", (0, 0.062 * body.build, 0.72 * up)),
                      ("neck", (0, 0.005, up + 0.02))):  # fmt: skip
         points[:, _J[name]] = at
     nod = pose[:, COLUMN["nod"]]
@@ -173,6 +174,7 @@ def _skeleton(body: Body) -> list[tuple[str, str, float, float, tuple[float, flo
     sleeve = body.shirt if body.sleeves else body.skin
     rows = [
         ("neck", "head", 0.030, 0.030, body.skin, -0.02),
+        ("chest", "waist", 0.068 * b, 0.060 * b, body.shirt, -0.006),
         ("badge", "badge", 0.030 * b, 0.030 * b, body.badge, 0.012),
         ("head", "face", 0.94 * body.head, 0.80 * body.head, body.skin, 0.0),
         ("crown", "crown", 0.93 * body.head, 0.93 * body.head, body.hair, 0.12 * body.head),

@@ -25,6 +25,9 @@ from tubelet.playground.render import Renderer
 from tubelet.playground.world import PlaygroundConfig, World, label_space
 from tubelet.types import ConfigError, Floats, InputError, Ints, People
 
+DEMO = PlaygroundConfig(height=360, width=480, seconds=9.0, people=(4, 4))
+"""The clip that `make demo` renders, with `DEMO_SEED`."""
+DEMO_SEED = 504
 _SPLIT_SEEDS = {"train": 0, "val": 1 << 40, "test": 1 << 41}
 Split = Literal["train", "val", "test"]
 
@@ -221,7 +224,7 @@ def _write_text(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+            temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-    temporary.replace(path)

@@ -194,7 +194,7 @@ def _pair(
     """Two people who face each other and now and then interact."""
     kind = str(rng.choice(PAIRS, p=(0.27, 0.43, 0.30)))
     bodies = [draw_body(rng, height * float(rng.uniform(0.95, 1.05))) for _ in range(2)]
-    gap = {"hand shake": 0.50, "push (another person)": 0.52, "hug (a person)": 0.25}[kind] * height
+    gap = {"hand shake": 0.50, "push (another person)": 0.52, "hug (a person)": 0.30}[kind] * height
     ends = cuts(rng, config.seconds, (2, 3))
     busy = [bool(rng.random() < 0.72) for _ in ends[1:]]
     pusher = int(rng.integers(2))

@@ -29,6 +29,8 @@ _SPACES: dict[str, LabelSpace] = {
     "event": LabelSpace.of(GESTURES + AFTER),
     "scene": LabelSpace.of(AT_LAMP),
 }
+HIDDEN = 0.6
+"""Someone whose box is covered by more than this share by a nearer person's box has no label."""
 FADE_S = 0.3
 """A change of action is blended over this time, centred on the change."""
 
@@ -64,8 +66,10 @@ class PlaygroundConfig:
         for fits, what, expected, got in (
             (min(self.height, self.width) >= 16, "size", "at least 16 pixels a side",
              f"{self.height}x{self.width}"),
+            (0.5 <= self.width / max(self.height, 1) <= 4, "shape", "width 0.5 to 4 times height",
+             f"{self.height}x{self.width}"),
             (1 <= self.fps <= 240, "fps", "1 to 240", self.fps),
-            (1 / self.fps <= self.seconds <= 3600, "seconds", "one frame to 3600", self.seconds),
+            (1 <= self.seconds * self.fps and self.seconds <= 3600, "seconds", "one frame to 3600", self.seconds),
             (1 <= low <= high <= 8, "people", "1 ≤ fewest ≤ most ≤ 8", self.people),
             (0.1 <= small <= tall <= 1, "person_height", "0.1 ≤ low ≤ high ≤ 1",
              self.person_height),
@@ -239,7 +243,7 @@ class World:
         """Boxes `(N, 4)` in [0, 1], person ids `(N,)` and labels `(N, K)` at each moment.
 
         A box is tight around the whole body and clipped to the frame. People of whom less than
-        half is inside the frame, or who are more than 70 % behind someone nearer, have no row.
+        half is inside the frame, or who are more than `HIDDEN` behind someone nearer, have no row.
         """
         every = np.stack([a.parts(times_s).extent() for a in self.actors], axis=1)
         corners = self.project(every.reshape(len(times_s), -1, 2), times_s)
@@ -272,7 +276,7 @@ def _visible(whole: Array, seen: Array) -> npt.NDArray[np.bool_]:
             low = np.maximum(seen[i, :2], nearer[:, :2])
             high = np.minimum(seen[i, 2:], nearer[:, 2:])
             covered = np.prod(np.clip(high - low, 0, None), axis=1).max()
-            keep[i] = covered <= 0.7 * area[i]
+            keep[i] = covered <= HIDDEN * area[i]
     return np.asarray(keep)
 
 
