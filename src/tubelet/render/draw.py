@@ -31,8 +31,14 @@ WHITE: Colour = (255, 255, 255)
 
 
 def colour_of(track_id: int) -> Colour:
-    """The colour of a person, the same in the overlay and on the page; grey for a person unknown."""
+    """The colour of a person, in the overlay as on the page; grey where the identity is unknown."""
     return UNKNOWN if track_id < 0 else PALETTE[track_id % len(PALETTE)]
+
+
+def ink_on(colour: Colour) -> Colour:
+    """Black or white, whichever is read more easily on `colour`."""
+    luminance = float(np.dot((0.2126, 0.7152, 0.0722), colour)) / 255
+    return PANEL if luminance > 0.4 else WHITE
 
 
 def blend(image: Image, x: int, y: int, mask: Floats, colour: Colour) -> None:
@@ -76,7 +82,7 @@ def draw_label(
     colour: Colour,
     size: int,
 ) -> None:
-    """A person's label: the name on the person's colour, beside it one row an action with its score.
+    """A person's label: the name on the person's colour, beside it a row an action.
 
     It stands on the box's upper edge, or hangs inside it where there is no room above, and is
     kept inside the image. A bar behind each row is as long as its score.
@@ -95,15 +101,10 @@ def draw_label(
 
     edge = x + badge.shape[1] + 2 * pad
     fill(image, x, y, edge - x, height, colour)
-    ink = PANEL if _luminance(colour) > 0.4 else WHITE
-    blend(image, x + pad, y + pad // 2, badge, ink)
+    blend(image, x + pad, y + pad // 2, badge, ink_on(colour))
     fill(image, edge, y, body, height, PANEL, 0.8)
     for i, ((_, score), text, figure) in enumerate(zip(rows, texts, figures, strict=True)):
         top = y + i * row_height
         fill(image, edge, top, round(body * min(score, 1)), row_height, colour, 0.34)
         blend(image, edge + pad, top + pad // 2, text, WHITE)
         blend(image, edge + body - pad - figure.shape[1], top + pad // 2, figure, WHITE)
-
-
-def _luminance(colour: Colour) -> float:
-    return float(np.dot((0.2126, 0.7152, 0.0722), np.asarray(colour) / 255))

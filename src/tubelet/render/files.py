@@ -11,6 +11,16 @@ from typing import TextIO
 from tubelet.types import InputError
 
 
+def make_parent(path: Path) -> None:
+    """Make the folder of an output file. Raises InputError where it or the file cannot be."""
+    if path.is_dir():
+        raise InputError("this output path is a folder", where=path, hint="name a file inside it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError("cannot make a folder", where=path.parent, got=error.strerror) from error
+
+
 @contextmanager
 def atomic_text(path: Path) -> Iterator[TextIO]:
     """A UTF-8 text file that takes its final name only when the block ends without an error.
@@ -19,12 +29,9 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
     nothing of it is left and a former file of that name stands untouched. Parent folders are made.
     Raises InputError where `path` is a folder or cannot be written.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError("this output path is a folder", where=path, hint="name a file inside it")
+    make_parent(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         file = part.open("w", encoding="utf-8", newline="")
     except OSError as error:
         raise InputError(

@@ -156,8 +156,8 @@ def _glyph(char: str, size: int, weight: float) -> Floats:
     length2 = np.maximum((along**2).sum(-1), 1e-9)
     share = np.clip(((pixels - starts) * along).sum(-1) / length2, 0, 1)
     distance = np.linalg.norm(pixels - (starts + share[..., None] * along), axis=-1).min(1)
-    radius = max(weight * unit / 2, 0.5)
-    return np.clip(radius + 0.5 - distance, 0, 1).reshape(size, -1).astype(np.float32)
+    coverage = np.clip(max(weight * unit / 2, 0.5) + 0.5 - distance, 0, 1)
+    return np.asarray(coverage.reshape(size, -1), np.float32)
 
 
 def text_mask(text: str, size: int, *, weight: float = 1.1) -> Floats:

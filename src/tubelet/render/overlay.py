@@ -5,19 +5,18 @@ Frames stream through: memory does not grow with the film.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tubelet.media.video import Frame, Video, VideoInfo
+from tubelet.media.video import Video, VideoInfo
 from tubelet.media.writer import VideoWriter
 from tubelet.render.draw import Image, colour_of, draw_box, draw_label
+from tubelet.render.files import make_parent
 from tubelet.render.timeline import Segment, box_at, interval, scores_at, segments
 from tubelet.types import Tube
-
-MAX_FPS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +40,16 @@ def write_overlay(
 ) -> int:
     """Write `video_path` to `out_path` with the people's boxes, ids and actions; returns frames.
 
-    Boxes move linearly between keyframes and stand only within their tube's life. A person's
-    label shows the `top` best actions among those that `segments` finds at that moment, the same
-    as in the table and on the page. `every_ms` is the keyframes' interval, by default the tubes'
-    own. A film smaller than `min_short_side` is enlarged, else its labels could not be read.
+    Every source frame keeps its own time. Boxes move linearly between keyframes and stand only
+    within their tube's life. A person's label shows the `top` best actions among those that
+    `segments` finds at that moment, the same as in the table and on the page. `every_ms` is the
+    keyframes' interval, by default the tubes' own. A film smaller than `min_short_side` is
+    enlarged, else its labels could not be read.
     `on_frame` is called with the time in ms after each written frame.
 
     Raises as `Video` and `VideoWriter`; nothing is left under `out_path` after an error.
     """
-    people = list(tubes)
+    people, out = list(tubes), Path(out_path)
     every_ms = every_ms or interval(people)
     actors = [
         _Actor(tube=tube, actions=tuple(segments(tube, threshold, every_ms)))
@@ -58,12 +58,13 @@ def write_overlay(
     ]
     written = 0
     with Video(video_path) as video:
-        hw, fps = picture_hw(video.info, min_short_side), min(video.info.fps, MAX_FPS)
-        with VideoWriter(Path(out_path), fps, hw) as writer:
-            for frame in steady(video.frames(hw=hw), fps):
+        hw = picture_hw(video.info, min_short_side)
+        make_parent(out)
+        with VideoWriter(out, video.info.fps, hw) as writer:
+            for frame in video.frames(hw=hw):
                 image = frame.image.copy()
                 _draw(image, actors, frame.time_ms, every_ms, top)
-                writer.write(image)
+                writer.write(image, frame.time_ms)
                 written += 1
                 if on_frame is not None:
                     on_frame(frame.time_ms)
@@ -75,25 +76,6 @@ def picture_hw(info: VideoInfo, min_short_side: int) -> tuple[int, int]:
     scale = max(1.0, min_short_side / min(info.hw))
     height, width = (max(2, 2 * round(side * scale / 2)) for side in info.hw)
     return height, width
-
-
-def steady(frames: Iterable[Frame], fps: float) -> Iterator[Frame]:
-    """Frames at an even rate: every 1/fps s from the first one, the source frame nearest in time.
-
-    A film of variable rate keeps its pace this way, in a file that is written at a constant one.
-    """
-    step = 1000 / fps
-    held: Frame | None = None
-    start, tick = 0, 0
-    for frame in frames:
-        if held is None:
-            start = frame.time_ms
-        while held is not None and start + tick * step < frame.time_ms - step / 2:
-            yield Frame(round(start + tick * step), held.image)
-            tick += 1
-        held = frame
-    if held is not None and start + tick * step <= held.time_ms + step / 2:
-        yield Frame(round(start + tick * step), held.image)
 
 
 def _draw(image: Image, actors: Sequence[_Actor], time_ms: int, every_ms: int, top: int) -> None:

@@ -1,0 +1,144 @@
+"""The result page: one HTML file with the film, the people's boxes over it, and a timeline.
+
+The page asks nothing of any network: style, script, results and (below a limit) the film are
+inside, and its content policy allows no more than those, by their hashes.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import av
+import numpy as np
+
+from tubelet.media.video import Video, VideoInfo, probe
+from tubelet.media.writer import VideoWriter
+from tubelet.render.draw import colour_of, ink_on
+from tubelet.render.files import atomic_text, make_parent
+from tubelet.render.html import as_json, hex_colour, render
+from tubelet.render.timeline import MAX_GAP, RELEASE, interval
+from tubelet.types import Tube
+
+EMBED_LIMIT = 30_000_000
+LEAST_SCORE = 0.04
+"""The page's slider ends at 0.05 and an action lasts down to 0.8 of that; what never scores as much
+is left out of the page."""
+
+_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm"}
+_CODECS = frozenset({"h264", "vp8", "vp9", "av1"})
+
+
+def write_page(
+    out_path: str | Path,
+    video_path: str | Path,
+    tubes: Iterable[Tube],
+    *,
+    threshold: float = 0.3,
+    every_ms: int | None = None,
+    title: str | None = None,
+    embed_limit: int = EMBED_LIMIT,
+) -> None:
+    """Write the result page of one film.
+
+    A film that browsers play (MP4 or WebM; H.264, VP8, VP9 or AV1 in 8-bit 4:2:0; starting at 0)
+    is taken as it is, any other is re-encoded to H.264. Up to `embed_limit` bytes it lies inside
+    the page; a larger one is referred to by its relative path, or, if it had to be re-encoded, is
+    written beside the page under the page's name with `.mp4`. `threshold` is where the page's
+    slider starts; `every_ms` is the keyframes' interval, by default the tubes' own.
+
+    Raises as `Video` and `VideoWriter`; the page appears whole or not at all.
+    """
+    out, source = Path(out_path), Path(video_path)
+    people = [tube for tube in tubes if len(tube)]
+    info = probe(source)
+    make_parent(out)
+    with tempfile.TemporaryDirectory(prefix=".tubelet-", dir=out.parent) as folder:
+        film = source if playable(info) else _reencode(source, Path(folder) / "film.mp4")
+        embedded = film.stat().st_size <= embed_limit
+        if not embedded and film is not source:
+            film = film.replace(out.with_suffix(".mp4"))
+        page = render(
+            "page",
+            script="page.js",
+            media="blob:" if embedded else "'self' file:",
+            title=title or source.name,
+            summary=_summary(info, people),
+            threshold=f"{min(max(threshold, 0.05), 0.95):.2f}",
+            source=None if embedded else _relative(film, out.parent),
+            media_type=_TYPES[film.suffix.lower()],
+            embedded=base64.b64encode(film.read_bytes()).decode() if embedded else None,
+            data=as_json(_data(info, people, threshold, every_ms or interval(people))),
+        )
+    with atomic_text(out) as file:
+        file.write(page)
+
+
+def playable(info: VideoInfo) -> bool:
+    """Whether browsers play the file as it is, on the timeline that the results speak of."""
+    if info.path.suffix.lower() not in _TYPES or info.codec not in _CODECS:
+        return False
+    with av.open(str(info.path)) as container:
+        pixels = container.streams.video[0].codec_context.pix_fmt
+    return pixels in ("yuv420p", "yuvj420p") and info.start_ms == 0 and not info.mirrored
+
+
+def _reencode(source: Path, film: Path) -> Path:
+    """Write a plain H.264 copy of the source to `film`, upright, with square pixels."""
+    with Video(source) as video, VideoWriter(film, video.info.fps, video.info.hw) as writer:
+        for frame in video.frames():
+            writer.write(frame.image, frame.time_ms)
+    return film
+
+
+def _data(
+    info: VideoInfo, people: Sequence[Tube], threshold: float, every_ms: int
+) -> dict[str, Any]:
+    """What the page's script reads; times are the source's, colours are of the overlay."""
+    return {
+        "start_ms": info.start_ms,
+        "duration_ms": max(info.duration_ms, 1),
+        "fps": info.fps,
+        "every_ms": every_ms,
+        "threshold": threshold,
+        "release": RELEASE,
+        "max_gap": MAX_GAP,
+        "labels": list(people[0].labels.names) if people else [],
+        "tubes": [_tube(tube) for tube in people],
+    }
+
+
+def _tube(tube: Tube) -> dict[str, Any]:
+    scores = np.round(np.asarray(tube.action_scores, np.float64), 4)
+    colour = colour_of(tube.track_id)
+    return {
+        "id": tube.track_id,
+        "colour": hex_colour(colour),
+        "ink": hex_colour(ink_on(colour)),
+        "times": tube.times_ms.tolist(),
+        "boxes": np.round(np.asarray(tube.boxes, np.float64), 4).tolist(),
+        "scores": [
+            [column, scores[:, column].tolist()]
+            for column in np.flatnonzero(scores.max(axis=0) >= LEAST_SCORE).tolist()
+        ],
+    }
+
+
+def _summary(info: VideoInfo, people: Sequence[Tube]) -> str:
+    count = f"{len(people)} {'person' if len(people) == 1 else 'people'}"
+    minutes, rest = divmod(round(info.duration_ms / 100), 600)
+    length = f"{minutes} min {rest // 10} s" if minutes else f"{rest / 10:.1f} s"
+    return f"{count} · {length} · {info.width}×{info.height} · {info.fps:.4g} fps"
+
+
+def _relative(film: Path, folder: Path) -> str:
+    """The film's address from the page's folder; absolute where no relative one exists."""
+    try:
+        return quote(Path(os.path.relpath(film.resolve(), folder.resolve())).as_posix())
+    except ValueError:  # another drive
+        return film.resolve().as_uri()

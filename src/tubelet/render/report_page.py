@@ -1,0 +1,107 @@
+"""The page of an evaluation: AP of each class as bars, precision over recall, and the protocol.
+
+One HTML file without any script; it asks nothing of any network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tubelet.render.files import atomic_text
+from tubelet.render.html import render
+from tubelet.render.tables import by_ap, has_truth
+from tubelet.types import DataError
+
+MAX_POINTS = 400
+
+
+def write_report_page(
+    path: str | Path, report: Mapping[str, Any], *, title: str = "Evaluation"
+) -> None:
+    """Write the evaluation page.
+
+    `report`: `{"map": float | None, "classes": [{"name": str, "ap": float | None (no truth),
+    "positives": int, "pr": [[recall, precision], …] (optional)}, …],
+    "protocol": {name: value, …} (optional)}`. Raises DataError naming the class and the field for
+    a report that lacks something or holds a figure outside [0, 1].
+    """
+    try:
+        mean, classes = _figure(report["map"], "map"), by_ap(report["classes"])
+        rows = [_row(i, row) for i, row in enumerate(classes)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            "this is no evaluation report",
+            where=path,
+            expected="map, classes (name, ap, positives, pr), protocol",
+            got=f"{type(error).__name__}: {error}",
+        ) from error
+    counted = sum(has_truth(row["ap"]) for row in classes)
+    positives = sum(int(row["positives"]) for row in classes)
+    page = render(
+        "report",
+        title=title,
+        facts=[
+            ("–" if mean is None else f"{mean:.4f}", "mean average precision"),
+            (f"{counted} of {len(rows)}", "classes with truth"),
+            (f"{positives:,}", "labelled boxes"),
+        ],
+        classes=rows,
+        curves=[row for row in rows if row["curve"]],
+        protocol=[(str(name), _words(v)) for name, v in report.get("protocol", {}).items()],
+    )
+    with atomic_text(Path(path)) as file:
+        file.write(page)
+
+
+def _row(index: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    ap = _figure(row["ap"], f"ap of {row['name']}")
+    return {
+        "name": str(row["name"]),
+        "anchor": f"class-{index}",
+        "positives": f"{int(row['positives']):,}",
+        "ap": "–" if ap is None else f"{ap:.4f}",
+        "percent": f"{100 * (ap or 0):.2f}",
+        "curve": _curve(row.get("pr") or (), str(row["name"])),
+    }
+
+
+def _curve(points: Sequence[Sequence[float]], name: str) -> str:
+    """An SVG path in a 100×100 square; long curves keep `MAX_POINTS` points, evenly chosen."""
+    keep = range(len(points))
+    if len(points) > MAX_POINTS:
+        keep = range(0, len(points), math.ceil(len(points) / MAX_POINTS))
+    chosen = [points[i] for i in keep]
+    if len(points) and keep[-1] != len(points) - 1:
+        chosen.append(points[-1])
+    steps = []
+    for recall, precision in chosen:
+        x, y = _figure(recall, f"recall of {name}"), _figure(precision, f"precision of {name}")
+        if x is not None and y is not None:
+            steps.append((100 * x, 100 - 100 * y))
+    if not steps:
+        return ""
+    start = f"M0 {steps[0][1]:.2f}"
+    return start + "".join(f"L{x:.2f} {y:.2f}" for x, y in steps)
+
+
+def _figure(value: Any, name: str) -> float | None:
+    """A share in [0, 1]; NaN, which a class without truth has, counts as None."""
+    if not has_truth(value):
+        return None
+    if not 0 <= value <= 1:
+        raise DataError(f"{name} is no share", expected="0 to 1", got=value)
+    return float(value)
+
+
+def _words(value: Any) -> str:
+    """A protocol's value in words; lists and mappings become one line."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_words(v)}" for name, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_words(v) for v in value) or "none"
+    return str(value)
