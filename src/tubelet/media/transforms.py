@@ -29,17 +29,23 @@ class Augment:
 
     `scale`: range of the short side, relative to `InputSpec.short_side` ([256, 320] at 256 is
     (1, 1.25)). `aspect`: up to this much wider or narrower (0.1: a tenth). `crop`: side of a
-    random square crop in pixels. `flip`: probability of mirroring left–right. `brightness`,
-    `contrast`, `saturation`: factors drawn from [1 − x, 1 + x].
+    random square crop in pixels, or its (height, width). `flip`: probability of mirroring
+    left–right. `brightness`, `contrast`, `saturation`: factors drawn from [1 − x, 1 + x]; `grey`:
+    probability of losing all colour. `speed`: the clip's frames lie up to this much closer or
+    further apart; `box_jitter`: each box edge moves by up to this share of the box. Those two are
+    the dataset's to apply, before the frames are chosen and after the boxes are.
     """
 
     scale: tuple[float, float] = (1.0, 1.0)
     aspect: float = 0.0
-    crop: int | None = None
+    crop: int | tuple[int, int] | None = None
     flip: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    grey: float = 0.0
+    speed: float = 0.0
+    box_jitter: float = 0.0
 
     def __post_init__(self) -> None:
         low, high = self.scale
@@ -47,12 +53,16 @@ class Augment:
             raise ConfigError(
                 "Augment.scale must be a range", expected="0 < low ≤ high", got=(low, high)
             )
-        if self.crop is not None and self.crop < 1:
+        if self.crop is not None and min(_sides(self.crop)) < 1:
             raise ConfigError("Augment.crop must be at least one pixel", got=self.crop)
-        for name in ("aspect", "flip", "brightness", "contrast", "saturation"):
+        for name in ("aspect", "flip", "brightness", "contrast", "saturation", "grey", "speed"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ConfigError(f"Augment.{name} is out of range", expected="[0, 1]", got=value)
+
+
+def _sides(crop: int | tuple[int, int]) -> Hw:
+    return (crop, crop) if isinstance(crop, int) else crop
 
 
 def clip_size(source_hw: Hw, spec: InputSpec, augment: Augment | None = None) -> Hw:
@@ -71,10 +81,12 @@ def prepare(
     spec: InputSpec,
     augment: Augment | None = None,
     rng: np.random.Generator | None = None,
+    focus: Floats | None = None,
 ) -> tuple[Tensor, Geometry]:
     """Clip u8 `(T, H, W, 3)` → frames u8 `(3, T, h, w)`, and the Geometry that maps its boxes.
 
-    `source_hw`: the upright source frame. The same `rng` state gives the same result.
+    `source_hw`: the upright source frame. `focus (4,)`: a box in [0, 1] that a random crop shows
+    as much of as it can. The same `rng` state gives the same result.
     Raises ShapeError for a clip that does not fit `spec`, ConfigError for `augment` without `rng`.
     """
     if clip.ndim != 4 or clip.shape[3] != 3 or clip.dtype != np.uint8:
@@ -87,7 +99,7 @@ def prepare(
         raise ShapeError("the clip has the wrong length", expected=spec.frames, got=len(clip))
     if augment is not None and rng is None:
         raise ConfigError("augmentation needs a random generator", hint="pass rng")
-    plan = _plan(source_hw, spec, augment, rng)
+    plan = _plan(source_hw, spec, augment, rng, focus)
     frames = torch.from_numpy(np.ascontiguousarray(clip)).permute(3, 0, 1, 2)
     frames = _cut(_resize(frames, plan.resized_hw), plan)
     if augment is not None and rng is not None:
@@ -96,7 +108,11 @@ def prepare(
 
 
 def _plan(
-    source_hw: Hw, spec: InputSpec, augment: Augment | None, rng: np.random.Generator | None
+    source_hw: Hw,
+    spec: InputSpec,
+    augment: Augment | None,
+    rng: np.random.Generator | None,
+    focus: Floats | None,
 ) -> Geometry:
     """Draw the resize, crop and flip; without `augment` the test-time ones."""
     if augment is None or rng is None:
@@ -109,11 +125,10 @@ def _plan(
         height, width = _scaled_hw(source_hw, spec, rng.uniform(*augment.scale))
         resized = height, max(1, round(width * stretch))
         visible = _cropped(resized, augment.crop or spec.crop)
-        left = int(rng.integers(resized[1] - visible[1] + 1))
-        top = int(rng.integers(resized[0] - visible[0] + 1))
+        left, top = (_offset(resized[i], visible[i], focus, 1 - i, rng) for i in (1, 0))
         flip = bool(rng.random() < augment.flip)
     side = (augment.crop if augment else None) or spec.crop
-    wanted = (side, side) if side else visible
+    wanted = _sides(side) if side else visible
     out = tuple(-(-edge // spec.multiple) * spec.multiple for edge in wanted)
     # A mirrored clip keeps its zeros at the right: the crop begins that much further left.
     return Geometry(
@@ -125,8 +140,23 @@ def _plan(
     )
 
 
-def _cropped(hw: Hw, side: int | None) -> Hw:
-    return hw if side is None else (min(side, hw[0]), min(side, hw[1]))
+def _cropped(hw: Hw, side: int | tuple[int, int] | None) -> Hw:
+    if side is None:
+        return hw
+    height, width = _sides(side)
+    return min(height, hw[0]), min(width, hw[1])
+
+
+def _offset(
+    total: int, shown: int, focus: Floats | None, axis: int, rng: np.random.Generator
+) -> int:
+    """Where a crop of `shown` of `total` pixels begins; `axis` 0 is x, 1 is y."""
+    low, high = 0, total - shown
+    if focus is not None:
+        near, far = focus[axis] * total, focus[axis + 2] * total - shown
+        low = int(np.clip(min(near, far), 0, high))
+        high = int(np.clip(max(near, far), low, high))
+    return int(rng.integers(low, high + 1))
 
 
 def visible_px(geometry: Geometry) -> tuple[int, int, int, int]:
@@ -163,7 +193,9 @@ def _recolour(frames: Tensor, augment: Augment, rng: np.random.Generator) -> Ten
     """Brightness, contrast about the clip's mean grey, and saturation, as one linear map."""
     spread = np.array([augment.brightness, augment.contrast, augment.saturation])
     brightness, contrast, saturation = 1 + spread * rng.uniform(-1, 1, 3)
-    if not spread.any():
+    if rng.random() < augment.grey:
+        saturation = 0.0
+    if not spread.any() and not augment.grey:
         return frames
     luma = torch.tensor(_LUMA)
     pixels = frames.reshape(3, -1).float()

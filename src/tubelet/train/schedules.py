@@ -1,0 +1,41 @@
+"""Learning-rate schedules: a multiplier of the base rate for every step."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CosineSchedule:
+    """Half-period cosine after a linear warm-up: η·½[cos(π·n/n_max)+1] (001 §1, 004 §4).
+
+    `warmup`: fraction of all steps. `floor`: the multiplier at the very end.
+    """
+
+    warmup: float = 0.0
+    floor: float = 0.0
+
+    def at(self, step: int, steps: int) -> float:
+        warm = self.warmup * steps
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        cosine = 0.5 * (math.cos(math.pi * step / steps) + 1)
+        return self.floor + (1 - self.floor) * cosine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSchedule:
+    """`factor` at each of `milestones` (steps), after `warmup` linear steps (000 §3.1)."""
+
+    milestones: tuple[int, ...] = ()
+    factor: float = 0.1
+    warmup: int = 0
+
+    def at(self, step: int, steps: int) -> float:
+        ramp = min(1.0, (step + 1) / (self.warmup + 1))
+        return ramp * self.factor ** bisect_right(self.milestones, step)
+
+
+Schedule = CosineSchedule | StepSchedule
