@@ -39,7 +39,7 @@ Picture = tuple[int, VideoFrame]
 
 # Containers whose index gives exact presentation times after a seek. AVI and MPEG streams do not:
 # FFmpeg guesses their stamps from what it has read so far.
-_INDEXED = frozenset({"mp4", "matroska", "webm"})
+_INDEXED = frozenset({"mp4", "matroska", "webm", "mpegts"})
 _SEEK_TRIES = 4
 _BAD_PACKETS_IN_A_ROW = 200
 _PACKETS_WITHOUT_PICTURE = 10_000

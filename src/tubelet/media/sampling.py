@@ -61,7 +61,8 @@ def window(times_ms: npt.ArrayLike, key_ms: int, spec: InputSpec) -> Ints:
     middle = centre(times, key_ms)
     steps = _steps(spec)
     if spec.fps is None:
-        return np.minimum(np.maximum(middle + steps, 0), len(times) - 1)
+        index: Ints = np.clip(middle + steps, 0, len(times) - 1)
+        return index
     wanted = times[middle] + steps * (1000.0 / spec.fps)
     before = np.clip(np.searchsorted(times, wanted, side="right") - 1, 0, len(times) - 1)
     after = np.minimum(before + 1, len(times) - 1)
@@ -71,7 +72,9 @@ def window(times_ms: npt.ArrayLike, key_ms: int, spec: InputSpec) -> Ints:
 
 
 def _steps(spec: InputSpec) -> Ints:
-    return (np.arange(spec.frames, dtype=np.int64) - spec.frames // 2) * spec.stride
+    return (
+        np.arange(-(spec.frames // 2), spec.frames - spec.frames // 2, dtype=np.int64) * spec.stride
+    )
 
 
 def keyframe_times(info: VideoInfo, every_ms: int) -> list[int]:
