@@ -157,10 +157,10 @@ def write_dataset(
     videos: list[Path] = []
     for number in range(clips):
         name = f"playground_{split}_{seed}_{number:05d}"
-        clip = make_clip(clip_seed(split, seed, number), config)
+        scene = _renderer(clip_seed(split, seed, number), config)
         videos.append(out_dir / "videos" / f"{name}.mp4")
-        _write_video(videos[-1], clip, config)
-        rows += _ava_rows(name, clip, config, every_ms)
+        _write_video(videos[-1], scene, config)
+        rows += _ava_rows(name, scene.world, config, every_ms)
         if on_clip is not None:
             on_clip(number + 1, clips)
     files = PlaygroundFiles(
@@ -184,26 +184,26 @@ def label_map_text(labels: LabelSpace) -> str:
     )
 
 
-def _write_video(path: Path, clip: PlaygroundClip, config: PlaygroundConfig) -> None:
+def _write_video(path: Path, scene: Renderer, config: PlaygroundConfig) -> None:
     from tubelet.media.writer import VideoWriter  # PyAV loads only when a file is written
 
     with VideoWriter(path, config.fps, (config.height, config.width)) as writer:
-        for frame in clip.frames:
-            writer.write(frame)
+        for start in range(0, config.frame_count, 32):
+            for frame in scene.frames(np.arange(start, min(start + 32, config.frame_count))):
+                writer.write(frame)
 
 
 def _ava_rows(
-    name: str, clip: PlaygroundClip, config: PlaygroundConfig, every_ms: int
+    name: str, world: World, config: PlaygroundConfig, every_ms: int
 ) -> list[tuple[str, ...]]:
-    """One row for each label of each person at the frames nearest to the keyframes."""
+    """One row for each label of each person at the keyframes."""
+    keys = keyframes_ms(config, every_ms)
     rows: list[tuple[str, ...]] = []
-    for key_ms in keyframes_ms(config, every_ms):
-        frame = int(np.abs(clip.times_ms - key_ms).argmin())
-        people = zip(clip.boxes[frame], clip.person_ids[frame], clip.targets[frame], strict=True)
-        for box, person, hot in people:
+    for key_ms, *found in zip(keys, *world.annotate(np.array(keys) / 1000), strict=True):
+        for box, person, hot in zip(*found, strict=True):
             corners = [f"{c:.6f}" for c in box]
             for column in np.flatnonzero(hot):
-                action = clip.labels.ids[column]
+                action = world.space.ids[column]
                 rows.append((name, f"{key_ms / 1000:.3f}", *corners, str(action), str(person)))
     return rows
 

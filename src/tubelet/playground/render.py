@@ -20,6 +20,9 @@ from tubelet.playground.world import PlaygroundConfig, Thing, World
 Canvas = npt.NDArray[np.float32]
 _LIGHT_XY = (-0.45, -0.55)
 """Towards the light on the screen: left and up."""
+_ONE_PASS = 400_000
+"""Largest parts × pixels drawn at once; a bigger figure is drawn part by part in its own window,
+far to near, which gives the same picture."""
 
 
 def draw_parts(
@@ -42,6 +45,10 @@ def draw_parts(
     x0, y0 = np.maximum(low[pick].min(axis=0), 0).astype(int)
     x1, y1 = np.minimum(np.ceil(high[pick].max(axis=0)), (width, height)).astype(int)
     if x1 <= x0 or y1 <= y0:
+        return
+    if len(pick) > 1 and len(pick) * (y1 - y0) * (x1 - x0) > _ONE_PASS:
+        for part in pick[::-1, None]:
+            draw_parts(canvas, ends[:, part], radii[part], near[part], colours[part], opacity[part])
         return
     cover, shade = _coverage(
         ends[:, pick].astype(np.float32), radii[pick].astype(np.float32),
