@@ -7,36 +7,18 @@ order, so that an IoU equals theirs to the last bit.
 
 from __future__ import annotations
 
-import heapq
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tubelet.evaluate.boxtable import F64, I32, I64, Bools, BoxTable, Frames, join_frames
+from tubelet.evaluate.candidates import Candidates, Columns, Rows, Truths, flags
+from tubelet.evaluate.heap import heap_order, heap_ordered_truths, within_cap
 from tubelet.evaluate.protocols import Protocol
 from tubelet.types import DataError
-
-Columns = npt.NDArray[np.int16]
-Rows = npt.NDArray[np.intp]
-
-CELLS = 1 << 20
-"""Scores that the row cap looks at in one block: bounds its memory."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Truths:
-    """Instances in order of (frame, class, original order): `row (T,)` in the truth table,
-    `frame (T,)`, `column (T,)`, `box (T, 4)`."""
-
-    row: Rows
-    frame: I32
-    column: Columns
-    box: npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,7 +28,8 @@ class Matches:
     `row (M,)` in the detection table, `frame (M,)`, `column (M,)` of the evaluated classes,
     `score (M,)`, `hit (M,)` true positives, `best (M,)` index in `truths` of the instance of its
     class that it overlaps most (−1: none there) and `iou (M,)` that overlap.
-    `instances (K,)` truths that count. `dropped`: rows left out, by reason.
+    `instances (K,)` truths that count, and of each of these I `instance_column (I,)` and
+    `instance_video (I,)` (index in `frames.videos`). `dropped`: rows left out, by reason.
     """
 
     detections: BoxTable
@@ -61,6 +44,8 @@ class Matches:
     best: I32
     iou: F64
     instances: I64
+    instance_column: Columns
+    instance_video: I32
     threshold: float
     frames_with_truth: int
     frames_scored: int
@@ -84,27 +69,6 @@ class Matches:
         ]
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Candidates:
-    """Detections on their way through the filters, grouped by frame."""
-
-    row: Rows
-    frame: I32
-    column: Columns
-
-    def keep(self, mask: Bools) -> int:
-        """Keep what `mask` says; return how many rows went."""
-        gone = int(len(mask) - np.count_nonzero(mask))
-        if gone:
-            self.row, self.frame, self.column = self.row[mask], self.frame[mask], self.column[mask]
-        return gone
-
-    def groups(self) -> tuple[Rows, Rows]:
-        """Start and size of the run of each frame."""
-        starts = np.flatnonzero(np.diff(self.frame, prepend=-1))
-        return starts, np.diff(np.append(starts, len(self.frame)))
-
-
 def match(
     detections: BoxTable,
     truth: BoxTable,
@@ -123,15 +87,14 @@ def match(
     _check_files(detections, truth, protocol)
     left_out = _marker_rows(excluded)
     frames = join_frames(detections, truth, left_out)
-    excluded_frames = _flags(frames.count, frames.of[2])
+    excluded_frames = flags(frames.count, frames.of[2])
     columns = _columns(truth.labels, label_ids)
     counted = columns >= 0
     if not protocol.excluded_truth_counts:
         counted &= ~excluded_frames[frames.of[1]]
-    instances = np.bincount(columns[counted], minlength=len(label_ids)).astype(np.int64)
     truths, evaluated = _truths(truth, frames.of[1], columns, excluded_frames, protocol)
 
-    with_truth = _flags(frames.count, frames.of[1])
+    with_truth = flags(frames.count, frames.of[1])
     scope = {
         "any truth": with_truth,
         "evaluated truth": evaluated,
@@ -142,10 +105,10 @@ def match(
     whole = replace(found)
     limit = protocol.cap if cap is None else cap
     dropped["over the row cap of a frame"] = (
-        found.keep(_within_cap(detections, found, limit)) if limit is not None else 0
+        found.keep(within_cap(detections, found, limit)) if limit is not None else 0
     )
     dropped["zero-area or inverted box"] = _remove_empty(detections, found, protocol)
-    seen = _flags(frames.count, frames.of[0])
+    seen = flags(frames.count, frames.of[0])
     matched = _assign(detections, truth, found, whole, truths, protocol, iou, limit)
     scores = detections.scores[found.row]
     if protocol.single_precision:
@@ -162,10 +125,12 @@ def match(
         hit=matched.hit,
         best=matched.best,
         iou=matched.iou,
-        instances=instances,
+        instances=np.bincount(columns[counted], minlength=len(label_ids)).astype(np.int64),
+        instance_column=columns[counted],
+        instance_video=frames.video[frames.of[1][counted]],
         threshold=iou,
         frames_with_truth=int(np.count_nonzero(with_truth & ~excluded_frames)),
-        frames_scored=int(np.count_nonzero(_flags(frames.count, found.frame))),
+        frames_scored=int(np.count_nonzero(flags(frames.count, found.frame))),
         frames_excluded=int(np.count_nonzero(excluded_frames & (with_truth | seen))),
         frames_shared=int(np.count_nonzero(with_truth & seen)),
         dropped={reason: rows for reason, rows in dropped.items() if rows},
@@ -204,12 +169,6 @@ def _marker_rows(pairs: Iterable[tuple[str, int]]) -> BoxTable:
     )
 
 
-def _flags(count: int, index: npt.NDArray[Any]) -> Bools:
-    flags = np.zeros(count, np.bool_)
-    flags[index] = True
-    return flags
-
-
 def _columns(labels: I64, ids: tuple[int, ...]) -> Columns:
     """Column of each label among `ids`, −1 outside them."""
     known = np.asarray(ids, np.int64)
@@ -233,13 +192,13 @@ def _truths(
             column=columns[row],
             box=box.astype(np.float32) if protocol.single_precision else box,
         ),
-        _flags(len(excluded), frame[row]),
+        flags(len(excluded), frame[row]),
     )
 
 
 def _in_scope(
     detections: BoxTable, frame: I32, ids: tuple[int, ...], scope: Bools, excluded: Bools
-) -> tuple[_Candidates, dict[str, int]]:
+) -> tuple[Candidates, dict[str, int]]:
     columns = _columns(detections.labels, ids)
     known = columns >= 0
     on_excluded = known & excluded[frame]
@@ -250,7 +209,7 @@ def _in_scope(
         "excluded frame": int(np.count_nonzero(on_excluded)),
         "frame without truth": int(np.count_nonzero(elsewhere)),
     }
-    return _Candidates(row=row, frame=frame[row], column=columns[row]), dropped
+    return Candidates(row=row, frame=frame[row], column=columns[row]), dropped
 
 
 def _frame_rank(protocol: Protocol, found: I32, frames: Frames, columns: Columns) -> I64:
@@ -264,7 +223,7 @@ def _frame_rank(protocol: Protocol, found: I32, frames: Frames, columns: Columns
     return rank
 
 
-def _group(found: _Candidates, rank: I64) -> None:
+def _group(found: Candidates, rank: I64) -> None:
     """Bring the rows of each frame together, frames by `rank`, rows of a frame in file order."""
     ranks = rank[found.frame]
     if (ranks[1:] < ranks[:-1]).any():
@@ -273,58 +232,7 @@ def _group(found: _Candidates, rank: I64) -> None:
         found.column = found.column[order]
 
 
-def _within_cap(table: BoxTable, found: _Candidates, cap: int) -> Bools:
-    """Which rows a heap of `cap` rows a frame keeps: the best scores of all classes together.
-
-    A heap takes a new row only when its score beats the worst it holds, and gives up the least
-    (score, class, y1, x1, y2, x2). So of the rows that tie at the limit it is left with the
-    greatest of those among the first `cap` rows that reach the limit.
-    """
-    starts, sizes = found.groups()
-    keep = np.ones(len(found.row), np.bool_)
-    full = np.flatnonzero(sizes > cap)
-    full = full[np.argsort(sizes[full], kind="stable")]
-    score = table.scores[found.row]
-    tied: list[Rows] = []
-    places: list[Rows] = []
-    at = 0
-    while at < len(full):
-        step = max(1, CELLS // int(sizes[full[at]]))
-        block = full[at : at + step]
-        at += step
-        width = int(sizes[block].max())
-        cells = starts[block, None] + np.arange(width)
-        inside = np.arange(width) < sizes[block, None]
-        values = np.where(inside, score[np.minimum(cells, len(score) - 1)], -np.inf)
-        limit = np.partition(values, width - cap, axis=1)[:, width - cap, None]
-        reach = values >= limit
-        keep[cells[inside & ~reach]] = False
-        many = np.flatnonzero(np.count_nonzero(reach, axis=1) > cap)
-        if len(many):
-            reach, cells = reach[many], cells[many]
-            at_limit = reach & (values[many] == limit[many])
-            keep[cells[at_limit]] = False
-            early = at_limit & (np.cumsum(reach, axis=1) <= cap)
-            free = cap - np.count_nonzero(reach & ~at_limit, axis=1)
-            tied.append(cells[early])
-            places.append(np.repeat(free, np.count_nonzero(early, axis=1)))
-    if tied:
-        keep[_greatest(table, found, np.concatenate(tied), np.concatenate(places))] = True
-    return keep
-
-
-def _greatest(table: BoxTable, found: _Candidates, index: Rows, places: Rows) -> Rows:
-    """Of `index`, in each frame the `places` rows that are greatest by (class, y1, x1, y2, x2)."""
-    row = found.row[index]
-    x1, y1, x2, y2 = table.boxes[row].T
-    frame = found.frame[index]
-    order = np.lexsort((x2, y2, x1, y1, table.labels[row], frame))
-    frame = frame[order]
-    ends = np.searchsorted(frame, frame, side="right")
-    return index[order][ends - np.arange(len(order)) <= places[order]]
-
-
-def _remove_empty(table: BoxTable, found: _Candidates, protocol: Protocol) -> int:
+def _remove_empty(table: BoxTable, found: Candidates, protocol: Protocol) -> int:
     left, top, right, bottom = (table.boxes[found.row, i] for i in range(4))
     if protocol.drop_empty_boxes:
         return found.keep((left < right) & (top < bottom))
@@ -355,8 +263,8 @@ class _Assigned:
 def _assign(
     detections: BoxTable,
     truth: BoxTable,
-    found: _Candidates,
-    whole: _Candidates,
+    found: Candidates,
+    whole: Candidates,
     truths: Truths,
     protocol: Protocol,
     threshold: float,
@@ -369,13 +277,13 @@ def _assign(
     """
     pairs = _Pairs.of(detections, truth, found, truths, protocol)
     if protocol.heap_order:
-        reordered = _heap_ordered_truths(truth, truths, pairs, threshold)
-        if reordered is not None:
-            truths = reordered
+        frames = _frames_with_rivals(truths, pairs, threshold)
+        if len(frames):
+            truths = heap_ordered_truths(truth, truths, frames)
             pairs = _Pairs.of(detections, truth, found, truths, protocol)
         frames = _frames_with_ties(detections, found, pairs, threshold)
         if len(frames):
-            order = _heap_order_rows(detections, found, whole, frames, cap)
+            order = heap_order(detections, found, whole, frames, cap)
             found.row, found.frame = found.row[order], found.frame[order]
             found.column = found.column[order]
             pairs = _Pairs.of(detections, truth, found, truths, protocol)
@@ -410,7 +318,7 @@ class _Pairs:
         cls,
         detections: BoxTable,
         truth: BoxTable,
-        found: _Candidates,
+        found: Candidates,
         truths: Truths,
         protocol: Protocol,
     ) -> _Pairs:
@@ -463,8 +371,15 @@ def _refuse_inverted_truth(truth: BoxTable, truths: Truths, met: Rows, protocol:
             _refuse_inverted(truth, int(truths.row[bad[0]]), "truth", protocol)
 
 
+def _frames_with_rivals(truths: Truths, pairs: _Pairs, threshold: float) -> I32:
+    """Frames where a detection overlaps two different boxes equally and enough to claim one."""
+    detection, one, other = pairs.rivals.T
+    differ = (truths.box[one] != truths.box[other]).any(axis=1)
+    return np.unique(truths.frame[one[differ & (pairs.iou[detection] >= threshold)]])
+
+
 def _frames_with_ties(
-    detections: BoxTable, found: _Candidates, pairs: _Pairs, threshold: float
+    detections: BoxTable, found: Candidates, pairs: _Pairs, threshold: float
 ) -> I32:
     """Frames where two detections of one class tie and at least one could be a hit."""
     row, frame = found.row[pairs.detection], found.frame[pairs.detection]
@@ -479,78 +394,3 @@ def _frames_with_ties(
     able = np.logical_or.reduceat((pairs.iou >= threshold)[order], starts)
     sizes = np.diff(np.append(starts, len(order)))
     return np.unique(frame[starts[able & (sizes > 1)]])
-
-
-def heap_sorted(entries: list[tuple[float, ...]], cap: int | None) -> list[tuple[float, ...]]:
-    """What a heap of at most `cap` entries holds at the end, best first, equals in heap order."""
-    heap: list[tuple[float, ...]] = []
-    for entry in entries:
-        if cap is None or len(heap) < cap:
-            heapq.heappush(heap, entry)
-        elif entry[0] > heap[0][0]:
-            heapq.heapreplace(heap, entry)
-    return sorted(heap, key=lambda entry: -entry[0])
-
-
-def _entries(table: BoxTable, rows: Rows) -> list[tuple[float, ...]]:
-    x1, y1, x2, y2 = table.boxes[rows].T.tolist()
-    return list(
-        zip(table.scores[rows].tolist(), table.labels[rows].tolist(), y1, x1, y2, x2, strict=True)
-    )
-
-
-def _positions(entries: list[tuple[float, ...]], ordered: list[tuple[float, ...]]) -> list[int]:
-    """Where each of `entries` stands in `ordered`; equal entries are interchangeable."""
-    places: dict[tuple[float, ...], list[int]] = defaultdict(list)
-    for place in range(len(ordered) - 1, -1, -1):
-        places[ordered[place]].append(place)
-    return [places[entry].pop() for entry in entries]
-
-
-def _heap_order_rows(
-    table: BoxTable, found: _Candidates, whole: _Candidates, frames: I32, cap: int | None
-) -> Rows:
-    """An order of `found` in which the rows of `frames` stand as the original's heap leaves them.
-
-    The heap is run over all rows of the frame, `whole`, because what it evicts shapes it too.
-    """
-    order = np.arange(len(found.row))
-    all_starts, all_sizes = whole.groups()
-    starts, sizes = found.groups()
-    before = {int(whole.frame[s]): (s, n) for s, n in zip(all_starts, all_sizes, strict=True)}
-    wanted = _flags(int(found.frame.max(initial=0)) + 1, frames)
-    for index in np.flatnonzero(wanted[found.frame[starts]]):
-        start, size = int(starts[index]), int(sizes[index])
-        first, count = before[int(found.frame[start])]
-        ordered = heap_sorted(_entries(table, whole.row[first : first + count]), cap)
-        own = _positions(_entries(table, found.row[start : start + size]), ordered)
-        order[start : start + size] = start + np.argsort(own, kind="stable")
-    return order
-
-
-def _heap_ordered_truths(
-    truth: BoxTable, truths: Truths, pairs: _Pairs, threshold: float
-) -> Truths | None:
-    """Truths in the original's heap order on frames where a detection overlaps two different
-    boxes equally and enough to claim one; None if there is no such frame."""
-    detection, one, other = pairs.rivals.T
-    differ = (truths.box[one] != truths.box[other]).any(axis=1)
-    frames = np.unique(truths.frame[one[differ & (pairs.iou[detection] >= threshold)]])
-    if not len(frames):
-        return None
-    place = np.arange(len(truths.row), dtype=np.int64)
-    for frame in frames:
-        at = np.flatnonzero(truths.frame == frame)
-        rows = np.sort(truths.row[at])
-        entries = [(1.0, *entry[1:]) for entry in _entries(truth, rows)]
-        rank = dict(
-            zip(rows.tolist(), _positions(entries, heap_sorted(entries, None)), strict=True)
-        )
-        place[at] = [rank[int(row)] for row in truths.row[at]]
-    order = np.lexsort((place, truths.column, truths.frame))
-    return Truths(
-        row=truths.row[order],
-        frame=truths.frame[order],
-        column=truths.column[order],
-        box=truths.box[order],
-    )
