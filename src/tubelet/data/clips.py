@@ -1,0 +1,65 @@
+"""`ClipLabels`: the normal form of classification lists, where a class belongs to a whole clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tubelet.types import ShapeError
+
+CLIP_SCHEMA: dict[str, Any] = {
+    "video": pl.String,
+    "label": pl.Int64,
+    "start_us": pl.Int64,
+    "end_us": pl.Int64,
+    "row": pl.UInt32,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ClipLabels:
+    """Rows of (video, label, start_us, end_us, row) in file order.
+
+    A clip with several labels (Charades) has several rows; `label` null is an unlabelled clip;
+    `start_us` and `end_us` null mean the whole file. `row` is the line in `source`.
+    """
+
+    frame: pl.DataFrame
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.frame.schema != pl.Schema(CLIP_SCHEMA):
+            raise ShapeError(
+                "a clip table has the wrong columns",
+                expected=", ".join(CLIP_SCHEMA),
+                got=", ".join(self.frame.columns),
+            )
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[tuple[str, int | None, int | None, int | None, int | None]],
+        *,
+        source: str | Path | None = None,
+    ) -> ClipLabels:
+        """A table of (video, label, start_us, end_us, row) tuples."""
+        frame = pl.DataFrame(rows, schema=CLIP_SCHEMA, orient="row")
+        return cls(frame=frame, source=None if source is None else str(source))
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def videos(self) -> list[str]:
+        """The video ids, in file order, each once."""
+        return self.frame["video"].unique(maintain_order=True).to_list()
+
+    def labels_of_videos(self) -> dict[str, tuple[int, ...]]:
+        """Each video's distinct class ids, videos and ids in file order."""
+        grouped = self.frame.group_by("video", maintain_order=True).agg(
+            pl.col("label").drop_nulls().unique(maintain_order=True)
+        )
+        return {video: tuple(labels) for video, labels in grouped.iter_rows()}

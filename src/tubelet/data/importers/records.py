@@ -1,0 +1,282 @@
+"""What every importer shares: options, checked access to foreign values, and a row collector."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tubelet.data.annotations import Annotations, seconds_to_us
+from tubelet.data.clips import ClipLabels
+from tubelet.data.files import find_video, read_text
+from tubelet.labels import LabelSpace
+from tubelet.types import DataError, InputError
+
+Box = tuple[float, float, float, float]
+
+
+class Imported(NamedTuple):
+    """A table and, where the file names its classes, the label space its ids belong to."""
+
+    table: Annotations | ClipLabels
+    labels: LabelSpace | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What some formats do not say themselves.
+
+    `fps`: frames a second, where a file counts frames. `size`: (width, height) in pixels, where
+    boxes are in pixels. `videos`: a folder to ask both from instead. `labels`: the ids to use for
+    class names. `every_ms`: keep one frame in so many milliseconds (None: all).
+    """
+
+    fps: float | None = None
+    size: tuple[int, int] | None = None
+    videos: Path | None = None
+    labels: LabelSpace | None = None
+    every_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and not 0 < self.fps < 10_000:
+            raise InputError("the frame rate is impossible", got=self.fps, expected="such as 29.97")
+        if self.size is not None and min(self.size) < 1:
+            raise InputError("the frame size is impossible", got=self.size)
+        if self.every_ms is not None and self.every_ms < 1:
+            raise InputError("the keyframe interval is impossible", got=self.every_ms)
+
+    def rate(self, video: str) -> float:
+        """Frames a second of `video`; InputError if nothing tells it."""
+        if self.fps is not None:
+            return self.fps
+        return float(self._probe(video, "its frame rate", "fps").fps)
+
+    def size_of(self, video: str) -> tuple[int, int]:
+        """(width, height) of `video`; InputError if nothing tells it."""
+        if self.size is not None:
+            return self.size
+        info = self._probe(video, "its size in pixels", "size")
+        return info.width, info.height
+
+    def keeps(self, frame: int, fps: float) -> bool:
+        """Whether `frame` is the one nearest to a multiple of `every_ms`."""
+        if self.every_ms is None:
+            return True
+        step = self.every_ms / 1000 * fps
+        return round(round(frame / step) * step) == frame
+
+    def _probe(self, video: str, what: str, option: str) -> Any:
+        path = find_video(self.videos, video) if self.videos is not None else None
+        if path is None:
+            raise InputError(
+                f"the file does not say {what}",
+                where=f"video {video!r}",
+                hint=f"give {option}, or the folder of the videos",
+            )
+        from tubelet.media.video import probe  # PyAV loads slowly, and few formats need it
+
+        return probe(path)
+
+
+@dataclass(slots=True)
+class Rows:
+    """Collects rows for an Annotations table; boxes in fractions of the frame."""
+
+    video: list[str] = field(default_factory=list)
+    time_us: list[int] = field(default_factory=list)
+    box: list[Box | None] = field(default_factory=list)
+    label: list[int | None] = field(default_factory=list)
+    person: list[int | None] = field(default_factory=list)
+    score: list[float | None] = field(default_factory=list)
+
+    def add(
+        self,
+        video: str,
+        time_us: int,
+        box: Box | None,
+        *,
+        labels: Iterable[int] = (),
+        person: int | None = None,
+        score: float | None = None,
+    ) -> None:
+        """One box with its labels, one row each (a single row without label if there is none)."""
+        for label in tuple(labels) or (None,):
+            self.video.append(video)
+            self.time_us.append(time_us)
+            self.box.append(box)
+            self.label.append(label)
+            self.person.append(person)
+            self.score.append(score)
+
+    def table(self, source: str | Path) -> Annotations:
+        """The table; DataError if a box is far outside the frame (pixels taken for fractions)."""
+        absent = (math.nan,) * 4
+        boxes = np.array([b or absent for b in self.box], np.float64).reshape(-1, 4)
+        table = Annotations.of(
+            video=self.video,
+            time_us=self.time_us,
+            boxes=boxes,
+            label=self.label,
+            person=self.person,
+            score=self.score,
+            source=source,
+        )
+        far = np.flatnonzero(((boxes < -1) | (boxes > 2)).any(axis=1))
+        if len(far):
+            raise DataError(
+                "the box is far outside the frame",
+                where=f"{table.where(int(far[0]))}, {self.video[far[0]]}",
+                expected="x1,y1,x2,y2 within the frame",
+                got=boxes[far[0]].tolist(),
+                hint="check the frame size that the boxes were divided by",
+            )
+        return table
+
+
+class Vocabulary:
+    """Class names of a labelling tool → ids: those of a given label space, or numbered from 1.
+
+    `groups` are (group, names) in the tool's order. Names are compared without case and spaces,
+    because the label maps that people type by hand differ from their tool's there.
+    """
+
+    def __init__(
+        self, groups: Sequence[tuple[str, Sequence[str]]], labels: LabelSpace | None
+    ) -> None:
+        if labels is None and any(names for _, names in groups):
+            ids: dict[str, int] = {}
+            names_kept: list[str] = []
+            members: dict[str, list[int]] = {}
+            for group, names in groups:
+                for name in names:
+                    if _plain(name) not in ids:
+                        ids[_plain(name)] = len(ids) + 1
+                        names_kept.append(name)
+                        members.setdefault(group, []).append(len(ids))
+            kept = {group: tuple(m) for group, m in members.items()} if len(members) > 1 else {}
+            labels = LabelSpace(
+                ids=tuple(range(1, len(ids) + 1)), names=tuple(names_kept), groups=kept
+            )
+        self.labels = labels
+        known = zip(labels.names, labels.ids, strict=True) if labels is not None else ()
+        self._ids: dict[str, int] = {}
+        for name, label_id in known:
+            self._ids.setdefault(_plain(name), label_id)
+
+    def id(self, name: str, where: object) -> int:
+        """The id of `name`; DataError if the label space lacks it."""
+        found = self._ids.get(_plain(name))
+        if found is None:
+            raise DataError(
+                f"the action {name[:80]!r} is not in the label map",
+                where=where,
+                expected=f"one of its {len(self._ids)} names",
+                hint="add it to the label map, or leave the label map away",
+            )
+        return found
+
+
+def _plain(name: str) -> str:
+    return "".join(name.split()).casefold()
+
+
+def read_json(path: str | Path) -> Any:
+    """A JSON file's value; DataError names the row where it stops being JSON."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            "the file is not JSON", where=f"{path}, row {error.lineno}", got=error.msg
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError("the JSON cannot be read", where=path, got=str(error)[:200]) from None
+
+
+def as_mapping(value: Any, where: object) -> Mapping[Any, Any]:
+    """`value` if it is a dict, else DataError."""
+    if not isinstance(value, Mapping):
+        raise _wrong(where, "an object with named fields", value)
+    return value
+
+
+def as_sequence(value: Any, where: object) -> Sequence[Any]:
+    """`value` as a list if it is a list, tuple or array, else DataError."""
+    if isinstance(value, np.ndarray):
+        return list(value)
+    if not isinstance(value, (list, tuple)):
+        raise _wrong(where, "a list", value)
+    return value
+
+
+def as_text(value: Any, where: object) -> str:
+    """A non-empty text (an integer is taken as one), else DataError."""
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return str(as_int(value, where))
+    if not isinstance(value, str) or not value.strip():
+        raise _wrong(where, "a text", value)
+    return value
+
+
+def as_float(value: Any, where: object) -> float:
+    """A finite number (or its decimal text), else DataError."""
+    try:
+        number = float(value) if not isinstance(value, (bool, np.ndarray)) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise _wrong(where, "a finite number", value)
+    return number
+
+
+def as_int(value: Any, where: object) -> int:
+    """An integer (or a number or text that is one) below 2^53, else DataError."""
+    number = as_float(value, where)
+    if number != int(number) or abs(number) >= 2**53:
+        raise _wrong(where, "an integer", value)
+    return int(number)
+
+
+def as_box(values: Any, where: object) -> Box:
+    """Four finite numbers, else DataError."""
+    numbers = [as_float(v, where) for v in as_sequence(values, where)]
+    if len(numbers) != 4:
+        raise _wrong(where, "four coordinates", values)
+    return (numbers[0], numbers[1], numbers[2], numbers[3])
+
+
+def scaled(box: Box, size: tuple[int, int]) -> Box:
+    """A pixel box → fractions of a (width, height) frame."""
+    return box[0] / size[0], box[1] / size[1], box[2] / size[0], box[3] / size[1]
+
+
+def frame_us(frame: int, fps: float, where: object = None) -> int:
+    """Microseconds of a frame counted from 0."""
+    return seconds_to_us(frame / fps, where)
+
+
+def field_of(record: Mapping[Any, Any], name: str, where: object) -> Any:
+    """`record[name]`, or a DataError that says which field is missing and which are there."""
+    if name not in record:
+        there = ", ".join(str(k)[:30] for k in list(record)[:8])
+        raise DataError(
+            f"the field {name!r} is missing", where=where, got=f"fields {there or 'none'}"
+        )
+    return record[name]
+
+
+def _wrong(where: object, expected: str, value: Any) -> DataError:
+    got = f"{type(value).__name__} {value!r:.60}" if _printable(value) else type(value).__name__
+    return DataError("a value is of the wrong kind", where=where, expected=expected, got=got)
+
+
+def _printable(value: Any) -> bool:
+    """Whether showing it is cheap: a nested value's repr may be endless."""
+    return isinstance(value, (str, float, bool, bytes, type(None))) or (
+        isinstance(value, int) and abs(value) < 2**64
+    )

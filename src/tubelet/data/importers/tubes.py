@@ -1,0 +1,150 @@
+"""Tube pickles: `JHMDB-GT.pkl`, `UCF101v2-GT.pkl`, MultiSports' (one format); `pyannot.pkl`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tubelet.data.importers.records import (
+    Imported,
+    Options,
+    Rows,
+    as_int,
+    as_mapping,
+    as_sequence,
+    as_text,
+    field_of,
+    frame_us,
+    scaled,
+)
+from tubelet.data.pickles import load_pickle
+from tubelet.labels import LabelSpace
+from tubelet.types import DataError
+
+# UCF101 is 320×240 throughout; its annotation pickle does not say so.
+_UCF_SIZE = (320, 240)
+_LONGEST = 10_000_000
+
+
+class Split(NamedTuple):
+    """Video ids of one official split."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def read(path: str | Path, options: Options | None = None) -> Imported:
+    """`gttubes[video][class]` is a list of `(L, 5)` arrays: frame from 1, then a pixel box.
+
+    Ids are class index + 1; the person id numbers a video's tubes. Needs `options.fps` or
+    `options.videos`. Pixel coordinates are divided by the frame size as they are.
+    """
+    options = options or Options()
+    content = as_mapping(load_pickle(path), path)
+    names = [as_text(n, path) for n in as_sequence(field_of(content, "labels", path), path)]
+    labels = LabelSpace.of(names, exclusive=True)
+    sizes = as_mapping(field_of(content, "resolution", path), path)
+    rows = Rows()
+    for name, by_class in as_mapping(field_of(content, "gttubes", path), path).items():
+        where = f"{path}, video {str(name)[:80]}"
+        video = as_text(name, where)
+        height, width = (as_int(s, where) for s in _pair(field_of(sizes, name, where), where))
+        if min(height, width) < 1:
+            raise DataError("the video has no size", where=where, got=(height, width))
+        person = 0
+        for index, tubes in as_mapping(by_class, where).items():
+            label = _class(index, len(labels), where)
+            for tube in as_sequence(tubes, where):
+                person += 1
+                for frame, *box in _numbers(tube, 5, where).tolist():
+                    if not 1 <= frame <= _LONGEST or frame != int(frame):
+                        raise DataError("a frame number is impossible", where=where, got=frame)
+                    fps = options.rate(video)
+                    if options.keeps(int(frame) - 1, fps):
+                        rows.add(
+                            video,
+                            frame_us(int(frame) - 1, fps, where),
+                            scaled((box[0], box[1], box[2], box[3]), (width, height)),
+                            labels=(label,),
+                            person=person,
+                        )
+    return Imported(rows.table(path), labels)
+
+
+def read_splits(path: str | Path) -> tuple[Split, ...]:
+    """The official train and test lists in a `gttubes` pickle."""
+    content = as_mapping(load_pickle(path), path)
+    lists = [as_sequence(content.get(f"{part}_videos", ()), path) for part in ("train", "test")]
+    splits = [[tuple(as_text(v, path) for v in as_sequence(s, path)) for s in p] for p in lists]
+    if len(splits[0]) != len(splits[1]):
+        raise DataError(
+            "train and test splits differ in number", where=path, got=tuple(map(len, splits))
+        )
+    return tuple(Split(train, test) for train, test in zip(*splits, strict=True))
+
+
+def read_pyannot(path: str | Path, options: Options | None = None) -> Imported:
+    """UCF101-24's `pyannot.pkl`: frames `sf` to `ef` (from 0, without the last), boxes x, y, w, h.
+
+    Class names are the videos' folders; ids are class index + 1. Needs `options.fps` (25 for the
+    distributed AVIs) or `options.videos`.
+    """
+    options = options or Options()
+    rows = Rows()
+    names: dict[int, str] = {}
+    for name, record in as_mapping(load_pickle(path), path).items():
+        where = f"{path}, video {str(name)[:80]}"
+        video = as_text(name, where)
+        tubes = field_of(as_mapping(record, where), "annotations", where)
+        for person, value in enumerate(as_sequence(tubes, where), 1):
+            tube = as_mapping(value, where)
+            label = as_int(field_of(tube, "label", where), where) + 1
+            names.setdefault(label, video.split("/", maxsplit=1)[0])
+            start = as_int(field_of(tube, "sf", where), where)
+            if not 0 <= start <= _LONGEST:
+                raise DataError("a start frame is impossible", where=where, got=start)
+            fps = options.rate(video)
+            boxes = _numbers(field_of(tube, "boxes", where), 4, where)
+            for frame, (x, y, w, h) in enumerate(boxes.tolist(), start):
+                if options.keeps(frame, fps):
+                    box = scaled((x, y, x + w, y + h), options.size or _UCF_SIZE)
+                    time_us = frame_us(frame, fps, where)
+                    rows.add(video, time_us, box, labels=(label,), person=person)
+    if not names:
+        raise DataError("the pickle annotates no video", where=path)
+    ids = tuple(sorted(names))
+    labels = LabelSpace(ids=ids, names=tuple(names[i] for i in ids), exclusive=True)
+    return Imported(rows.table(path), labels)
+
+
+def _numbers(value: Any, width: int, where: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    try:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise DataError("a tube is not numbers", where=where) from None
+    if array.ndim != 2 or array.shape[1] != width or not np.isfinite(array).all():
+        raise DataError(
+            "a tube has the wrong shape", where=where, expected=f"(L, {width})", got=array.shape
+        )
+    return array
+
+
+def _class(index: Any, count: int, where: str) -> int:
+    label = as_int(index, where)
+    if not 0 <= label < count:
+        raise DataError(
+            "a class index is outside the labels",
+            where=where,
+            expected=f"0 to {count - 1}",
+            got=label,
+        )
+    return label + 1
+
+
+def _pair(value: Any, where: str) -> tuple[Any, Any]:
+    pair = as_sequence(value, where)
+    if len(pair) != 2:
+        raise DataError("the resolution is not (height, width)", where=where, got=len(pair))
+    return pair[0], pair[1]
