@@ -86,7 +86,8 @@ def _atomic_cast(rng: Rng, config: PlaygroundConfig) -> Cast:
     for i, size in enumerate(groups):
         room = edges[i + 1] - edges[i]
         x = float((edges[i] + edges[i + 1]) / 2 + rng.uniform(-0.12, 0.12) * room)
-        x = float(np.clip(x, 0.2 * size, config.aspect - 0.2 * size))
+        edge = 0.14 + 0.12 * size  # room for a stretched arm
+        x = float(np.clip(x, edge, config.aspect - edge))
         ground = 0.82 + 0.13 * float(near[i])
         small, tall = config.person_height
         height = small + (tall - small) * float(np.clip(near[i] + rng.uniform(-0.2, 0.2), 0, 1))
