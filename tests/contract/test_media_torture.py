@@ -1,4 +1,4 @@
-"""Every awkward, broken or hostile file decodes as its manifest says, or fails with one clear error."""
+"""Every awkward or broken file decodes as its manifest says, or fails with one clear error."""
 
 from __future__ import annotations
 

@@ -61,20 +61,18 @@ def window(times_ms: npt.ArrayLike, key_ms: int, spec: InputSpec) -> Ints:
     middle = centre(times, key_ms)
     steps = _steps(spec)
     if spec.fps is None:
-        index: Ints = np.clip(middle + steps, 0, len(times) - 1)
-        return index
+        return np.asarray(np.clip(middle + steps, 0, len(times) - 1), np.int64)
     wanted = times[middle] + steps * (1000.0 / spec.fps)
     before = np.clip(np.searchsorted(times, wanted, side="right") - 1, 0, len(times) - 1)
     after = np.minimum(before + 1, len(times) - 1)
     ahead, behind = times[after] - wanted, wanted - times[before]
     nearer = (ahead < behind) & (ahead <= 500.0 / spec.fps)
-    return np.where(nearer, after, before).astype(np.int64)
+    return np.asarray(np.where(nearer, after, before), np.int64)
 
 
 def _steps(spec: InputSpec) -> Ints:
-    return (
-        np.arange(-(spec.frames // 2), spec.frames - spec.frames // 2, dtype=np.int64) * spec.stride
-    )
+    steps: Ints = (np.arange(spec.frames, dtype=np.int64) - spec.frames // 2) * spec.stride
+    return steps
 
 
 def keyframe_times(info: VideoInfo, every_ms: int) -> list[int]:

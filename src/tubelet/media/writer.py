@@ -65,11 +65,12 @@ class VideoWriter:
             )
         except (FFmpegError, OSError) as error:
             raise VideoError(f"cannot write: {explain(error)}", where=self.path) from error
-        # A fixed number of threads: x264 divides its work, and so its choices, among them.
         options = {"crf": str(self._quality), "preset": "veryfast", "threads": "2"}
         stream = self._container.add_stream("libx264", rate=self.fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
+        # With PyAV's default, threads within a frame, one run in sixty gave other bytes.
+        context.thread_type = "FRAME"
         context.time_base = Fraction(1, _CLOCK)
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED
