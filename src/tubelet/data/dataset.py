@@ -16,12 +16,12 @@ import numpy.typing as npt
 import torch
 
 from tubelet.batch import Sample
-from tubelet.data.annotations import Annotations, Keyframe
+from tubelet.data.annotations import Annotations
 from tubelet.labels import LabelSpace
 from tubelet.media.sampling import read_window, window
 from tubelet.media.transforms import Augment, boxes_in_clip, clip_size, jitter_boxes, prepare
 from tubelet.media.video import Video, VideoInfo, probe
-from tubelet.playground.make import keyframes_ms, render_window
+from tubelet.playground.make import keyframes_ms, render_window, world_of
 from tubelet.playground.world import PlaygroundConfig, label_space
 from tubelet.types import DataError, Floats, InputSpec, Ints, Key, People
 
@@ -38,6 +38,10 @@ class ClipDataset(Protocol):
 
     def key(self, index: int) -> Key:
         """The moment of sample `index`, without reading any frame."""
+        ...
+
+    def truth(self) -> Annotations:
+        """Every label of every keyframe."""
         ...
 
     def sample(
@@ -135,6 +139,7 @@ class VideoDataset:
         cache_short_side: int | None = None,
     ) -> None:
         self.name, self.labels = name, labels
+        self._annotations = annotations
         self._keyframes = list(annotations.keyframes())
         self._targets = [multi_hot(k.labels, labels) for k in self._keyframes]
         missing = sorted({k.key.video for k in self._keyframes} - videos.keys())
@@ -156,9 +161,8 @@ class VideoDataset:
     def key(self, index: int) -> Key:
         return self._keyframes[index].key
 
-    def keyframe(self, index: int) -> Keyframe:
-        """Key, people and action ids of sample `index`, as annotated."""
-        return self._keyframes[index]
+    def truth(self) -> Annotations:
+        return self._annotations
 
     def sample(
         self,
@@ -220,7 +224,7 @@ class PlaygroundDataset:
     ) -> None:
         self.labels = label_space(world.task)
         self._world, self._clips, self._first, self._vary = world, clips, first_seed, vary
-        self._keys = keyframes_ms(world, 500)
+        self._keys = keyframes_ms(world)
 
     def __len__(self) -> int:
         return self._clips * len(self._keys)
@@ -228,6 +232,26 @@ class PlaygroundDataset:
     def key(self, index: int) -> Key:
         clip, moment = divmod(index, len(self._keys))
         return Key(video=f"playground_{self._first + clip}", time_ms=self._keys[moment])
+
+    def truth(self) -> Annotations:
+        tables = []
+        for clip in range(self._clips):
+            seconds = np.array(self._keys) / 1000
+            world = world_of(self._first + clip, self._world)
+            for key_ms, boxes, ids, targets in zip(
+                self._keys, *world.annotate(seconds), strict=True
+            ):
+                person, column = np.nonzero(targets)
+                tables.append(
+                    Annotations.of(
+                        video=[f"playground_{self._first + clip}"] * len(person),
+                        time_us=np.full(len(person), key_ms * 1000),
+                        boxes=boxes[person],
+                        label=np.array(self.labels.ids)[column],
+                        person=ids[person],
+                    )
+                )
+        return Annotations.concat(tables)
 
     def sample(
         self,

@@ -1,0 +1,99 @@
+"""What a run tells while it goes on: one record a step, to any number of listeners."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tubelet.types import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """One finished step. `data_wait`: share of the time spent waiting for the loader."""
+
+    stage: str
+    step: int
+    steps: int
+    loss: float
+    rate: float
+    gradient_norm: float
+    clips_per_second: float
+    data_wait: float
+    eta_s: float
+
+
+class Reporter(Protocol):
+    """A listener of a training run."""
+
+    def step(self, report: StepReport) -> None: ...
+
+    def note(self, text: str) -> None:
+        """Something worth a line: a skipped file, a saved checkpoint, a stage's end."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Reporters:
+    """Several listeners as one."""
+
+    def __init__(self, listeners: Sequence[Reporter]) -> None:
+        self._listeners = tuple(listeners)
+
+    def step(self, report: StepReport) -> None:
+        for listener in self._listeners:
+            listener.step(report)
+
+    def note(self, text: str) -> None:
+        for listener in self._listeners:
+            listener.note(text)
+
+    def close(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+
+class JsonLines:
+    """`metrics.jsonl`: one line a step. A resumed run drops the lines it is about to repeat."""
+
+    def __init__(self, path: Path, *, keep_steps: int) -> None:
+        lines = path.read_text().splitlines()[:keep_steps] if path.is_file() else []
+        path.write_text("".join(f"{line}\n" for line in lines))
+        self._file = path.open("a", buffering=1)
+
+    def step(self, report: StepReport) -> None:
+        self._file.write(json.dumps(asdict(report)) + "\n")
+
+    def note(self, text: str) -> None:
+        """Notes are for people; the metrics file holds steps only."""
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TensorBoard:
+    """Scalars for TensorBoard, which is an optional extra."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard.writer import SummaryWriter
+        except ImportError as error:
+            raise InputError(
+                "TensorBoard is not installed", hint="pip install 'tubelet[tensorboard]'"
+            ) from error
+        self._writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+
+    def step(self, report: StepReport) -> None:
+        for name in ("loss", "rate", "gradient_norm", "clips_per_second", "data_wait"):
+            value = getattr(report, name)
+            self._writer.add_scalar(f"{report.stage}/{name}", value, report.step)  # type: ignore[no-untyped-call]
+
+    def note(self, text: str) -> None:
+        self._writer.add_text("notes", text)  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        self._writer.close()  # type: ignore[no-untyped-call]
