@@ -10,12 +10,18 @@ from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Rois
 from tubelet.labels import LabelSpace
+from tubelet.models.backbones.csn import CSNConfig
+from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
+from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.models.backbones.vivit import ViViTConfig
+from tubelet.models.heads.acrn import ACRNHeadConfig
+from tubelet.models.heads.clip import ClipHead, ClipHeadConfig, join_positions
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.types import InputSpec, ShapeError
 
-BackboneConfig = SlowFastConfig
-HeadConfig = LinearHeadConfig
+BackboneConfig = SlowFastConfig | ResNet3dConfig | R2Plus1dConfig | CSNConfig | ViViTConfig
+HeadConfig = LinearHeadConfig | ACRNHeadConfig | ClipHeadConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +38,10 @@ class ActionModelConfig:
 
 
 class ActionModel(nn.Module):
-    """frames u8 `(B, 3, T, H, W)` + RoIs → one logit a class for each person."""
+    """frames u8 `(B, 3, T, H, W)` + RoIs → one logit a class for each person.
+
+    With a classification head there are no RoIs, and "person" below reads "clip".
+    """
 
     mean: Tensor
     std: Tensor
@@ -45,6 +54,11 @@ class ActionModel(nn.Module):
         for name in ("mean", "std"):
             value = torch.tensor(getattr(config.input, name)) * 255
             self.register_buffer(name, value.view(1, 3, 1, 1, 1), persistent=False)
+
+    @property
+    def task(self) -> str:
+        """ "detection" or "classification"."""
+        return self.head.task
 
     @property
     def input(self) -> InputSpec:
@@ -69,17 +83,25 @@ class ActionModel(nn.Module):
         maps: tuple[FeatureMap, ...] = self.backbone(self.normalise(frames))
         return maps
 
-    def pool(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
+    def pool(self, maps: Sequence[FeatureMap], rois: Rois | None = None) -> Tensor:
         """Person features under `rois`, in the form the head wants."""
+        if isinstance(self.head, ClipHead):
+            return self.head.pool(maps)
+        if rois is None:
+            raise ShapeError(
+                "a detection model needs the people's boxes", expected="Rois", got=None
+            )
         return self.head.pool(maps, rois)
 
     def classify(self, people: Tensor) -> Tensor:
-        """Person features → logits `(R, K)`."""
+        """Person features → logits `(R, K)`; positions of a clip are joined by probability."""
         logits: Tensor = self.head(people)
+        if logits.ndim == 3:
+            return join_positions(logits, exclusive=self.labels.exclusive)
         return logits
 
-    def forward(self, frames: Tensor, rois: Rois) -> Tensor:
-        """Logits `(R, K)`; an empty batch of people gives `(0, K)`."""
+    def forward(self, frames: Tensor, rois: Rois | None = None) -> Tensor:
+        """Logits `(R, K)`; an empty batch of people gives `(0, K)`. Classification: `(B, K)`."""
         return self.classify(self.pool(self.features(frames), rois))
 
     def scores(self, logits: Tensor) -> Tensor:

@@ -9,8 +9,12 @@ Shape legend: B clips, C channels, H×W cells, R boxes, P bins a side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from tubelet.batch import FeatureMap, Rois
 
 _CHUNK = 64  # boxes gathered at once: bounds the (chunk, H·W, C) copy when several clips are pooled
 
@@ -37,6 +41,19 @@ def _axis_weights(start: Tensor, length: Tensor, bins: int, cells: int, samples:
     return weights / count.clamp(min=1)[:, None, None]
 
 
+def _samples_a_bin(extent: Tensor, bins: int, *, most: int) -> int:
+    """Samples a bin of the largest of boxes `extent (R, 2)`, in 1…`most`.
+
+    Traced and meta tensors have no values to ask, so they take `most`: the surplus samples have
+    weight zero and the result is the same. `most` bounds boxes many times larger than the map.
+    """
+    if torch.compiler.is_compiling() or extent.is_meta:
+        return most
+    if len(extent) == 0:
+        return 1
+    return int(torch.ceil(extent.max() / bins).clamp(1, most).item())
+
+
 def roi_align(
     features: Tensor,
     boxes_px: Tensor,
@@ -55,10 +72,7 @@ def roi_align(
     cells = boxes_px.float() / stride - (0.5 if aligned else 0.0)
     extent = cells[:, 2:] - cells[:, :2]
     extent = extent.clamp(min=0) if aligned else extent.clamp(min=1)
-    most = max(height, width) + 2
-    samples = (
-        1 if len(boxes_px) == 0 else int(torch.ceil(extent.max() / size).clamp(1, most).item())
-    )
+    samples = _samples_a_bin(extent, size, most=max(height, width) + 2)
     ax = _axis_weights(cells[:, 0], extent[:, 0], size, width, samples)
     ay = _axis_weights(cells[:, 1], extent[:, 1], size, height, samples)
     weights = (ay[:, :, None, :, None] * ax[:, None, :, None, :]).flatten(1, 2).flatten(2)
@@ -66,7 +80,25 @@ def roi_align(
     flat = features.flatten(2).transpose(1, 2)
     if len(features) == 1:
         pooled = (weights.flatten(0, 1) @ flat[0]).view(-1, size * size, channels)
+    elif torch.compiler.is_compiling():
+        pooled = torch.bmm(weights, flat[clip])
     else:
         parts = zip(torch.split(weights, _CHUNK), torch.split(clip, _CHUNK), strict=True)
         pooled = torch.cat([torch.bmm(w, flat[c]) for w, c in parts])
     return pooled.transpose(1, 2).reshape(-1, channels, size, size)
+
+
+def pool_people(maps: Sequence[FeatureMap], rois: Rois, *, size: int, aligned: bool) -> Tensor:
+    """Mean over time → RoIAlign → max over space, the maps' channels concatenated: `(R, C)`."""
+    pooled = [
+        roi_align(
+            m.values.mean(dim=2),
+            rois.boxes_px,
+            rois.clip,
+            size=size,
+            stride=m.space_stride,
+            aligned=aligned,
+        ).amax(dim=(2, 3))
+        for m in maps
+    ]
+    return torch.cat(pooled, dim=1)

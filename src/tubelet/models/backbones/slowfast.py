@@ -8,15 +8,23 @@ Shape legend: clip (B, 3, T, H, W) float, normalised; Slow runs on T/α frames.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
-from tubelet.models.backbones.base import FeatureSpec
-from tubelet.models.layers.resnet3d import BLOCKS, ConvNorm, Stage, Stem, init_residual
-from tubelet.types import ConfigError, ShapeError
+from tubelet.models.backbones.base import FeatureSpec, Published, Variant, as_maps
+from tubelet.models.layers.resnet3d import (
+    Blocks,
+    ConvNorm,
+    NonLocalConfig,
+    Stage,
+    Stem,
+    init_residual,
+    stage_blocks,
+)
+from tubelet.types import InputSpec, ShapeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +34,13 @@ class SlowFastConfig:
     `blocks`: residual blocks of res2…res5, or None for those of `depth`. `width`: Slow channels of
     the stem (64 in the paper). `beta_inv`: 1/β. `fusion_kernel`/`fusion_ratio`: the lateral
     convolution's temporal kernel, and its output channels over the Fast channels (2 in the paper).
-    `slow_temporal`: how many blocks of Slow's res4 have a temporal kernel (the published R101 has
-    6, written "101_50_50", or all 23, "101_101_101"); None means all. `nonlocal_res4`: block
-    indices of Slow's res4 followed by a non-local block. `detection` keeps res5 at stride 16 with
-    dilation `res5_dilation` (2 in PySlowFast, 1 in MMAction2). `slow_select`: "linspace" takes
-    first and last frame (PySlowFast), "stride" a plain stride (MMAction2). `lateral_norm`: norm and
-    ReLU after the lateral convolution (MMAction2 has neither).
+    `slow_temporal`, `fast_temporal`: how many blocks of a pathway's res4 have a temporal kernel
+    (the published R101 has 6 and 6, written "101_50_50", or all 23, "101_101_101"); None means all.
+    `nonlocal_res3`, `nonlocal_res4`: block indices of Slow followed by a non-local block (the
+    papers have them in res4 only, PySlowFast's R50 configs in both). `detection` keeps res5 at
+    stride 16 with dilation `res5_dilation` (2 in PySlowFast, 1 in MMAction2). `slow_select`:
+    "linspace" takes first and last frame (PySlowFast), "stride" a plain stride (MMAction2).
+    `lateral_norm`: norm and ReLU after the lateral convolution (not in MMAction2).
     """
 
     depth: int = 50
@@ -42,6 +51,8 @@ class SlowFastConfig:
     fusion_kernel: int = 7
     fusion_ratio: int = 2
     slow_temporal: int | None = None
+    fast_temporal: int | None = None
+    nonlocal_res3: tuple[int, ...] = ()
     nonlocal_res4: tuple[int, ...] = ()
     nonlocal_pool: tuple[int, int, int] = (1, 2, 2)
     nonlocal_kind: str = "dot_product"
@@ -54,16 +65,9 @@ class SlowFastConfig:
     def build(self) -> SlowFast:
         return SlowFast(self)
 
-    def stage_blocks(self) -> tuple[int, int, int, int]:
+    def stage_blocks(self) -> Blocks:
         """Blocks of res2…res5. Raises ConfigError for an unknown depth."""
-        if self.blocks is not None:
-            return self.blocks
-        if self.depth not in BLOCKS:
-            raise ConfigError(
-                f"no residual network of depth {self.depth}",
-                expected=f"one of {sorted(BLOCKS)}, or explicit `blocks`",
-            )
-        return BLOCKS[self.depth]
+        return stage_blocks(self.depth, self.blocks)
 
 
 class Lateral(nn.Module):
@@ -114,11 +118,8 @@ class SlowFast(nn.Module):
         for index, count in enumerate(blocks):
             self.laterals.append(Lateral(channels=fast_in, config=config))
             slow_in += fast_in * config.fusion_ratio
-            for stages, inputs, base in (
-                (self.slow_stages, slow_in, slow),
-                (self.fast_stages, fast_in, fast),
-            ):
-                stages.append(self._stage(index, count, inputs, base, is_slow=base == slow))
+            self.slow_stages.append(self._stage(index, count, slow_in, slow, is_slow=True))
+            self.fast_stages.append(self._stage(index, count, fast_in, fast, is_slow=False))
             slow_in, fast_in = slow * 4 * 2**index, fast * 4 * 2**index
         stride = 16 if config.detection else 32
         self.outputs = (
@@ -130,23 +131,22 @@ class SlowFast(nn.Module):
     def _stage(self, index: int, count: int, inputs: int, base: int, *, is_slow: bool) -> Stage:
         """Stage res{index + 2} of one pathway; temporal kernels as in the paper's Table 1."""
         config = self.config
-        temporal = [3] * count
-        if is_slow:
-            limit = (
-                config.slow_temporal if index == 2 and config.slow_temporal is not None else count
-            )
-            temporal = [3 if index >= 2 and i < limit else 1 for i in range(count)]
+        limit = config.slow_temporal if is_slow else config.fast_temporal
+        if index != 2 or limit is None:
+            limit = count
+        if is_slow and index < 2:
+            limit = 0
         last = index == 3 and config.detection
+        after = {1: config.nonlocal_res3, 2: config.nonlocal_res4}.get(index, ())
+        attention = NonLocalConfig(pool=config.nonlocal_pool, kind=config.nonlocal_kind)
         return Stage(
             inputs=inputs,
             inner=base * 2**index,
             outputs=base * 4 * 2**index,
-            temporal=temporal,
-            stride=1 if index == 0 or last else 2,
+            temporal=[3 if i < limit else 1 for i in range(count)],
+            stride=(1, 1 if index == 0 or last else 2),
             dilation=config.res5_dilation if last else 1,
-            nonlocal_after=config.nonlocal_res4 if is_slow and index == 2 else (),
-            nonlocal_pool=config.nonlocal_pool,
-            nonlocal_kind=config.nonlocal_kind,
+            nonlocal_after=dict.fromkeys(after, attention) if is_slow else None,
             norm_eps=config.norm_eps,
         )
 
@@ -171,7 +171,111 @@ class SlowFast(nn.Module):
         for lateral, slow_stage, fast_stage in steps:
             slow = slow_stage(torch.cat([slow, lateral(fast)], dim=1))
             fast = fast_stage(fast)
-        return tuple(
-            FeatureMap(values=x, time_stride=s.time_stride, space_stride=s.space_stride)
-            for x, s in zip((slow, fast), self.outputs, strict=True)
-        )
+        return as_maps((slow, fast), self.outputs)
+
+
+def _variant(
+    frames: int,
+    stride: int,
+    backbone: SlowFastConfig,
+    *published: Published,
+    weights: str = "",
+) -> Variant[SlowFastConfig]:
+    return Variant(
+        backbone=replace(backbone, detection=False),
+        detection=backbone,
+        input=InputSpec(frames=frames, stride=stride),
+        weights=weights,
+        published=published,
+    )
+
+
+def _paper(
+    source: str, dataset: str, score: float, gflops: float | None = None, metric: str = "top-1"
+) -> Published:
+    views = 30 if metric == "top-1" else None
+    return Published(
+        source=source, dataset=dataset, metric=metric, score=score, gflops=gflops, views=views
+    )
+
+
+_SF, _CM = "arXiv:1812.03982", "arXiv:2104.01198"
+_ENTRY, _ACAR = "AVA 2019 entry", "AVA-Kinetics 2021 entry"
+_PYSLOWFAST = "PySlowFast"
+_R50_4X16 = SlowFastConfig(alpha=8, fusion_kernel=5)
+_R50_NL = SlowFastConfig(nonlocal_res3=(1, 3), nonlocal_res4=(1, 3, 5), nonlocal_kind="softmax")
+_R101 = SlowFastConfig(depth=101, slow_temporal=6, fast_temporal=6, fusion_kernel=5)
+_R101_NL = replace(_R101, nonlocal_res4=(6, 13, 20), nonlocal_pool=(2, 2, 2))
+_R101_101 = SlowFastConfig(depth=101, fusion_kernel=5)
+_R101_101_NL = replace(_R101_101, nonlocal_res4=(6, 13, 20))
+_R152 = SlowFastConfig(depth=152, fusion_kernel=5)
+
+VARIANTS: dict[str, Variant[SlowFastConfig]] = {
+    "slowfast_r50_4x16": _variant(
+        32,
+        2,
+        _R50_4X16,
+        _paper(_SF, "K400", 75.6, 36.1),
+        _paper(_CM, "AVA v2.2", 26.9, metric="mAP"),
+        weights=f"{_PYSLOWFAST}, MMAction2 (AVA)",
+    ),
+    "slowfast_r50_8x8": _variant(
+        32,
+        2,
+        SlowFastConfig(),
+        _paper(_SF, "K400", 77.0, 65.7),
+        weights=f"{_PYSLOWFAST}, PyTorchVideo, MMAction2 (AVA)",
+    ),
+    "slowfast_r50_16x8": _variant(
+        64, 2, SlowFastConfig(), _paper(_CM, "Charades", 39.4, 131, "mAP")
+    ),
+    "slowfast_r50_nl_4x16": _variant(
+        32, 2, replace(_R50_NL, alpha=8, fusion_kernel=5), weights=_PYSLOWFAST
+    ),
+    "slowfast_r50_nl_8x8": _variant(
+        32,
+        2,
+        _R50_NL,
+        weights=_PYSLOWFAST,
+    ),
+    "slowfast_r101_8x8": _variant(
+        32, 2, _R101, _paper(_SF, "K400", 77.9, 106), weights=_PYSLOWFAST
+    ),
+    "slowfast_r101_16x8": _variant(
+        64, 2, _R101, _paper(_SF, "K400", 78.9, 213), weights=_PYSLOWFAST
+    ),
+    "slowfast_r101_nl_8x8": _variant(
+        32,
+        2,
+        _R101_NL,
+        _paper(_ENTRY, "K700", 70.6, 115),
+        _paper(_ENTRY, "AVA v2.2", 29.0, metric="mAP"),
+        weights=f"{_PYSLOWFAST} (AVA)",
+    ),
+    "slowfast_r101_nl_16x8": _variant(
+        64,
+        2,
+        _R101_NL,
+        _paper(_ENTRY, "K700", 71.0, 234),
+        _paper(_SF, "K400", 79.8, 234),
+        _paper(_ENTRY, "AVA v2.2", 29.8, metric="mAP"),
+        weights=_PYSLOWFAST,
+    ),
+    "slowfast_r101_101_8x8": _variant(
+        32,
+        2,
+        _R101_101,
+        _paper(_CM, "K700", 69.2, 126),
+        _paper(_CM, "AVA v2.2", 29.0, metric="mAP"),
+        weights=_PYSLOWFAST,
+    ),
+    "slowfast_r101_101_nl_8x8": _variant(32, 2, _R101_101_NL, _paper(_CM, "K700", 70.2, 135)),
+    "slowfast_r101_101_nl_16x8": _variant(
+        64,
+        2,
+        replace(_R101_101_NL, nonlocal_pool=(2, 2, 2)),
+        _paper(_CM, "Charades", 41.3, 273, "mAP"),
+    ),
+    "slowfast_r152_8x8": _variant(32, 2, _R152, _paper(_ACAR, "AVA v2.2", 35.29, metric="mAP")),
+    "slowfast_r152_16x4": _variant(64, 1, _R152, _paper(_ACAR, "AVA v2.2", 37.68, metric="mAP")),
+}

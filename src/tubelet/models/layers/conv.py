@@ -29,4 +29,4 @@ class Conv3d(nn.Conv3d):
             self.dilation[1:],
             self.groups,
         )
-        return flat.unflatten(0, (batch, frames)).transpose(1, 2)
+        return flat.reshape(batch, frames, *flat.shape[1:]).transpose(1, 2)

@@ -1,0 +1,71 @@
+"""What the converter has to know about one foreign house."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tubelet.convert.rules import Rule, Table
+from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.models.detector import BackboneConfig, HeadConfig
+from tubelet.models.heads.clip import ClipHeadConfig
+from tubelet.models.heads.linear import LinearHeadConfig
+from tubelet.types import InputSpec
+
+NORM = r"(?P<param>weight|bias|running_mean|running_var|num_batches_tracked)"
+STEPS = {str(n): str(n - 1) for n in range(1, 9)}
+"""Names that count from one → ours, from zero."""
+STAGES = {str(n): str(n - 2) for n in range(2, 6)}
+"""res2…res5 → 0…3."""
+
+
+def _unchanged(backbone: BackboneConfig, detection: bool) -> BackboneConfig:
+    return backbone
+
+
+def slowfast_alpha(backbone: BackboneConfig, detection: bool) -> BackboneConfig:
+    """α of a SlowFast network by the released configurations: kernel 5 at R50 is 4×16, α = 8."""
+    if isinstance(backbone, SlowFastConfig) and backbone.depth == 50:
+        return replace(backbone, alpha=8 if backbone.fusion_kernel == 5 else 4)
+    return backbone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One kind of checkpoint: a source name matches each of `marks` and none matches `absent`, and
+    the convolution that `kernel` names by its pattern has that kernel.
+
+    `backbone`, `detection_head`, `clip_head`, `input` hold the house's habits, which its tensors do
+    not say; `assumed` names those that vary within the house, for the report. `detection`: a
+    pattern of the source names that only detectors have; None if the names do not tell.
+    `habits(backbone, detection)` settles what follows from the released configurations alone.
+    """
+
+    name: str
+    marks: tuple[str, ...]
+    absent: tuple[str, ...] = ()
+    kernel: tuple[str, tuple[int, int, int]] | None = None
+    table: Table
+    backbone: BackboneConfig
+    input: InputSpec
+    detection_head: HeadConfig = field(default_factory=LinearHeadConfig)
+    clip_head: ClipHeadConfig = field(default_factory=ClipHeadConfig)
+    detection: str | None = None
+    assumed: tuple[str, ...] = ()
+    habits: Callable[[BackboneConfig, bool], BackboneConfig] = field(default=_unchanged)
+
+
+def conv_norm(source: str, target: str, conv: str, norm: str) -> tuple[Rule, Rule]:
+    """The two rules of a convolution and its batch norm, both found under `source`."""
+    return (
+        Rule(source=rf"{source}{conv}\.weight", target=f"{target}.conv.weight"),
+        Rule(source=rf"{source}{norm}\.{NORM}", target=target + ".norm.{param}"),
+    )
+
+
+def linear(source: str, target: str, operation: str = "copy") -> tuple[Rule, ...]:
+    """Weight and bias of a linear layer or of a biased convolution."""
+    return tuple(
+        Rule(source=rf"{source}\.{p}", target=f"{target}.{p}", operation=operation)
+        for p in ("weight", "bias")
+    )

@@ -1,0 +1,184 @@
+"""Read an architecture back from the names and shapes of its tensors (ours, after renaming).
+
+What a tensor cannot say (strides, α, pooling of non-local keys, norm epsilon) stays as the foreign
+family's `base` configuration has it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tubelet.convert.rules import Shapes
+from tubelet.models.backbones.csn import CSNConfig
+from tubelet.models.backbones.r2plus1d import R2Plus1dConfig, matched_planes
+from tubelet.models.backbones.resnet3d import FAST, I3D, SLOW, Patterns, ResNet3dConfig
+from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.models.backbones.vivit import ViViTConfig
+from tubelet.models.detector import BackboneConfig
+from tubelet.models.layers.resnet3d import BLOCKS, Blocks
+from tubelet.types import CheckpointError
+
+
+def infer_backbone(shapes: Shapes, base: BackboneConfig) -> BackboneConfig:
+    """`base` with every field that `shapes` settle. Raises CheckpointError if none can be."""
+    try:
+        if isinstance(base, SlowFastConfig):
+            return _slowfast(shapes, base)
+        if isinstance(base, ResNet3dConfig):
+            return _resnet3d(shapes, base)
+        if isinstance(base, CSNConfig):
+            return _csn(shapes, base)
+        if isinstance(base, R2Plus1dConfig):
+            return _r2plus1d(shapes, base)
+        return _vivit(shapes, base)
+    except (KeyError, IndexError, ValueError) as error:
+        raise CheckpointError(
+            "the tensors make no architecture of this family",
+            got=error,
+            hint="name the architecture with --as, see `tubelet models`",
+        ) from error
+
+
+def _blocks(shapes: Shapes, stages: str) -> Blocks:
+    pattern = re.compile(rf"backbone\.{stages}\.(\d)\.(\d+)\..*")
+    last = [-1, -1, -1, -1]
+    for name in shapes:
+        if match := pattern.fullmatch(name):
+            stage, block = int(match[1]), int(match[2])
+            last[stage] = max(last[stage], block)
+    if min(last) < 0:
+        raise KeyError(f"backbone.{stages}")
+    return (last[0] + 1, last[1] + 1, last[2] + 1, last[3] + 1)
+
+
+def _depth(blocks: Blocks, *, basic: bool = False) -> tuple[int, Blocks | None]:
+    """Depth whose blocks these are, or explicit blocks where no depth has them."""
+    depths = (18, 34) if basic else (50, 101, 152)
+    known = next((d for d in depths if BLOCKS[d] == blocks), None)
+    return (depths[0], blocks) if known is None else (known, None)
+
+
+def _kernels(shapes: Shapes, stages: str, stage: int, count: int) -> list[int]:
+    return [shapes[f"backbone.{stages}.{stage}.{b}.a.conv.weight"][2] for b in range(count)]
+
+
+def _attention(shapes: Shapes, stages: str, stage: int, count: int) -> tuple[int, ...]:
+    name = "backbone.{}.{}.{}.attention.theta.weight"
+    return tuple(b for b in range(count) if name.format(stages, stage, b) in shapes)
+
+
+def _slowfast(shapes: Shapes, base: SlowFastConfig) -> SlowFastConfig:
+    blocks = _blocks(shapes, "slow_stages")
+    depth, explicit = _depth(blocks)
+    width = shapes["backbone.slow_stem.conv_norm.conv.weight"][0]
+    fast = shapes["backbone.fast_stem.conv_norm.conv.weight"][0]
+    bare = "backbone.laterals.0.body.weight"
+    lateral = shapes[bare if bare in shapes else "backbone.laterals.0.body.conv.weight"]
+    temporal = {
+        path: sum(k > 1 for k in _kernels(shapes, f"{path}_stages", 2, blocks[2]))
+        for path in ("slow", "fast")
+    }
+    return replace(
+        base,
+        depth=depth,
+        blocks=explicit,
+        width=width,
+        beta_inv=width // fast,
+        fusion_kernel=lateral[2],
+        fusion_ratio=lateral[0] // fast,
+        slow_temporal=None if temporal["slow"] == blocks[2] else temporal["slow"],
+        fast_temporal=None if temporal["fast"] == blocks[2] else temporal["fast"],
+        nonlocal_res3=_attention(shapes, "slow_stages", 1, blocks[1]),
+        nonlocal_res4=_attention(shapes, "slow_stages", 2, blocks[2]),
+        lateral_norm=bare not in shapes,
+    )
+
+
+def _patterns(kernels: list[list[int]]) -> Patterns:
+    """The shortest pattern of each stage, named ones first."""
+    for known in (SLOW, FAST, I3D):
+        if all(
+            k == [p[i % len(p)] for i in range(len(k))] for k, p in zip(kernels, known, strict=True)
+        ):
+            return known
+    a, b, c, d = ((k[0],) if len(set(k)) == 1 else tuple(k) for k in kernels)
+    return (a, b, c, d)
+
+
+def _resnet3d(shapes: Shapes, base: ResNet3dConfig) -> ResNet3dConfig:
+    blocks = _blocks(shapes, "stages")
+    depth, explicit = _depth(blocks)
+    stem = shapes["backbone.stem.conv_norm.conv.weight"]
+    temporal = _patterns([_kernels(shapes, "stages", s, n) for s, n in enumerate(blocks)])
+    a, b, c, d = (_attention(shapes, "stages", s, n) for s, n in enumerate(blocks))
+    return replace(
+        base,
+        depth=depth,
+        blocks=explicit,
+        width=stem[0],
+        stem_temporal=stem[2],
+        temporal=temporal,
+        pool_time=temporal == I3D and stem[2] == 5,
+        nonlocal_after=(a, b, c, d),
+    )
+
+
+def _csn(shapes: Shapes, base: CSNConfig) -> CSNConfig:
+    depth, blocks = _depth(_blocks(shapes, "stages"))
+    return replace(
+        base,
+        depth=depth,
+        blocks=blocks,
+        width=shapes["backbone.stem.conv_norm.conv.weight"][0],
+        preserved="backbone.stages.0.0.b.mix.conv.weight" in shapes,
+    )
+
+
+def _r2plus1d(shapes: Shapes, base: R2Plus1dConfig) -> R2Plus1dConfig:
+    basic = "backbone.stages.0.0.a.space.conv.weight" in shapes
+    depth, blocks = _depth(_blocks(shapes, "stages"), basic=basic)
+    split = "backbone.stem.time.conv.weight" in shapes
+    stem = "backbone.stem.time.conv.weight" if split else "backbone.stem.conv_norm.conv.weight"
+    layer = "a" if basic else "b"
+    planes, inner = shapes[f"backbone.stages.0.0.{layer}.space.conv.weight"][:2]
+    return replace(
+        base,
+        depth=depth,
+        blocks=blocks,
+        width=shapes[stem][0],
+        split_stem=split,
+        stem_pool=split and not basic,
+        matched=planes == matched_planes(inner, inner),
+    )
+
+
+def _layers(shapes: Shapes, encoder: str) -> int:
+    pattern = re.compile(rf"backbone\.{encoder}\.blocks\.(\d+)\..*")
+    found: Iterator[int] = (int(m[1]) for n in shapes if (m := pattern.fullmatch(n)))
+    return max(found, default=-1) + 1
+
+
+def _vivit(shapes: Shapes, base: ViViTConfig) -> ViViTConfig:
+    width, _, *tubelet = shapes["backbone.embed.weight"]
+    temporal = _layers(shapes, "time_encoder")
+    tokens = shapes["backbone.position"][1] - 1
+    if temporal:
+        side = math.isqrt(tokens)
+        positions = (shapes["backbone.time_position"][1] - 1, side, side)
+    else:
+        positions = base.positions  # a joint table does not say how its tokens divide
+    if math.prod(positions[0 if not temporal else 1 :]) != tokens:
+        raise ValueError(f"{tokens} position embeddings are not a grid of {positions}")
+    return replace(
+        base,
+        width=width,
+        layers=_layers(shapes, "encoder"),
+        temporal_layers=temporal,
+        mlp=shapes["backbone.encoder.blocks.0.fc1.weight"][0],
+        tubelet=(tubelet[0], tubelet[1], tubelet[2]),
+        positions=positions,
+        heads=max(1, width // 64),
+    )

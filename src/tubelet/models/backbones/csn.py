@@ -1,0 +1,170 @@
+"""Channel-separated networks (Tran et al. 2019): 3D bottlenecks whose 3×3×3 is depthwise.
+
+"ir" (interaction-reduced) replaces the 3×3×3 by a depthwise one; "ip" (interaction-preserved)
+puts a 1×1×1 convolution before it. res3, res4 and res5 halve time as well as space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from tubelet.batch import FeatureMap
+from tubelet.models.backbones.base import FeatureSpec, Published, Variant, as_maps
+from tubelet.models.layers.resnet3d import (
+    Blocks,
+    ConvNorm,
+    Stage,
+    Stem,
+    init_residual,
+    stage_blocks,
+)
+from tubelet.types import InputSpec
+
+VMZ_MEAN, VMZ_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CSNConfig:
+    """Arguments of `CSN`.
+
+    `preserved`: the ip form. `norm_eps`: 1e-3 in VMZ (its weights do not say so), 1e-5 in
+    PyTorchVideo. `detection` keeps res5 at spatial stride 16 with dilation `res5_dilation`; time is
+    still halved, as in the classification form.
+    """
+
+    depth: int = 152
+    blocks: tuple[int, int, int, int] | None = None
+    width: int = 64
+    preserved: bool = False
+    detection: bool = True
+    res5_dilation: int = 1
+    norm_eps: float = 1e-3
+
+    def build(self) -> CSN:
+        return CSN(self)
+
+    def stage_blocks(self) -> Blocks:
+        """Blocks of res2…res5. Raises ConfigError for an unknown depth."""
+        return stage_blocks(self.depth, self.blocks)
+
+
+def _depthwise(channels: int, stride: tuple[int, int], dilation: int, norm_eps: float) -> nn.Module:
+    return ConvNorm(
+        inputs=channels,
+        outputs=channels,
+        kernel=(3, 3, 3),
+        stride=(stride[0], stride[1], stride[1]),
+        dilation=dilation,
+        groups=channels,
+        norm_eps=norm_eps,
+    )
+
+
+class _Preserved(nn.Module):
+    """1×1×1 and norm, without a ReLU (VMZ commented it out), then the depthwise layer."""
+
+    def __init__(
+        self, channels: int, stride: tuple[int, int], dilation: int, norm_eps: float
+    ) -> None:
+        super().__init__()
+        self.mix = ConvNorm(
+            inputs=channels, outputs=channels, kernel=(1, 1, 1), relu=False, norm_eps=norm_eps
+        )
+        self.depthwise = _depthwise(channels, stride, dilation, norm_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.depthwise(self.mix(x))
+        return out
+
+
+class CSN(nn.Module):
+    """Channel-separated residual network. Returns the map of res5."""
+
+    def __init__(self, config: CSNConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = Stem(outputs=config.width, temporal=3, norm_eps=config.norm_eps)
+        self.stages = nn.ModuleList()
+        inputs = config.width
+        for index, count in enumerate(config.stage_blocks()):
+            last = index == 3 and config.detection
+            outputs = config.width * 4 * 2**index
+            self.stages.append(
+                Stage(
+                    inputs=inputs,
+                    inner=config.width * 2**index,
+                    outputs=outputs,
+                    temporal=[1] * count,
+                    stride=(1, 1) if index == 0 else (2, 1 if last else 2),
+                    dilation=config.res5_dilation if last else 1,
+                    middle=_Preserved if config.preserved else _depthwise,
+                    norm_eps=config.norm_eps,
+                )
+            )
+            inputs = outputs
+        stride = 16 if config.detection else 32
+        self.outputs = (FeatureSpec(channels=inputs, time_stride=8, space_stride=stride),)
+        init_residual(self)
+
+    def forward(self, clip: Tensor) -> tuple[FeatureMap, ...]:
+        """`clip (B, 3, T, H, W)` float → one map `(B, C, T/8, h, w)`."""
+        x = self.stem(clip)
+        for stage in self.stages:
+            x = stage(x)
+        return as_maps((x,), self.outputs)
+
+
+def _variant(
+    frames: int,
+    stride: int,
+    backbone: CSNConfig,
+    *published: Published,
+    weights: str = "",
+    size: int = 256,
+) -> Variant[CSNConfig]:
+    vmz = backbone.norm_eps == 1e-3
+    return Variant(
+        backbone=replace(backbone, detection=False),
+        detection=backbone,
+        input=InputSpec(frames=frames, stride=stride, mean=VMZ_MEAN, std=VMZ_STD)
+        if vmz
+        else InputSpec(frames=frames, stride=stride),
+        cost_size=size,
+        weights=weights,
+        published=published,
+    )
+
+
+_CSN, _ACAR = "arXiv:1904.02811", "AVA-K 2021"
+
+
+def _k400(score: float, gflops: float) -> Published:
+    return Published(
+        source=_CSN, dataset="K400", metric="top-1", score=score, gflops=gflops, views=30
+    )
+
+
+VARIANTS: dict[str, Variant[CSNConfig]] = {
+    "csn_r101_32x2": _variant(
+        32, 2, CSNConfig(depth=101, norm_eps=1e-5), weights="PyTorchVideo model zoo"
+    ),
+    "ir_csn_r152_32x2": _variant(
+        32,
+        2,
+        CSNConfig(),
+        _k400(76.8, 96.7),
+        Published(source=_ACAR, dataset="AVA v2.2", metric="mAP", score=35.38),
+        weights="VMZ, MMAction2",
+    ),
+    "ir_csn_r152_64x1": _variant(
+        64,
+        1,
+        CSNConfig(),
+        Published(source=_ACAR, dataset="AVA v2.2", metric="mAP", score=37.95),
+    ),
+    "ip_csn_r152_32x2": _variant(
+        32, 2, CSNConfig(preserved=True), _k400(77.8, 108.8), weights="VMZ, MMAction2"
+    ),
+}

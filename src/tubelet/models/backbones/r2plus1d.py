@@ -1,0 +1,286 @@
+"""R(2+1)D networks (Tran et al. 2018): every 3×3×3 split into 1×3×3 and 3×1×1.
+
+Three published forms, told apart by fields: torchvision's R18/R34 of basic blocks, VMZ's deeper
+bottlenecks with the same "middle planes" that keep the parameters of the unsplit kernel, and
+PyTorchVideo's R50/R101/R152, whose split kernel keeps the block's own width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from torch import Tensor, nn
+
+from tubelet.batch import FeatureMap
+from tubelet.models.backbones.base import FeatureSpec, Published, Variant, as_maps
+from tubelet.models.backbones.csn import VMZ_MEAN, VMZ_STD
+from tubelet.models.layers.resnet3d import (
+    Blocks,
+    ConvNorm,
+    Stage,
+    Stem,
+    init_residual,
+    shortcut,
+    stage_blocks,
+)
+from tubelet.types import InputSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class R2Plus1dConfig:
+    """Arguments of `R2Plus1d`.
+
+    `split_stem`: the stem is 1×7×7 (45 channels) then 3×1×1 (torchvision, VMZ), else 1×7×7 alone
+    (PyTorchVideo). `stem_pool`: spatial max-pool after it (VMZ's R50 and deeper). `matched`: middle
+    planes chosen to keep the parameters of 3×3×3 (torchvision, VMZ), else the block's width.
+    `stage_strides`: (time, space) of res2…res5. `norm_eps`: 1e-3 in VMZ (its weights do
+    not say so). `detection` keeps the spatial stride at 16 or below: where res5 would pass it, res5
+    has stride 1 and dilation `res5_dilation`.
+    """
+
+    depth: int = 50
+    blocks: tuple[int, int, int, int] | None = None
+    width: int = 64
+    split_stem: bool = False
+    stem_pool: bool = False
+    matched: bool = False
+    stage_strides: tuple[tuple[int, int], ...] = ((1, 2), (1, 2), (2, 2), (2, 2))
+    detection: bool = True
+    res5_dilation: int = 1
+    norm_eps: float = 1e-5
+
+    def build(self) -> R2Plus1d:
+        return R2Plus1d(self)
+
+    @property
+    def basic(self) -> bool:
+        """R18 and R34 are built of basic blocks, the deeper ones of bottlenecks."""
+        return self.depth < 50
+
+    def stage_blocks(self) -> Blocks:
+        """Blocks of res2…res5. Raises ConfigError for an unknown depth."""
+        return stage_blocks(self.depth, self.blocks, (18, 34, 50, 101, 152))
+
+
+def matched_planes(inputs: int, outputs: int) -> int:
+    """Middle planes that give the split kernel the parameters of a 3×3×3 (Tran et al., eq. 1)."""
+    return (inputs * outputs * 27) // (inputs * 9 + 3 * outputs)
+
+
+class Split(nn.Module):
+    """1×3×3 → norm → ReLU → 3×1×1 → norm → optional ReLU; space strides first, then time."""
+
+    def __init__(
+        self,
+        *,
+        inputs: int,
+        planes: int,
+        outputs: int,
+        stride: tuple[int, int],
+        dilation: int = 1,
+        relu: bool = True,
+        norm_eps: float,
+    ) -> None:
+        super().__init__()
+        self.space = ConvNorm(
+            inputs=inputs,
+            outputs=planes,
+            kernel=(1, 3, 3),
+            stride=(1, stride[1], stride[1]),
+            dilation=dilation,
+            norm_eps=norm_eps,
+        )
+        self.time = ConvNorm(
+            inputs=planes,
+            outputs=outputs,
+            kernel=(3, 1, 1),
+            stride=(stride[0], 1, 1),
+            relu=relu,
+            norm_eps=norm_eps,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.time(self.space(x))
+        return out
+
+
+def _split_middle(
+    channels: int, stride: tuple[int, int], dilation: int, norm_eps: float, *, matched: bool
+) -> nn.Module:
+    return Split(
+        inputs=channels,
+        planes=matched_planes(channels, channels) if matched else channels,
+        outputs=channels,
+        stride=stride,
+        dilation=dilation,
+        norm_eps=norm_eps,
+    )
+
+
+class BasicBlock(nn.Module):
+    """Two split kernels with a residual. Both take the middle planes of the first (torchvision)."""
+
+    def __init__(
+        self,
+        *,
+        inputs: int,
+        outputs: int,
+        stride: tuple[int, int],
+        dilation: int,
+        matched: bool,
+        norm_eps: float,
+    ) -> None:
+        super().__init__()
+        planes = matched_planes(inputs, outputs) if matched else outputs
+        self.a = Split(
+            inputs=inputs,
+            planes=planes,
+            outputs=outputs,
+            stride=stride,
+            dilation=dilation,
+            norm_eps=norm_eps,
+        )
+        self.b = Split(
+            inputs=outputs,
+            planes=planes,
+            outputs=outputs,
+            stride=(1, 1),
+            dilation=dilation,
+            relu=False,
+            norm_eps=norm_eps,
+        )
+        self.shortcut = shortcut(inputs, outputs, stride, norm_eps)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.relu(self.b(self.a(x)) + self.shortcut(x))
+        return out
+
+
+class SplitStem(nn.Module):
+    """1×7×7 (stride 2) → 3×1×1, each with norm and ReLU; 45 planes between at width 64."""
+
+    def __init__(self, *, outputs: int, pool: bool, norm_eps: float) -> None:
+        super().__init__()
+        planes = max(1, outputs * 45 // 64)
+        self.space = ConvNorm(
+            inputs=3, outputs=planes, kernel=(1, 7, 7), stride=(1, 2, 2), norm_eps=norm_eps
+        )
+        self.time = ConvNorm(inputs=planes, outputs=outputs, kernel=(3, 1, 1), norm_eps=norm_eps)
+        self.pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)) if pool else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.pool(self.time(self.space(x)))
+        return out
+
+
+class R2Plus1d(nn.Module):
+    """Residual network of split kernels. Returns the map of res5."""
+
+    def __init__(self, config: R2Plus1dConfig) -> None:
+        super().__init__()
+        self.config = config
+        stem = SplitStem if config.split_stem else partial(Stem, temporal=1)
+        self.stem = stem(outputs=config.width, pool=config.stem_pool, norm_eps=config.norm_eps)
+        self.stages = nn.ModuleList()
+        inputs, time_stride, space_stride = config.width, 1, 4 if config.stem_pool else 2
+        for index, (time, space) in enumerate(config.stage_strides):
+            dense = config.detection and space_stride * space > 16
+            space = 1 if dense else space
+            dilation = config.res5_dilation if dense else 1
+            self.stages.append(self._stage(index, inputs, (time, space), dilation))
+            time_stride, space_stride = time_stride * time, space_stride * space
+            inputs = config.width * (1 if config.basic else 4) * 2**index
+        self.outputs = (
+            FeatureSpec(channels=inputs, time_stride=time_stride, space_stride=space_stride),
+        )
+        init_residual(self)
+
+    def _stage(
+        self, index: int, inputs: int, stride: tuple[int, int], dilation: int
+    ) -> nn.Sequential:
+        config = self.config
+        count, width = config.stage_blocks()[index], config.width * 2**index
+        if config.basic:
+            return nn.Sequential(
+                *(
+                    BasicBlock(
+                        inputs=width if block else inputs,
+                        outputs=width,
+                        stride=(1, 1) if block else stride,
+                        dilation=dilation,
+                        matched=config.matched,
+                        norm_eps=config.norm_eps,
+                    )
+                    for block in range(count)
+                )
+            )
+        return Stage(
+            inputs=inputs,
+            inner=width,
+            outputs=width * 4,
+            temporal=[1] * count,
+            stride=stride,
+            dilation=dilation,
+            middle=partial(_split_middle, matched=config.matched),
+            norm_eps=config.norm_eps,
+        )
+
+    def forward(self, clip: Tensor) -> tuple[FeatureMap, ...]:
+        """`clip (B, 3, T, H, W)` float → one map `(B, C, T', h, w)`."""
+        x = self.stem(clip)
+        for stage in self.stages:
+            x = stage(x)
+        return as_maps((x,), self.outputs)
+
+
+def _variant(
+    frames: int,
+    stride: int,
+    backbone: R2Plus1dConfig,
+    *published: Published,
+    weights: str = "",
+    size: int = 256,
+) -> Variant[R2Plus1dConfig]:
+    return Variant(
+        backbone=replace(backbone, detection=False),
+        detection=backbone,
+        input=InputSpec(frames=frames, stride=stride, mean=VMZ_MEAN, std=VMZ_STD)
+        if backbone.matched
+        else InputSpec(frames=frames, stride=stride),
+        cost_size=size,
+        weights=weights,
+        published=published,
+    )
+
+
+_CM = "arXiv:2104.01198"
+_HALVING = ((1, 1), (2, 2), (2, 2), (2, 2))
+_TORCHVISION = R2Plus1dConfig(
+    depth=18, split_stem=True, matched=True, stage_strides=_HALVING, norm_eps=1e-5
+)
+
+
+def _k400(score: float, gflops: float | None = None) -> Published:
+    return Published(
+        source=_CM, dataset="K400", metric="top-1", score=score, gflops=gflops, views=30
+    )
+
+
+VARIANTS: dict[str, Variant[R2Plus1dConfig]] = {
+    "r2plus1d_r18_16x2": _variant(16, 2, _TORCHVISION, weights="torchvision", size=112),
+    "r2plus1d_r34_32x2": _variant(
+        32, 2, replace(_TORCHVISION, depth=34, norm_eps=1e-3), weights="VMZ", size=112
+    ),
+    "r2plus1d_r152_32x2": _variant(
+        32,
+        2,
+        replace(_TORCHVISION, depth=152, stem_pool=True, norm_eps=1e-3),
+        weights="VMZ",
+        size=112,
+    ),
+    "r2plus1d_r50_16x4": _variant(16, 4, R2Plus1dConfig(), weights="PyTorchVideo model zoo"),
+    "r2plus1d_r50_16x2": _variant(16, 2, R2Plus1dConfig(), _k400(75.7)),
+    "r2plus1d_r101_32x2": _variant(32, 2, R2Plus1dConfig(depth=101), _k400(80.5, 243)),
+}

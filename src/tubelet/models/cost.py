@@ -1,0 +1,114 @@
+"""Parameters and multiply-adds of a model, counted by operator without running it.
+
+The model is built on the meta device, so nothing is allocated, and torch's flop counter sees each
+operator. One multiply-add counts as one, the papers' convention. Left out: RoIAlign, whose cost
+depends on the boxes (49·h·w·C a person in our matrix form), and everything elementwise. Batch norm
+is counted beside the total, at two an element, because PySlowFast and MMAction2 print it included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tubelet.batch import FeatureMap, Rois
+from tubelet.models.detector import ActionModel, ActionModelConfig
+from tubelet.models.heads.clip import ClipHead
+
+_OPERATORS = {
+    "convolution": "convolution",
+    "_convolution": "convolution",
+    "mm": "linear",
+    "addmm": "linear",
+    "bmm": "matmul",
+    "baddbmm": "matmul",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """`operators`: multiply-adds by operator (convolution, linear, matmul, attention); `norm`:
+    batch norm's, not part of the total."""
+
+    parameters: int
+    operators: Mapping[str, int]
+    norm: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one view with one person, RoIAlign and batch norm left out."""
+        return sum(self.operators.values())
+
+    @property
+    def gmacs(self) -> float:
+        """`macs` in units of 10⁹, what the papers print as GFLOPs."""
+        return self.macs / 1e9
+
+    @property
+    def gmacs_with_norm(self) -> float:
+        """What PySlowFast's log and MMAction2's tables print."""
+        return (self.macs + self.norm) / 1e9
+
+
+def count(
+    config: ActionModelConfig, *, size: int | tuple[int, int], frames: int | None = None
+) -> Cost:
+    """Cost of one view of `frames` (the model's own by default) at `size` pixels, one person."""
+    height, width = (size, size) if isinstance(size, int) else size
+    with torch.device("meta"):
+        model = config.build().eval()
+        clip = torch.zeros(1, 3, frames or config.input.frames, height, width)
+        rois = Rois(
+            boxes_px=torch.zeros(1, 4),
+            boxes_norm=torch.zeros(1, 4),
+            clip=torch.zeros(1, dtype=torch.int64),
+        )
+    norms = _count_norms(model)
+    backbone, maps = _counted(lambda: model.backbone(clip))
+    pool, people = _counted(lambda: _pool(model, maps, rois))
+    # RoIAlign is the only matrix product of a head's pooling; its convolutions count.
+    pool = {name: n for name, n in pool.items() if name == "convolution"}
+    head, _ = _counted(lambda: model.head(people))
+    operators: dict[str, int] = {}
+    for part in (backbone, pool, head):
+        for name, n in part.items():
+            operators[name] = operators.get(name, 0) + n
+    return Cost(
+        parameters=sum(p.numel() for p in model.parameters()),
+        operators=operators,
+        norm=sum(norms),
+    )
+
+
+def _pool(model: ActionModel, maps: tuple[FeatureMap, ...], rois: Rois) -> Tensor:
+    return model.pool(maps, None if isinstance(model.head, ClipHead) else rois)
+
+
+def _count_norms(model: nn.Module) -> list[int]:
+    """A list that fills with two an element of every batch norm's output as the model runs."""
+    found: list[int] = []
+
+    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        found.append(2 * output.numel())
+
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.register_forward_hook(hook)
+    return found
+
+
+def _counted(run: Any) -> tuple[dict[str, int], Any]:
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        result = run()
+    totals: dict[str, int] = {}
+    for operator, flops in counter.get_flop_counts().get("Global", {}).items():
+        raw = str(operator).removeprefix("aten.")
+        name = "attention" if "attention" in raw else _OPERATORS.get(raw, raw)
+        totals[name] = totals.get(name, 0) + flops // 2
+    return totals, result

@@ -1,0 +1,72 @@
+"""The classification head: mean over time and over a spatial window → linear, at each position.
+
+PySlowFast slides a window as large as the training crop's map over a larger test frame and averages
+the *probabilities* of the positions; a window of None pools the whole map, which is one position.
+
+Shape legend: B clips, P positions, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tubelet.batch import FeatureMap
+from tubelet.models.backbones.base import FeatureSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipHeadConfig:
+    """`window`: cells a side that one position averages (training crop // 32 in PySlowFast)."""
+
+    window: int | None = None
+    dropout: float = 0.5
+
+    def build(self, outputs: Sequence[FeatureSpec], classes: int) -> ClipHead:
+        return ClipHead(self, outputs=outputs, classes=classes)
+
+
+class ClipHead(nn.Module):
+    """One logit a class for each position of a clip."""
+
+    task: ClassVar[str] = "classification"
+
+    def __init__(
+        self, config: ClipHeadConfig, *, outputs: Sequence[FeatureSpec], classes: int
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(sum(o.channels for o in outputs), classes)
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        nn.init.zeros_(self.classifier.bias)
+
+    def pool(self, maps: Sequence[FeatureMap]) -> Tensor:
+        """Clip features `(B, P, C)`, the pathways concatenated."""
+        frames = [m.values.mean(dim=2) for m in maps]
+        window = self.config.window
+        if window is None:
+            return torch.cat([f.mean(dim=(2, 3)) for f in frames], dim=1)[:, None]
+        pooled = [F.avg_pool2d(f, [min(window, s) for s in f.shape[2:]], 1) for f in frames]
+        return torch.cat(pooled, dim=1).flatten(2).transpose(1, 2)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Clip features `(B, P, C)` → logits of each position `(B, P, K)`."""
+        logits: Tensor = self.classifier(self.dropout(clips))
+        return logits
+
+
+def join_positions(logits: Tensor, *, exclusive: bool) -> Tensor:
+    """`(B, P, K)` → `(B, K)`: logits whose probabilities are the mean over the positions."""
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    logits = logits.float()
+    if exclusive:
+        return logits.log_softmax(-1).logsumexp(1)
+    yes, no = F.logsigmoid(logits).logsumexp(1), F.logsigmoid(-logits).logsumexp(1)
+    return yes - no
