@@ -82,7 +82,7 @@ def _draw(image: Image, actors: Sequence[_Actor], time_ms: int, every_ms: int, t
     """All boxes first and then all labels, so that no line crosses a text."""
     height, width = image.shape[:2]
     line = max(2, round(min(height, width) / 200))
-    size = max(15, round(min(height, width) / 32))
+    size = max(16, round(min(height, width) / 30))
     shown = []
     for actor in actors:
         box = box_at(actor.tube, time_ms, every_ms)
