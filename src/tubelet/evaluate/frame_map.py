@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tubelet.evaluate.boxtable import NO_LABEL, BoxTable
-from tubelet.evaluate.matching import Matches, match
+from tubelet.evaluate.matching import Matches, columns_of, match
 from tubelet.evaluate.precision import Curve, average_precision, curve, mean
 from tubelet.evaluate.protocols import Protocol, protocol_named
 from tubelet.evaluate.report import ClassResult, FrameReport, ProtocolSummary
@@ -176,8 +176,8 @@ def _no_shared_frame(detections: BoxTable, truth: BoxTable) -> str:
 
 
 def _labels_outside(detections: BoxTable, labels: LabelSpace) -> str | None:
-    present = np.unique(detections.labels)
-    strange = [int(i) for i in present if i != NO_LABEL and int(i) not in labels.ids]
+    outside = detections.labels[columns_of(detections.labels, labels.ids) < 0]
+    strange = [int(i) for i in np.unique(outside) if i != NO_LABEL]
     if not strange:
         return None
     note = f"detections name action ids that the label map lacks: {strange[:5]}"

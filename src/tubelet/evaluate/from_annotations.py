@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from tubelet.data.annotations import BOX, Annotations
-from tubelet.evaluate.boxtable import NO_LABEL, BoxTable
+from tubelet.evaluate.boxtable import I32, NO_LABEL, BoxTable
 
 
 def box_table(annotations: Annotations) -> BoxTable:
@@ -15,23 +15,30 @@ def box_table(annotations: Annotations) -> BoxTable:
     A number column without nulls is shared with the frame, not copied.
     """
     frame = annotations.frame
-    coded = frame["video"].rle() if frame.height else None
-    if coded is None:
-        names, video = pl.Series("video", [], dtype=pl.String), np.zeros(0, np.int32)
-    else:
-        runs = coded.struct.field("value")
-        names = runs.unique(maintain_order=True)
-        codes = runs.replace_strict(names, np.arange(len(names), dtype=np.int32))
-        video = np.repeat(codes.to_numpy(), coded.struct.field("len").to_numpy())
+    names, video = video_codes(frame["video"])
     scores = frame["score"]
     return BoxTable(
-        videos=tuple(names.to_list()),
+        videos=tuple(names),
         video=video,
         time_us=frame["time_us"].to_numpy(),
         boxes=frame.select(pl.col(BOX).fill_null(float("nan"))).to_numpy(),
         labels=frame["label"].fill_null(NO_LABEL).to_numpy(),
         scores=scores.fill_null(1.0).to_numpy(),
         scored=scores.is_not_null().to_numpy() if scores.null_count() else None,
+    )
+
+
+def video_codes(video: pl.Series) -> tuple[list[str], I32]:
+    """Distinct names in order of appearance, and the code of each row `(R,)`."""
+    if not len(video):
+        return [], np.zeros(0, np.int32)
+    # A file usually keeps the rows of a video together: runs are far fewer than rows.
+    runs = video.rle()
+    name = runs.struct.field("value")
+    names = name.unique(maintain_order=True)
+    codes = name.replace_strict(names, np.arange(len(names), dtype=np.int32))
+    return names.to_list(), np.repeat(
+        codes.to_numpy().astype(np.int32), runs.struct.field("len").to_numpy()
     )
 
 

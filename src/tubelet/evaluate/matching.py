@@ -20,6 +20,9 @@ from tubelet.evaluate.heap import heap_order, heap_ordered_truths, within_cap
 from tubelet.evaluate.protocols import Protocol
 from tubelet.types import DataError
 
+TABLE = 1 << 20
+"""Class ids within such a range are looked up in a table, others are searched."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Matches:
@@ -88,7 +91,7 @@ def match(
     left_out = _marker_rows(excluded)
     frames = join_frames(detections, truth, left_out)
     excluded_frames = flags(frames.count, frames.of[2])
-    columns = _columns(truth.labels, label_ids)
+    columns = columns_of(truth.labels, label_ids)
     counted = columns >= 0
     if not protocol.excluded_truth_counts:
         counted &= ~excluded_frames[frames.of[1]]
@@ -169,12 +172,17 @@ def _marker_rows(pairs: Iterable[tuple[str, int]]) -> BoxTable:
     )
 
 
-def _columns(labels: I64, ids: tuple[int, ...]) -> Columns:
-    """Column of each label among `ids`, −1 outside them."""
+def columns_of(labels: I64, ids: tuple[int, ...]) -> Columns:
+    """Column of each label among `ids`, −1 outside them `(N,)`."""
     known = np.asarray(ids, np.int64)
+    low, high = int(known.min()), int(known.max())
+    if high - low < TABLE:
+        # One slot more on both sides takes everything outside the range.
+        slots = np.full(high - low + 3, -1, np.int16)
+        slots[known - low + 1] = np.arange(len(known))
+        return slots[np.clip(labels, low - 1, high + 1) - (low - 1)]
     order = np.argsort(known)
-    at = np.minimum(np.searchsorted(known, labels, sorter=order), len(known) - 1)
-    at = order[at]
+    at = order[np.minimum(np.searchsorted(known, labels, sorter=order), len(known) - 1)]
     return np.where(known[at] == labels, at, -1).astype(np.int16)
 
 
@@ -199,7 +207,7 @@ def _truths(
 def _in_scope(
     detections: BoxTable, frame: I32, ids: tuple[int, ...], scope: Bools, excluded: Bools
 ) -> tuple[Candidates, dict[str, int]]:
-    columns = _columns(detections.labels, ids)
+    columns = columns_of(detections.labels, ids)
     known = columns >= 0
     on_excluded = known & excluded[frame]
     elsewhere = known & ~on_excluded & ~scope[frame]
