@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tubelet.data.importers.records import (
+    Box,
     Imported,
     Options,
     Rows,
@@ -39,7 +40,8 @@ def read(path: str | Path, options: Options | None = None) -> Imported:
     """`gttubes[video][class]` is a list of `(L, 5)` arrays: frame from 1, then a pixel box.
 
     Ids are class index + 1; the person id numbers a video's tubes. Needs `options.fps` or
-    `options.videos`. Pixel coordinates are divided by the frame size as they are.
+    `options.videos`. The last pixel belongs to the box (the format's own evaluator counts
+    x2 − x1 + 1), so a box that ends at pixel 239 of 240 ends at 1.0 here.
     """
     options = options or Options()
     content = as_mapping(load_pickle(path), path)
@@ -66,7 +68,7 @@ def read(path: str | Path, options: Options | None = None) -> Imported:
                         rows.add(
                             video,
                             frame_us(int(frame) - 1, fps, where),
-                            scaled((box[0], box[1], box[2], box[3]), (width, height)),
+                            _inclusive(box, (width, height)),
                             labels=(label,),
                             person=person,
                         )
@@ -129,6 +131,11 @@ def _numbers(value: Any, width: int, where: str) -> np.ndarray[Any, np.dtype[np.
             "a tube has the wrong shape", where=where, expected=f"(L, {width})", got=array.shape
         )
     return array
+
+
+def _inclusive(box: list[float], size: tuple[int, int]) -> Box:
+    x1, y1, x2, y2 = box
+    return scaled((x1, y1, min(x2 + 1, size[0]), min(y2 + 1, size[1])), size)
 
 
 def _class(index: Any, count: int, where: str) -> int:
