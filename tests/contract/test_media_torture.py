@@ -128,6 +128,11 @@ def test_damage_gives_the_same_frames_with_any_number_of_threads(row: dict[str, 
     assert seen[0] == seen[1] == seen[2]
 
 
+def test_stamps_that_avi_confuses_are_put_in_order(shared: Path) -> None:
+    with Video(shared / "data" / "torture" / "real" / "ucf_mpeg4_test.avi") as video:
+        assert [f.time_ms for f in video.frames(SMALL)] == [40 * i for i in range(1, 165)]
+
+
 def test_what_is_said_of_the_damage_can_be_acted_on(shared: Path) -> None:
     path = shared / "data" / "torture" / "real" / "invalid_nalu_decode_error_after26.mp4"
     with Video(path) as video:

@@ -38,7 +38,9 @@ def encode(path: Path, stamps_ms: list[int], codec: str, **options: str) -> Path
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=Fraction(25), options=options)
         stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
+        # MPEG-2 knows its broadcast rates only.
+        clock = 25 if codec == "mpeg2video" else 1000
+        stream.codec_context.time_base = Fraction(1, clock)
         for i, stamp in enumerate(stamps_ms):
             image = np.roll(noise, 5 * i, axis=1)
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
@@ -62,6 +64,8 @@ FILMS = {
     "refresh.mkv": (STEADY, "libx264", REFRESH),
     "refresh.ts": (STEADY, "libx264", REFRESH),
     "xvid_b.avi": (STEADY, "mpeg4", {"bf": "2", "g": "12"}),
+    "xvid_b.mkv": (STEADY, "mpeg4", {"bf": "2", "g": "12"}),
+    "mpeg2_b.mkv": (STEADY, "mpeg2video", {"bf": "2", "g": "12"}),
     "vp9.webm": (UNEVEN, "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "g": "15"}),
 }
 

@@ -123,10 +123,18 @@ def test_frames_of_another_size_midstream_get_the_films_own(tmp_path: Path) -> N
     assert close(frames[-1].image, CORNERS)
 
 
-def test_what_hangs_on_a_lost_packet_is_left_out_up_to_the_next_key_frame(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", {"x264-params": "keyint=10:min-keyint=10:scenecut=0:bframes=0"}),
+        ("mpeg4", {"g": "10", "bf": "0", "sc_threshold": "1000000000"}),
+    ],
+)
+def test_what_hangs_on_a_lost_packet_is_left_out_up_to_the_next_key_frame(
+    tmp_path: Path, codec: str, options: dict[str, str]
+) -> None:
     images = [np.roll(CORNERS, i, 1) for i in range(40)]
-    params = "keyint=10:min-keyint=10:scenecut=0:bframes=0"
-    path = encode(tmp_path / "sound.mkv", images, **{"x264-params": params})
+    path = encode(tmp_path / "sound.mkv", images, codec, **options)
     with av.open(str(path)) as source:
         lost = [bytes(p) for p in source.demux(video=0)][13]
     data = path.read_bytes()
