@@ -148,7 +148,7 @@ class Linker:
         grown = _grown(boxes, self.config.expand)
         last = np.stack([t.box for t in tracks])
         either = [iou_matrix(_grown(b, self.config.expand), grown) for b in (predicted, last)]
-        return np.maximum(*either)
+        return np.asarray(np.maximum(*either), np.float64)
 
     def _check_order(self, key: Key) -> None:
         last, self._last = self._last, key

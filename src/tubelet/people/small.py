@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from tubelet.boxes import clip_unit, nms, short_side_hw
 from tubelet.checkpoints import read_checkpoint
+from tubelet.config import decode, encode
 from tubelet.people.detector import Image, check_image
 from tubelet.types import CheckpointError, ConfigError, Floats, People, ShapeError
 
@@ -236,11 +237,12 @@ class SmallPersonDetector:
         resized_hw = short_side_hw(
             images[0].shape[:2], self.config.short_side, self.config.long_side
         )
-        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(self.device)
-        dense = self._forward(_fit(pixels, resized_hw))
+        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+        dense = self._forward(_fit(pixels, resized_hw).to(self.device))
         scores = dense.logits.sigmoid().cpu().numpy()
-        boxes = (dense.boxes_px / torch.tensor([*resized_hw[::-1], *resized_hw[::-1]])).cpu()
-        return [self._keep(b, s) for b, s in zip(boxes.numpy(), scores, strict=True)]
+        height, width = resized_hw
+        boxes = dense.boxes_px.cpu().numpy() / np.array([width, height] * 2, np.float32)
+        return [self._keep(b, s) for b, s in zip(boxes, scores, strict=True)]
 
     def _forward(self, pixels: Tensor) -> DenseBoxes:
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -258,23 +260,19 @@ class SmallPersonDetector:
 
 def config_from_header(header: Mapping[str, Any], path: Path) -> SmallPersonConfig:
     """The network's shape out of a checkpoint header; raises CheckpointError if it is not there."""
-    found = header.get("config")
-    names = {f.name for f in fields(SmallPersonConfig)}
-    if header.get("kind") != KIND or not isinstance(found, Mapping) or set(found) != names:
+    if header.get("kind") != KIND or "model" not in header:
         raise CheckpointError(
-            "this is not a small person detector",
+            "this weights file holds no small person detector",
             where=path,
-            expected=f"kind {KIND!r} with a config of {', '.join(sorted(names))}",
-            got=header.get("kind"),
+            expected=f"kind {KIND!r} and its model",
+            got=header.get("kind", "no kind"),
         )
-    return SmallPersonConfig(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
-    )
+    return decode(SmallPersonConfig, header["model"], where=str(path))
 
 
 def header_of(config: SmallPersonConfig) -> dict[str, Any]:
     """The part of a checkpoint header that `load` needs; `config_from_header` reads it back."""
-    return {"kind": KIND, "config": asdict(config)}
+    return {"kind": KIND, "model": encode(config)}
 
 
 def _fit(pixels: Tensor, resized_hw: tuple[int, int]) -> Tensor:

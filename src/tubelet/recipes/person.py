@@ -53,7 +53,9 @@ def score(
     return measure((detector(image), people.boxes) for image, people in frames)
 
 
-def labelled_frames(truth: Path, videos: Path, *, every: int = 1) -> Iterator[tuple[Image, People]]:
+def labelled_frames(
+    truth: Path, videos: Path, *, every: int = 1, names: Iterable[str] | None = None
+) -> Iterator[tuple[Image, People]]:
     """(image u8 (H, W, 3), people) of every `every`-th frame that the AVA-format file labels.
 
     `names`: the videos to read, default all; InputError if one of them is not in `videos`.

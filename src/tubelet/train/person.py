@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tubelet.checkpoints import read_checkpoint, save_checkpoint
+from tubelet.checkpoints import atomic_path, read_checkpoint, save_checkpoint
+from tubelet.config import encode
 from tubelet.people.small import SmallPersonConfig, SmallPersonNet, header_of
 from tubelet.train.person_loss import PersonLoss
 from tubelet.train.person_pictures import Augmentation, Picture, draw_batch
@@ -75,13 +76,14 @@ def train_person(
 ) -> Path:
     """Train, and return the path of the averaged fp16 weights, `out/person_small.safetensors`.
 
-    `out` also receives `state.safetensors` (to resume), `recipe.json` and `log.jsonl`.
+    `out` also receives `state.safetensors` (to resume from) and `recipe.json`. `report` is called
+    every `log_every` steps with the losses, the rate, pictures a second and the seconds left.
     Raises TrainingError if the loss stops being a number or there is nothing to learn from.
     """
     if not any(len(p.boxes_px) for p in pictures):
         raise TrainingError("no picture shows anybody", where=out, got=f"{len(pictures)} pictures")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    with atomic_path(out / "recipe.json") as part:
+        part.write_text(json.dumps(encode(recipe), indent=1), encoding="utf-8")
     torch.manual_seed(recipe.seed)
     net = recipe.model.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = recipe.model.build()

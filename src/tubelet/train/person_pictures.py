@@ -99,7 +99,7 @@ def _draw(
     people, ignored, unsure = [], [], []
     for top, bottom in pairwise(_cuts(hw[0], grid, rng)):
         for left, right in pairwise(_cuts(hw[1], grid, rng)):
-            picture = pictures[rng.integers(len(pictures))]
+            picture = pictures[int(rng.integers(len(pictures)))]
             view, boxes, kept = _view(picture, (bottom - top, right - left), rng, augment)
             image[:, top:bottom, left:right] = view
             boxes = boxes + np.array([left, top, left, top], np.float32)
