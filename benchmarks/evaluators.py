@@ -256,6 +256,7 @@ def main() -> None:
     parser.add_argument("--truth", action="append", default=[], metavar="NAME=CSV")
     parser.add_argument("--official", type=Path, help="folder with get_ava_performance.py")
     parser.add_argument("--pyslowfast", type=Path, help="folder of the SlowFast repository")
+    parser.add_argument("--sizes", nargs="*", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
