@@ -167,8 +167,8 @@ class SmallDetectorConfig:
     most `max_people` are kept.
     """
 
-    short_side: int = 256
-    long_side: int = 512
+    short_side: int = 192
+    long_side: int = 384
     threshold: float = 0.3
     nms_iou: float = 0.6
     max_people: int = 100
