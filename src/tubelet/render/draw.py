@@ -84,8 +84,8 @@ def draw_label(
 ) -> None:
     """A person's label: the name on the person's colour, beside it a row an action.
 
-    It stands on the box's upper edge, or hangs inside it where there is no room above, and is
-    kept inside the image. A bar behind each row is as long as its score.
+    It stands on the box's upper edge, or slides into the box as far as there is no room above;
+    it is kept inside the image. A bar behind each row is as long as its score.
     """
     pad = max(2, size // 4)
     badge = text_mask(name, size, weight=1.35)
@@ -96,8 +96,7 @@ def draw_label(
     row_height = size + pad
     width, height = badge.shape[1] + 2 * pad + body, row_height * max(len(rows), 1)
     x = min(max(box_px[0] - 1, 0), max(image.shape[1] - width, 0))
-    y = box_px[1] - height if box_px[1] >= height else max(box_px[1], 0)
-    y = min(y, max(image.shape[0] - height, 0))
+    y = min(max(box_px[1] - height, 0), max(image.shape[0] - height, 0))
 
     edge = x + badge.shape[1] + 2 * pad
     fill(image, x, y, edge - x, height, colour)

@@ -102,7 +102,7 @@
       (w, r) => Math.max(w, pen.measureText(`${r.name}  ${r.score.toFixed(2)}`).width), 0);
     const width = side + (rows.length ? body + 2 * pad : 0), height = high * Math.max(rows.length, 1);
     const left = Math.max(0, Math.min(x, canvas.width - width));
-    const top = Math.min(y >= height ? y - height : Math.max(y, 0), Math.max(0, canvas.height - height));
+    const top = Math.max(0, Math.min(y - height, canvas.height - height));
     pen.fillStyle = "#11141ad0";
     pen.fillRect(left, top, width, height);
     pen.fillStyle = tube.colour;
