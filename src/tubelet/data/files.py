@@ -13,7 +13,6 @@ from pathlib import Path
 
 from tubelet.types import DataError, InputError
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv")
 MAX_BYTES = 4 << 30
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -110,13 +109,15 @@ def inside(folder: str | Path, video_id: str) -> Path:
 
 
 def find_video(folder: str | Path, video_id: str) -> Path | None:
-    """The video file (any extension of `VIDEO_SUFFIXES`, or the id as it is) or the folder of
+    """The video file (the id as it is, or with any extension that `media` opens) or the folder of
     extracted frames that belongs to `video_id`, or None. Raises as `inside` does."""
+    from tubelet.media.video import EXTENSIONS  # PyAV loads slowly, and most readers need no video
+
     exact = inside(folder, video_id)
     try:
         if exact.is_file():
             return exact
-        for suffix in VIDEO_SUFFIXES:
+        for suffix in (".mp4", *sorted(EXTENSIONS - {".mp4"})):
             for candidate in (f"{exact.name}{suffix}", f"{exact.name}{suffix.upper()}"):
                 if exact.with_name(candidate).is_file():
                     return exact.with_name(candidate)
@@ -133,12 +134,12 @@ def video_path(folder: str | Path, video_id: str) -> Path:
         return found
     if not Path(folder).is_dir():
         raise InputError("the video folder does not exist", where=folder)
-    there = [p.name for p in Path(folder).iterdir()]
+    there = sorted({p.stem for p in Path(folder).iterdir()})
     near = difflib.get_close_matches(video_id, there, n=1)
     raise InputError(
         f"no video for {video_id!r}",
         where=folder,
-        expected=f"{video_id}{{{','.join(VIDEO_SUFFIXES)}}}",
+        expected=f"{video_id}.mp4, .mkv, … or a folder of frames",
         got=f"{len(there)} other entries",
         hint=f"is it {near[0]!r}?" if near else "check the video folder and the ids' spelling",
     )

@@ -32,7 +32,11 @@ _FIELD = re.compile(
     r"""(?P<name>[A-Za-z_]\w*)\s*:\s*(?:"(?P<text>(?:[^"\\]|\\.)*)"|'(?P<quoted>(?:[^'\\]|\\.)*)'"""
     r"""|(?P<bare>[^\s{}"',;]+))"""
 )
-_LINE = re.compile(r"^\s*(\d+)\s*(?::|\t|,)\s*(\S.*?)\s*$")
+_NUMBERED = (
+    re.compile(r"^(?P<id>\d+)\s*(?::|\t|,)\s*(?P<name>\S.*)$"),  # 1: walk (MMAction2)
+    re.compile(r"^c(?P<id>\d{3})\s+(?P<name>\S.*)$"),  # c001 walk (Charades)
+    re.compile(r"^(?P<name>[^,]*\S)\s*,\s*(?P<id>\d+)$"),  # walk,1 (Moments in Time)
+)
 
 
 def read_label_map(path: str | Path, *, exclusive: bool = False) -> LabelSpace:
@@ -40,9 +44,10 @@ def read_label_map(path: str | Path, *, exclusive: bool = False) -> LabelSpace:
 
     pbtxt: `item {}` or `label {}` blocks with `id` or `label_id`; `label_type` becomes
     `LabelSpace.groups` (pose, person_object, person_person, or the file's own word in lower
-    case). `1: name` lines keep their ids. Plain names are numbered from 1. JSON is a list of
-    names, `{id: name}`, `{name: id}`, or what `LabelSpace.to_json` writes. Raises DataError with
-    the row, and with the file's first lines when nothing in it is a label.
+    case). Lines `1: name`, `c001 name` and `name,1` keep their ids; plain names are numbered
+    from 1. JSON is a list of names, `{id: name}`, `{name: id}`, or what `LabelSpace.to_json`
+    writes. Raises DataError with the row, and with the file's first lines when nothing in it is
+    a label.
     """
     text = read_text(path, limit=_LARGEST)
     try:
@@ -161,23 +166,24 @@ def _from_lines(text: str, path: str | Path, exclusive: bool) -> LabelSpace:
     lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         raise _nothing(text, path)
-    numbered = [_LINE.match(line) for _, line in lines]
-    if not any(numbered):
+    pattern = max(_NUMBERED, key=lambda p: sum(p.match(line) is not None for _, line in lines))
+    matches = [pattern.match(line) for _, line in lines]
+    if not any(matches):
         broken = next((n for n, line in lines if set(line) & set("{}\0") or len(line) > 200), None)
         if broken is not None:
             raise _nothing(text, f"{path}, row {broken}")
-        named = enumerate(lines, 1)
-        return _space([(i, name, row) for i, (row, name) in named], path, exclusive)
+        plain = enumerate(lines, 1)
+        return _space([(i, name, row) for i, (row, name) in plain], path, exclusive)
     entries = []
-    for (row, line), match in zip(lines, numbered, strict=True):
-        if match is None or len(match[1]) > 18:
+    for (row, line), match in zip(lines, matches, strict=True):
+        if match is None or len(match["id"]) > 18:
             raise DataError(
                 "a line of the label map has no id",
                 where=f"{path}, row {row}",
                 expected="1: name",
                 got=line[:80],
             )
-        entries.append((int(match[1]), match[2], row))
+        entries.append((int(match["id"]), match["name"], row))
     return _space(entries, path, exclusive)
 
 

@@ -18,14 +18,14 @@ def check_labels(case: Case) -> Iterator[Finding]:
             yield from _unknown_ids(part.truth.frame["label"], case.labels, part.name, case)
         yield from _absent_classes(case, case.labels)
     for part in case.sets:
-        boxed = part.truth.frame.drop_nulls("x1")
-        if len(boxed) and boxed["label"].null_count() == len(boxed):
-            yield Finding(
+        if len(part.truth) and part.truth.frame["label"].null_count() == len(part.truth):
+            yield from about_rows(
+                part.truth,
+                pl.col("x1").is_not_null(),
                 severity="error",
                 code="no-actions",
                 subject=f"{part.name} truth",
                 message="no box names an action",
-                count=len(boxed),
                 fix="is this a proposals file? the action id is column 7",
             )
     yield from _shared_videos(case)

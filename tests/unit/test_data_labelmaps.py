@@ -1,0 +1,111 @@
+"""Label maps in every form the field writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tubelet.data.labelmaps import read_label_map, write_pbtxt
+from tubelet.labels import LabelSpace
+from tubelet.types import DataError, InputError
+
+
+def _read(folder: Path, text: str) -> LabelSpace:
+    path = folder / "labels"
+    path.write_text(text, encoding="utf-8")
+    return read_label_map(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'item {\n  name: "walk"\n  id: 3\n}\nitem {\n  name: "run"\n  id: 7\n}\n',
+        'label {\n\tname: "walk"\n\tlabel_id: 3\n}\n\nlabel {\n\tname: "run"\n\tlabel_id: 7\n}',
+        "item { id: 3 name: 'walk' } item_count: 2\nitem{id:7,name:'run'}",
+        '# a comment\nitem {\r\n  id: 3\r\n  name: "walk"\r\n}\r\nitem {\r\n id: 7\r\n name: "run"}',  # noqa: E501
+        "3: walk\n7: run\n",
+        "3\twalk\n7\trun",
+        "c003 walk\nc007 run\n",
+        "walk,3\nrun,7\n",
+        '{"3": "walk", "7": "run"}',
+        '{"walk": 3, "run": 7}',
+        '{"walk": "3", "run": "7"}',
+    ],
+    ids=["item", "label", "one-line", "crlf", "mmaction2", "tabs", "charades", "moments",
+         "json", "json-name", "json-ssv2"],
+)  # fmt: skip
+def test_one_map_in_many_spellings(text: str, tmp_path: Path) -> None:
+    labels = _read(tmp_path, text)
+    assert labels.ids == (3, 7)
+    assert labels.names == ("walk", "run")
+
+
+def test_plain_names_count_from_one(tmp_path: Path) -> None:
+    assert _read(tmp_path, "walk\n\nrun fast\n").ids == (1, 2)
+    assert _read(tmp_path, '["walk", "run"]').names == ("walk", "run")
+
+
+def test_label_types_become_groups(tmp_path: Path) -> None:
+    types = ("PERSON_MOVEMENT", "OBJECT_MANIPULATION", "PERSON_INTERACTION", "MOOD")
+    blocks = [
+        f'label {{ name: "n{i}" label_id: {i} label_type: {t} }}' for i, t in enumerate(types)
+    ]
+    groups = _read(tmp_path, "\n".join(blocks)).groups
+    assert groups == {"pose": (0,), "person_object": (1,), "person_person": (2,), "mood": (3,)}
+
+
+def test_names_keep_their_quotes_and_braces(tmp_path: Path) -> None:
+    text = 'item {\n  name: "say \\"hi\\" {loud} it\'s"\n  id: 1\n}\n'
+    assert _read(tmp_path, text).names == ('say "hi" {loud} it\'s',)
+
+
+def test_what_is_written_reads_back(tmp_path: Path) -> None:
+    labels = LabelSpace(
+        ids=(2, 5, 9), names=('a "b"', "é\\", "c"), groups={"pose": (2,), "mood": (9,)}
+    )
+    write_pbtxt(tmp_path / "map.pbtxt", labels)
+    assert read_label_map(tmp_path / "map.pbtxt") == labels
+
+
+def test_a_json_label_space_keeps_everything(tmp_path: Path) -> None:
+    import json
+
+    labels = LabelSpace(ids=(1, 2), names=("a", "b"), exclusive=True, evaluated=(2,))
+    assert _read(tmp_path, json.dumps(labels.to_json())) == labels
+
+
+def test_a_repeated_name_is_told_apart_by_its_id(tmp_path: Path) -> None:
+    assert _read(tmp_path, "1: face\n2: face\n").names == ("face", "face (2)")
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "where"),
+    [
+        ("", "no label could be read", "labels"),
+        ("\n \n", "no label could be read", "labels"),
+        ("item {\n}\n", "incomplete", "row 1"),
+        ('item {\n name: "a"\n id: 1\n}\nitem {\n name: "b"\n}\n', "incomplete", "row 5"),
+        ('item {\n name: "a"\n id: 1\n}\nitem {\n name: "b"\n id: 1\n}\n', "twice", "row 5"),
+        ("items [\n {oops}\n]\n", "no label could be read", "row 2"),
+        ("1: walk\nrun\n", "no id", "row 2"),
+        ("[1, 2]", "not an id and a name", "entry 1"),
+        ('{"a": ', "not JSON", "labels"),
+        ("{}", "no label could be read", "labels"),
+    ],
+)
+def test_a_bad_map_says_where(text: str, what: str, where: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        _read(tmp_path, text)
+    assert what in caught.value.what
+    assert where in str(caught.value.where)
+
+
+def test_a_map_that_parses_to_nothing_shows_its_first_lines(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"first lines entry \{ \|   oops"):
+        _read(tmp_path, "entry {\n  oops\n}\n")
+
+
+def test_a_missing_map_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read"):
+        read_label_map(tmp_path / "absent")
