@@ -79,15 +79,15 @@ class Converted:
 
 def recognise(state: Mapping[str, Tensor]) -> Family:
     """The house whose names these are. Raises CheckpointError for none, naming known strangers."""
-    for family in FAMILIES:
-        if _is_of(state, family):
-            return family
     for pattern, name in _ELSEWHERE:
         if any(re.fullmatch(pattern, key) for key in state):
             raise CheckpointError(
                 f"this is a checkpoint of {name}, an architecture tubelet does not have",
                 expected=f"one of: {', '.join(f.name for f in FAMILIES)}",
             )
+    for family in FAMILIES:
+        if _is_of(state, family):
+            return family
     raise CheckpointError(
         "no known family has these names",
         expected=f"one of: {', '.join(f.name for f in FAMILIES)}",

@@ -19,7 +19,8 @@ STAGES = {str(n): str(n - 2) for n in range(2, 6)}
 """res2…res5 → 0…3."""
 
 
-def _unchanged(backbone: BackboneConfig, detection: bool) -> BackboneConfig:
+def unchanged(backbone: BackboneConfig, detection: bool) -> BackboneConfig:
+    """A house whose released configurations add nothing."""
     return backbone
 
 
@@ -52,7 +53,7 @@ class Family:
     clip_head: ClipHeadConfig = field(default_factory=ClipHeadConfig)
     detection: str | None = None
     assumed: tuple[str, ...] = ()
-    habits: Callable[[BackboneConfig, bool], BackboneConfig] = field(default=_unchanged)
+    habits: Callable[[BackboneConfig, bool], BackboneConfig] = field(default=unchanged)
 
 
 def conv_norm(source: str, target: str, conv: str, norm: str) -> tuple[Rule, Rule]:

@@ -152,7 +152,13 @@ def _r2plus1d(shapes: Shapes, base: R2Plus1dConfig) -> R2Plus1dConfig:
         split_stem=split,
         stem_pool=split and not basic,
         matched=planes == matched_planes(inner, inner),
+        own_planes=basic and _own_planes(shapes),
     )
+
+
+def _own_planes(shapes: Shapes) -> bool:
+    first, second = (shapes[f"backbone.stages.1.0.{x}.space.conv.weight"][0] for x in "ab")
+    return first != second
 
 
 def _layers(shapes: Shapes, encoder: str) -> int:

@@ -37,8 +37,8 @@ def _stage_rules(paths: str, block: str, middle: tuple[Rule, ...]) -> tuple[Rule
 _SINGLE_BLOCK = "backbone.stages.{stage}.{block}"
 _BRANCH = _PREFIX + r"(?P<stage>[1-4])\.res_blocks\.(?P<block>\d+)\.branch2\."
 _SPLIT = (
-    *conv_norm(_BRANCH + r"conv_b\.", _SINGLE_BLOCK + ".b.space", "conv_xy", "norm"),
-    *conv_norm(_BRANCH, _SINGLE_BLOCK + ".b.time", r"conv_b\.conv_t", "norm_b"),
+    *conv_norm(_BRANCH + r"conv_b\.", _SINGLE_BLOCK + ".b.time", "conv_t", "norm"),
+    *conv_norm(_BRANCH, _SINGLE_BLOCK + ".b.space", r"conv_b\.conv_xy", "norm_b"),
 )
 _HEAD = linear(
     r"(?:(?:model\.)?blocks\.\d+|detection_head|(?:model\.)?head)\.proj", "head.classifier"
@@ -85,7 +85,7 @@ R2PLUS1D = Family(
     name="PyTorchVideo R(2+1)D",
     marks=(_RES_A, r".*\.conv_b\.conv_t\.weight"),
     table=_single(_SPLIT),
-    backbone=R2Plus1dConfig(),
+    backbone=R2Plus1dConfig(time_first=True),
     input=InputSpec(frames=16, stride=4),
     detection_head=_ALIGNED_NOT,
     detection=_DETECTION,

@@ -1,15 +1,20 @@
 """VMZ and torchvision video ResNets: R(2+1)D of basic blocks and of bottlenecks, ir-CSN, ip-CSN.
 
 VMZ sets batch-norm eps to 1e-3 after construction, torchvision keeps 1e-5; the weights do not say
-which. R18 is taken for torchvision's, everything else for VMZ's.
+which. Basic blocks whose second kernel takes the planes of the first are torchvision's, everything
+else is VMZ's.
 """
 
 from __future__ import annotations
 
-from tubelet.convert.family import STEPS, Family, conv_norm, linear
+from collections.abc import Callable
+from dataclasses import replace
+
+from tubelet.convert.family import STEPS, Family, conv_norm, linear, unchanged
 from tubelet.convert.rules import Rule, Table
 from tubelet.models.backbones.csn import VMZ_MEAN, VMZ_STD, CSNConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
+from tubelet.models.detector import BackboneConfig
 from tubelet.types import InputSpec
 
 _AT = r"layer(?P<stage>\d)\.(?P<block>\d+)\."
@@ -43,6 +48,7 @@ def _family(
     rules: tuple[Rule, ...],
     backbone: R2Plus1dConfig | CSNConfig,
     assumed: tuple[str, ...],
+    habits: Callable[[BackboneConfig, bool], BackboneConfig] = unchanged,
 ) -> Family:
     return Family(
         name=name,
@@ -51,7 +57,15 @@ def _family(
         backbone=backbone,
         input=InputSpec(frames=32, stride=2, mean=VMZ_MEAN, std=VMZ_STD),
         assumed=(*assumed, "frames", "stride"),
+        habits=habits,
     )
+
+
+def _basic_eps(backbone: BackboneConfig, detection: bool) -> BackboneConfig:
+    """Middle planes of their own are VMZ's habit, and so is its epsilon."""
+    if isinstance(backbone, R2Plus1dConfig) and backbone.own_planes:
+        return replace(backbone, norm_eps=1e-3)
+    return backbone
 
 
 _HALVING = ((1, 1), (2, 2), (2, 2), (2, 2))
@@ -62,6 +76,7 @@ R2PLUS1D_BASIC = _family(
     (*_SPLIT_STEM, *_split(_AT + r"conv(?P<conv>[12])\.", _BLOCK + ".{conv}")),
     R2Plus1dConfig(stage_strides=_HALVING, norm_eps=1e-5),
     ("norm_eps",),
+    _basic_eps,
 )
 R2PLUS1D = _family(
     "VMZ R(2+1)D",

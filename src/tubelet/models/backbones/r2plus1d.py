@@ -2,7 +2,8 @@
 
 Three published forms, told apart by fields: torchvision's R18/R34 of basic blocks, VMZ's deeper
 bottlenecks with the same "middle planes" that keep the parameters of the unsplit kernel, and
-PyTorchVideo's R50/R101/R152, whose split kernel keeps the block's own width.
+PyTorchVideo's R50/R101/R152, whose split kernel keeps the block's own width and goes through time
+first.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ class R2Plus1dConfig:
     `split_stem`: the stem is 1×7×7 (45 channels) then 3×1×1 (torchvision, VMZ), else 1×7×7 alone
     (PyTorchVideo). `stem_pool`: spatial max-pool after it (VMZ's R50 and deeper). `matched`: middle
     planes chosen to keep the parameters of 3×3×3 (torchvision, VMZ), else the block's width.
-    `stage_strides`: (time, space) of res2…res5. `norm_eps`: 1e-3 in VMZ (its weights do
-    not say so). `detection` keeps the spatial stride at 16 or below: where res5 would pass it, res5
+    `own_planes`: the second kernel of a basic block has middle planes of its own (VMZ's R34), else
+    those of the first (torchvision). `time_first`: a bottleneck's 3×1×1 comes before its 1×3×3
+    (PyTorchVideo), else after it. `stage_strides`: (time, space) of res2…res5. `norm_eps`: 1e-3 in
+    VMZ (its weights do not say so). `detection` keeps the spatial stride at 16 or below: where res5 would pass it, res5
     has stride 1 and dilation `res5_dilation`.
     """
 
@@ -45,6 +48,8 @@ class R2Plus1dConfig:
     split_stem: bool = False
     stem_pool: bool = False
     matched: bool = False
+    own_planes: bool = False
+    time_first: bool = False
     stage_strides: tuple[tuple[int, int], ...] = ((1, 2), (1, 2), (2, 2), (2, 2))
     detection: bool = True
     res5_dilation: int = 1
@@ -62,6 +67,13 @@ class R2Plus1dConfig:
         """Blocks of res2…res5. Raises ConfigError for an unknown depth."""
         return stage_blocks(self.depth, self.blocks, (18, 34, 50, 101, 152))
 
+    def planes(self, inputs: int, outputs: int) -> tuple[int, int]:
+        """Middle planes of the two split kernels of a basic block."""
+        if not self.matched:
+            return outputs, outputs
+        first = matched_planes(inputs, outputs)
+        return first, matched_planes(outputs, outputs) if self.own_planes else first
+
 
 def matched_planes(inputs: int, outputs: int) -> int:
     """Middle planes that give the split kernel the parameters of a 3×3×3 (Tran et al., eq. 1)."""
@@ -69,7 +81,8 @@ def matched_planes(inputs: int, outputs: int) -> int:
 
 
 class Split(nn.Module):
-    """1×3×3 → norm → ReLU → 3×1×1 → norm → optional ReLU; space strides first, then time."""
+    """1×3×3 → norm → ReLU → 3×1×1 → norm → optional ReLU, each with its own stride; or the two in
+    the other order, `time_first`."""
 
     def __init__(
         self,
@@ -79,34 +92,44 @@ class Split(nn.Module):
         outputs: int,
         stride: tuple[int, int],
         dilation: int = 1,
+        time_first: bool = False,
         relu: bool = True,
         norm_eps: float,
     ) -> None:
         super().__init__()
+        self.time_first = time_first
         self.space = ConvNorm(
-            inputs=inputs,
-            outputs=planes,
+            inputs=planes if time_first else inputs,
+            outputs=outputs if time_first else planes,
             kernel=(1, 3, 3),
             stride=(1, stride[1], stride[1]),
             dilation=dilation,
+            relu=relu or not time_first,
             norm_eps=norm_eps,
         )
         self.time = ConvNorm(
-            inputs=planes,
-            outputs=outputs,
+            inputs=inputs if time_first else planes,
+            outputs=planes if time_first else outputs,
             kernel=(3, 1, 1),
             stride=(stride[0], 1, 1),
-            relu=relu,
+            relu=relu or time_first,
             norm_eps=norm_eps,
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.time(self.space(x))
+        first, second = (self.time, self.space) if self.time_first else (self.space, self.time)
+        out: Tensor = second(first(x))
         return out
 
 
 def _split_middle(
-    channels: int, stride: tuple[int, int], dilation: int, norm_eps: float, *, matched: bool
+    channels: int,
+    stride: tuple[int, int],
+    dilation: int,
+    norm_eps: float,
+    *,
+    matched: bool,
+    time_first: bool,
 ) -> nn.Module:
     return Split(
         inputs=channels,
@@ -114,12 +137,13 @@ def _split_middle(
         outputs=channels,
         stride=stride,
         dilation=dilation,
+        time_first=time_first,
         norm_eps=norm_eps,
     )
 
 
 class BasicBlock(nn.Module):
-    """Two split kernels with a residual. Both take the middle planes of the first (torchvision)."""
+    """Two split kernels with a residual."""
 
     def __init__(
         self,
@@ -128,14 +152,13 @@ class BasicBlock(nn.Module):
         outputs: int,
         stride: tuple[int, int],
         dilation: int,
-        matched: bool,
+        planes: tuple[int, int],
         norm_eps: float,
     ) -> None:
         super().__init__()
-        planes = matched_planes(inputs, outputs) if matched else outputs
         self.a = Split(
             inputs=inputs,
-            planes=planes,
+            planes=planes[0],
             outputs=outputs,
             stride=stride,
             dilation=dilation,
@@ -143,7 +166,7 @@ class BasicBlock(nn.Module):
         )
         self.b = Split(
             inputs=outputs,
-            planes=planes,
+            planes=planes[1],
             outputs=outputs,
             stride=(1, 1),
             dilation=dilation,
@@ -210,7 +233,7 @@ class R2Plus1d(nn.Module):
                         outputs=width,
                         stride=(1, 1) if block else stride,
                         dilation=dilation,
-                        matched=config.matched,
+                        planes=config.planes(width if block else inputs, width),
                         norm_eps=config.norm_eps,
                     )
                     for block in range(count)
@@ -223,7 +246,7 @@ class R2Plus1d(nn.Module):
             temporal=[1] * count,
             stride=stride,
             dilation=dilation,
-            middle=partial(_split_middle, matched=config.matched),
+            middle=partial(_split_middle, matched=config.matched, time_first=config.time_first),
             norm_eps=config.norm_eps,
         )
 
@@ -257,6 +280,7 @@ def _variant(
 
 _CM = "arXiv:2104.01198"
 _HALVING = ((1, 1), (2, 2), (2, 2), (2, 2))
+_PYTORCHVIDEO = R2Plus1dConfig(time_first=True)
 _TORCHVISION = R2Plus1dConfig(
     depth=18, split_stem=True, matched=True, stage_strides=_HALVING, norm_eps=1e-5
 )
@@ -271,7 +295,11 @@ def _k400(score: float, gflops: float | None = None) -> Published:
 VARIANTS: dict[str, Variant[R2Plus1dConfig]] = {
     "r2plus1d_r18_16x2": _variant(16, 2, _TORCHVISION, weights="torchvision", size=112),
     "r2plus1d_r34_32x2": _variant(
-        32, 2, replace(_TORCHVISION, depth=34, norm_eps=1e-3), weights="VMZ", size=112
+        32,
+        2,
+        replace(_TORCHVISION, depth=34, own_planes=True, norm_eps=1e-3),
+        weights="VMZ",
+        size=112,
     ),
     "r2plus1d_r152_32x2": _variant(
         32,
@@ -280,7 +308,7 @@ VARIANTS: dict[str, Variant[R2Plus1dConfig]] = {
         weights="VMZ",
         size=112,
     ),
-    "r2plus1d_r50_16x4": _variant(16, 4, R2Plus1dConfig(), weights="PyTorchVideo model zoo"),
-    "r2plus1d_r50_16x2": _variant(16, 2, R2Plus1dConfig(), _k400(75.7)),
-    "r2plus1d_r101_32x2": _variant(32, 2, R2Plus1dConfig(depth=101), _k400(80.5, 243)),
+    "r2plus1d_r50_16x4": _variant(16, 4, _PYTORCHVIDEO, weights="PyTorchVideo model zoo"),
+    "r2plus1d_r50_16x2": _variant(16, 2, _PYTORCHVIDEO, _k400(75.7)),
+    "r2plus1d_r101_32x2": _variant(32, 2, replace(_PYTORCHVIDEO, depth=101), _k400(80.5, 243)),
 }

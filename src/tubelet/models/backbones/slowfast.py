@@ -207,7 +207,7 @@ _R50_NL = SlowFastConfig(nonlocal_res3=(1, 3), nonlocal_res4=(1, 3, 5), nonlocal
 _R101 = SlowFastConfig(depth=101, slow_temporal=6, fast_temporal=6, fusion_kernel=5)
 _R101_NL = replace(_R101, nonlocal_res4=(6, 13, 20), nonlocal_pool=(2, 2, 2))
 _R101_101 = SlowFastConfig(depth=101, fusion_kernel=5)
-_R101_101_NL = replace(_R101_101, nonlocal_res4=(6, 13, 20))
+_R101_101_NL = replace(_R101_101, nonlocal_res4=(6, 13, 20), nonlocal_pool=(2, 2, 2))
 _R152 = SlowFastConfig(depth=152, fusion_kernel=5)
 
 VARIANTS: dict[str, Variant[SlowFastConfig]] = {
@@ -235,7 +235,7 @@ VARIANTS: dict[str, Variant[SlowFastConfig]] = {
     "slowfast_r50_nl_8x8": _variant(
         32,
         2,
-        _R50_NL,
+        replace(_R50_NL, fusion_kernel=5),
         weights=_PYSLOWFAST,
     ),
     "slowfast_r101_8x8": _variant(
@@ -273,7 +273,7 @@ VARIANTS: dict[str, Variant[SlowFastConfig]] = {
     "slowfast_r101_101_nl_16x8": _variant(
         64,
         2,
-        replace(_R101_101_NL, nonlocal_pool=(2, 2, 2)),
+        _R101_101_NL,
         _paper(_CM, "Charades", 41.3, 273, "mAP"),
     ),
     "slowfast_r152_8x8": _variant(32, 2, _R152, _paper(_ACAR, "AVA v2.2", 35.29, metric="mAP")),
