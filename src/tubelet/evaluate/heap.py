@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
+from collections.abc import Iterator
 
 import numpy as np
 
 from tubelet.evaluate.boxtable import I32, Bools, BoxTable
 from tubelet.evaluate.candidates import Candidates, Rows, Truths, flags
 
-CELLS = 1 << 20
+CELLS = 1 << 18
 """Scores that the row cap looks at in one block: bounds its memory."""
 
 
@@ -28,27 +29,18 @@ def within_cap(table: BoxTable, found: Candidates, cap: int) -> Bools:
     """
     starts, sizes = found.groups()
     keep = np.ones(len(found.row), np.bool_)
-    full = np.flatnonzero(sizes > cap)
-    full = full[np.argsort(sizes[full], kind="stable")]
     score = table.scores[found.row]
     tied: list[Rows] = []
     places: list[Rows] = []
-    at = 0
-    while at < len(full):
-        step = max(1, CELLS // int(sizes[full[at]]))
-        block = full[at : at + step]
-        at += step
-        width = int(sizes[block].max())
-        cells = starts[block, None] + np.arange(width)
-        inside = np.arange(width) < sizes[block, None]
-        values = np.where(inside, score[np.minimum(cells, len(score) - 1)], -np.inf)
-        limit = np.partition(values, width - cap, axis=1)[:, width - cap, None]
+    for cells in _blocks(starts, sizes, cap):
+        values = score[cells]
+        limit = np.partition(values, -cap, axis=1)[:, -cap, None]
         reach = values >= limit
-        keep[cells[inside & ~reach]] = False
-        many = np.flatnonzero(np.count_nonzero(reach, axis=1) > cap)
-        if len(many):
+        keep[cells] = reach
+        many = np.count_nonzero(reach, axis=1) > cap
+        if many.any():
             reach, cells = reach[many], cells[many]
-            at_limit = reach & (values[many] == limit[many])
+            at_limit = values[many] == limit[many]
             keep[cells[at_limit]] = False
             early = at_limit & (np.cumsum(reach, axis=1) <= cap)
             free = cap - np.count_nonzero(reach & ~at_limit, axis=1)
@@ -57,6 +49,17 @@ def within_cap(table: BoxTable, found: Candidates, cap: int) -> Bools:
     if tied:
         keep[_greatest(table, found, np.concatenate(tied), np.concatenate(places))] = True
     return keep
+
+
+def _blocks(starts: Rows, sizes: Rows, cap: int) -> Iterator[Rows]:
+    """Row positions `(frames, rows)` of the frames with more than `cap` rows, by equal size."""
+    full = np.flatnonzero(sizes > cap)
+    full = full[np.argsort(sizes[full], kind="stable")]
+    for group in np.split(full, np.flatnonzero(np.diff(sizes[full])) + 1):
+        width = int(sizes[group[0]]) if len(group) else cap
+        step = max(1, CELLS // width)
+        for at in range(0, len(group), step):
+            yield starts[group[at : at + step], None] + np.arange(width)
 
 
 def _greatest(table: BoxTable, found: Candidates, index: Rows, places: Rows) -> Rows:

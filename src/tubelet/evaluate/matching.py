@@ -105,17 +105,11 @@ def match(
     }[protocol.frames]
     found, dropped = _in_scope(detections, frames.of[0], label_ids, scope, excluded_frames)
     _group(found, _frame_rank(protocol, found.frame, frames, columns))
-    whole = replace(found)
+    before_cap = replace(found)
     limit = protocol.cap if cap is None else cap
-    dropped["over the row cap of a frame"] = (
-        found.keep(within_cap(detections, found, limit)) if limit is not None else 0
-    )
-    dropped["zero-area or inverted box"] = _remove_empty(detections, found, protocol)
+    dropped |= _thin_out(detections, found, protocol, limit)
+    matched = _assign(detections, truth, found, before_cap, truths, protocol, iou, limit)
     seen = flags(frames.count, frames.of[0])
-    matched = _assign(detections, truth, found, whole, truths, protocol, iou, limit)
-    scores = detections.scores[found.row]
-    if protocol.single_precision:
-        scores = scores.astype(np.float32).astype(np.float64)
     return Matches(
         detections=detections,
         truth=truth,
@@ -124,7 +118,7 @@ def match(
         row=found.row,
         frame=found.frame,
         column=found.column,
-        score=scores,
+        score=matched.score,
         hit=matched.hit,
         best=matched.best,
         iou=matched.iou,
@@ -240,6 +234,15 @@ def _group(found: Candidates, rank: I64) -> None:
         found.column = found.column[order]
 
 
+def _thin_out(
+    table: BoxTable, found: Candidates, protocol: Protocol, cap: int | None
+) -> dict[str, int]:
+    """Apply the row cap, then drop empty boxes: the cap counts them. Rows lost, by reason."""
+    over = found.keep(within_cap(table, found, cap)) if cap is not None else 0
+    empty = _remove_empty(table, found, protocol)
+    return {"over the row cap of a frame": over, "zero-area or inverted box": empty}
+
+
 def _remove_empty(table: BoxTable, found: Candidates, protocol: Protocol) -> int:
     left, top, right, bottom = (table.boxes[found.row, i] for i in range(4))
     if protocol.drop_empty_boxes:
@@ -263,6 +266,7 @@ def _refuse_inverted(table: BoxTable, row: int, name: str, protocol: Protocol) -
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Assigned:
     truths: Truths
+    score: F64
     hit: Bools
     best: I32
     iou: F64
@@ -272,7 +276,7 @@ def _assign(
     detections: BoxTable,
     truth: BoxTable,
     found: Candidates,
-    whole: Candidates,
+    before_cap: Candidates,
     truths: Truths,
     protocol: Protocol,
     threshold: float,
@@ -291,7 +295,7 @@ def _assign(
             pairs = _Pairs.of(detections, truth, found, truths, protocol)
         frames = _frames_with_ties(detections, found, pairs, threshold)
         if len(frames):
-            order = heap_order(detections, found, whole, frames, cap)
+            order = heap_order(detections, found, before_cap, frames, cap)
             found.row, found.frame = found.row[order], found.frame[order]
             found.column = found.column[order]
             pairs = _Pairs.of(detections, truth, found, truths, protocol)
@@ -307,7 +311,10 @@ def _assign(
         first = np.argsort(wanted, kind="stable")
     claim, wanted = claim[first], wanted[first]
     hit[claim[np.diff(wanted, prepend=-1) != 0]] = True
-    return _Assigned(truths=truths, hit=hit, best=best, iou=iou)
+    scores = detections.scores[found.row]
+    if protocol.single_precision:
+        scores = scores.astype(np.float32).astype(np.float64)
+    return _Assigned(truths=truths, score=scores, hit=hit, best=best, iou=iou)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
