@@ -18,7 +18,7 @@ from tubelet.data.dataset import ClipDataset
 from tubelet.media.transforms import Augment
 from tubelet.types import InputSpec, Ints, TrainingError, VideoError
 
-_ATTEMPTS = 8  # broken files in a row before the data, not a file, is to blame
+ATTEMPTS = 8  # broken files in a row before the data, not a file, is to blame
 
 
 class Draw(NamedTuple):
@@ -39,7 +39,7 @@ class SampleStream(Dataset[Draw]):
     """Endless stream over a dataset, reshuffled every epoch.
 
     A file that cannot be decoded is replaced by another sample drawn from the same position and
-    reported; `_ATTEMPTS` of them in a row raise TrainingError.
+    reported; `ATTEMPTS` of them in a row raise TrainingError.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class SampleStream(Dataset[Draw]):
 
     def __getitem__(self, position: int) -> Draw:
         epoch, offset = divmod(position, len(self._dataset))
-        index = int(_order(self._seed, epoch, len(self._dataset))[offset])
+        index = int(sample_order(self._seed, epoch, len(self._dataset))[offset])
         skipped: list[str] = []
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             rng = np.random.default_rng([self._seed, position, attempt])
             try:
                 sample = self._dataset.sample(
@@ -65,7 +65,7 @@ class SampleStream(Dataset[Draw]):
             else:
                 return Draw(sample, tuple(skipped))
         raise TrainingError(
-            f"{_ATTEMPTS} samples in a row could not be read",
+            f"{ATTEMPTS} samples in a row could not be read",
             where=f"dataset {self._dataset.name!r}",
             got=skipped[-1],
             hint="check the video folder: most of its files seem broken",
@@ -73,7 +73,8 @@ class SampleStream(Dataset[Draw]):
 
 
 @lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, length: int) -> Ints:
+def sample_order(seed: int, epoch: int, length: int) -> Ints:
+    """The shuffled sample numbers of an epoch."""
     return np.random.default_rng([seed, epoch]).permutation(length)
 
 

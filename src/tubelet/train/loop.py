@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from tubelet.batch import Batch
 from tubelet.models.detector import ActionModel
+from tubelet.train.learners import Learner
 from tubelet.train.loader import Step
 from tubelet.train.recipe import Stage
 from tubelet.train.reporting import Reporter, StepReport
@@ -48,6 +48,7 @@ def fit(
     steps: Iterator[Step],
     stage: Stage,
     *,
+    learner: Learner,
     seed: int,
     device: torch.device,
     reporter: Reporter,
@@ -72,7 +73,8 @@ def fit(
         for group, rate in zip(optimizer.param_groups, base, strict=True):
             group["lr"] = rate * scale
         torch.manual_seed(seed * 1_000_003 + progress.step)
-        loss = _loss(model, batch.to(device), stage)
+        optimizer.zero_grad(set_to_none=True)
+        loss = learner.backward(batch.to(device))
         if not torch.isfinite(loss):
             raise TrainingError(
                 "the loss is not a number",
@@ -80,8 +82,6 @@ def fit(
                 got=f"{loss.item()} on {', '.join(map(str, batch.keys))}",
                 hint="lower the learning rate, or look at these clips",
             )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), stage.clip_norm)
         optimizer.step()
         if progress.average is not None:
@@ -106,12 +106,3 @@ def fit(
             for group, rate in zip(optimizer.param_groups, base, strict=True):
                 group["lr"] = rate
             save()
-
-
-def _loss(model: ActionModel, batch: Batch, stage: Stage) -> Tensor:
-    if batch.targets is None:
-        raise TrainingError("a training batch has no labels", where=stage.name)
-    mixed = stage.precision == "bf16"
-    with torch.autocast(batch.frames.device.type, torch.bfloat16, enabled=mixed):
-        logits = model(batch.frames, batch.rois)
-    return stage.loss(logits, batch.targets, batch.known, exclusive=model.labels.exclusive)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tubelet.batch import Sample, collate
 from tubelet.data.dataset import ClipDataset
 from tubelet.models.detector import ActionModel
+from tubelet.train.groups import KeyframesByVideo
+from tubelet.train.predict_memory import scores_with_memory
 from tubelet.types import Detections, InputSpec
 
 
@@ -40,9 +43,15 @@ def predict(
     bf16: bool = False,
     workers: int = 0,
 ) -> Iterator[Detections]:
-    """Action scores of the annotated people (ground-truth boxes) of every keyframe, in order."""
+    """Action scores of the annotated people (ground-truth boxes) of every keyframe, in order.
+
+    A model with memory sees each video from start to end, one clip at a time.
+    """
     device = device or torch.device("cpu")
     model = model.to(device).eval()
+    if model.config.memory is not None:
+        yield from _predict_with_memory(model, dataset, device=device, bf16=bf16)
+        return
     loader: DataLoader[Sample] = DataLoader(
         _Keyframes(dataset, model.input),
         batch_size=batch,
@@ -56,11 +65,25 @@ def predict(
         scores = model.scores(logits).cpu()
         sizes = [len(s.people) for s in samples]
         for sample, part in zip(samples, torch.split(scores, sizes), strict=True):
-            yield Detections(
-                key=sample.key,
-                boxes=sample.people.boxes,
-                person_scores=sample.people.scores,
-                action_scores=part.numpy(),
-                track_ids=sample.people.track_ids,
-                labels=model.labels,
-            )
+            yield _detections(model, sample, part)
+
+
+def _predict_with_memory(
+    model: ActionModel, dataset: ClipDataset, *, device: torch.device, bf16: bool
+) -> Iterator[Detections]:
+    moments = KeyframesByVideo(dataset)
+    for video in moments.videos():
+        samples = (dataset.sample(i, spec=model.input) for i in moments.samples(video))
+        for sample, scores in scores_with_memory(model, samples, device=device, bf16=bf16):
+            yield _detections(model, sample, scores)
+
+
+def _detections(model: ActionModel, sample: Sample, scores: Tensor) -> Detections:
+    return Detections(
+        key=sample.key,
+        boxes=sample.people.boxes,
+        person_scores=sample.people.scores,
+        action_scores=scores.numpy(),
+        track_ids=sample.people.track_ids,
+        labels=model.labels,
+    )

@@ -11,6 +11,7 @@ from torch import nn
 from tubelet.data.sources import SourceConfig
 from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModelConfig
+from tubelet.train.collaborative import CollaborativeTraining
 from tubelet.train.losses import ActionLoss
 from tubelet.train.schedules import CosineSchedule, Schedule
 from tubelet.types import ConfigError
@@ -40,9 +41,12 @@ class Optimizer:
 class Stage:
     """One optimisation run: what is trained, on what, how long, and how.
 
-    `clip_norm`: largest gradient norm. `ema`: decay of the weight average that is kept as the
-    result, 0 for none. `precision`: autocast type of the forward pass. `save_every`: steps
-    between checkpoints.
+    `batch`: clips a step. A model with collaborative memory takes N clips of each of batch/N
+    videos, and learns from them as `collaborative` says. `bank`: where the tokens of a model with a
+    memory bank are: the folder of a finished one, relative to the data folder, or None for one that
+    grows as training sees clips. `clip_norm`: largest gradient norm. `ema`: decay of the weight
+    average that is kept as the result, 0 for none. `precision`: autocast type of the forward pass.
+    `save_every`: steps between checkpoints.
     """
 
     name: str
@@ -53,6 +57,8 @@ class Stage:
     schedule: Schedule = field(default_factory=CosineSchedule)
     loss: ActionLoss = field(default_factory=ActionLoss)
     augment: Augment | None = None
+    collaborative: CollaborativeTraining = field(default_factory=CollaborativeTraining)
+    bank: str | None = None
     clip_norm: float = 5.0
     ema: float = 0.0
     precision: Literal["fp32", "bf16"] = "bf16"

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from tubelet.checkpoints import atomic_path, save_model, weights_hash
-from tubelet.config import encode
+from tubelet.config import decode, encode
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.tables import write_ava_csv
 from tubelet.evaluate.report import FrameReport
+from tubelet.files import atomic_path
 from tubelet.models.detector import ActionModel
+from tubelet.models.memory.bank import BankReader, MemoryBank
+from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
+from tubelet.models.memory.config import MemoryBankConfig
+from tubelet.models.weights import save_model, weights_hash
 from tubelet.scoring import detections_table, evaluate_tables
-from tubelet.train.loader import SampleStream, batches
+from tubelet.train.banks import online_bank, recipe_hash
+from tubelet.train.groups import GroupStream, group_batches
+from tubelet.train.learners import BankLearner, CollaborativeLearner, Learner, PlainLearner
+from tubelet.train.loader import SampleStream, Step, batches
 from tubelet.train.loop import Progress, average_of, fit
 from tubelet.train.predict import predict
 from tubelet.train.recipe import Recipe, Stage
@@ -63,7 +71,7 @@ def run(
         dataset = stage.data.build(root)
         _check_labels(model, dataset)
         resumed = state if state is not None and state.stage == index else None
-        model = _train(recipe, index, stage, model, dataset, resumed, out, device, reporter)
+        model = _train(recipe, index, stage, model, dataset, resumed, root, out, device, reporter)
     save_model(out / WEIGHTS, model, provenance=_provenance(recipe))
     reporter.note("testing")
     return _test(model, test_set, out, device)
@@ -76,6 +84,7 @@ def _train(
     model: ActionModel,
     dataset: ClipDataset,
     state: TrainState | None,
+    root: Path,
     out: Path,
     device: torch.device,
     reporter: Reporter,
@@ -95,14 +104,70 @@ def _train(
 
     listeners = Reporters([reporter, JsonLines(out / METRICS, keep_steps=progress.step)])
     seed = recipe.seed * 1000 + index
-    stream = SampleStream(dataset=dataset, spec=model.input, augment=stage.augment, seed=seed)
-    steps = batches(
-        stream, batch=stage.batch, start=progress.step, stop=stage.steps, workers=stage.workers
+    steps = _steps(model, stage, dataset, start=progress.step, seed=seed)
+    learner = _learner(model, stage, dataset, root=root, out=out, recipe=recipe)
+    fit(
+        progress,
+        steps,
+        stage,
+        learner=learner,
+        seed=seed,
+        device=device,
+        reporter=listeners,
+        save=save,
     )
-    fit(progress, steps, stage, seed=seed, device=device, reporter=listeners, save=save)
     if progress.average is not None:
         model.load_state_dict(progress.average.module.state_dict())
     return model
+
+
+def _steps(
+    model: ActionModel, stage: Stage, dataset: ClipDataset, *, start: int, seed: int
+) -> Iterator[Step]:
+    """The stage's batches: single clips, or N of each video where their memory is collaborative."""
+    spec, memory = model.input, model.config.memory
+    if isinstance(memory, CollaborativeMemoryConfig):
+        groups = GroupStream(
+            dataset=dataset,
+            spec=spec,
+            augment=stage.augment,
+            seed=seed,
+            clips=memory.clips,
+            stride_ms=memory.stride_ms,
+        )
+        videos = max(1, round(stage.batch / memory.clips))
+        return group_batches(
+            groups, videos=videos, start=start, stop=stage.steps, workers=stage.workers
+        )
+    stream = SampleStream(dataset=dataset, spec=spec, augment=stage.augment, seed=seed)
+    return batches(stream, batch=stage.batch, start=start, stop=stage.steps, workers=stage.workers)
+
+
+def _learner(
+    model: ActionModel,
+    stage: Stage,
+    dataset: ClipDataset,
+    *,
+    root: Path,
+    out: Path,
+    recipe: Recipe,
+) -> Learner:
+    """How the stage's batches become gradients, as the model's memory demands."""
+    memory = model.config.memory
+    if isinstance(memory, CollaborativeMemoryConfig):
+        return CollaborativeLearner(
+            model=model, loss=stage.loss, training=stage.collaborative, precision=stage.precision
+        )
+    if isinstance(memory, MemoryBankConfig):
+        bank: BankReader
+        if stage.bank is not None:
+            bank = MemoryBank(root / stage.bank)
+        else:
+            bank = online_bank(
+                model, dataset, out / f"bank_{stage.name}", recipe=recipe_hash(recipe)
+            )
+        return BankLearner(model=model, loss=stage.loss, bank=bank, precision=stage.precision)
+    return PlainLearner(model=model, loss=stage.loss, precision=stage.precision)
 
 
 def _capture(recipe: Recipe, index: int, progress: Progress) -> TrainState:
@@ -142,7 +207,8 @@ def _previous(out: Path, recipe: Recipe, *, resume: bool) -> TrainState | None:
         out.mkdir(parents=True, exist_ok=True)
         return None
     state = TrainState.load(path)
-    if state.recipe != encode(recipe):
+    # Decoded, so that a field added since then with a default does not make another recipe.
+    if decode(Recipe, state.recipe, where=f"{path}, recipe") != recipe:
         raise ConfigError(
             "the run to resume was made by another recipe",
             where=path,

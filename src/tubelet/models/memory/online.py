@@ -1,0 +1,135 @@
+"""A memory bank that is written as training sees clips, shared by the processes of one machine.
+
+Every keyframe has a fixed place in one memory-mapped file, so processes never wait for each other;
+untouched places take no disk space. Each place has a version that is odd while it is written: a
+reader that meets an odd or changing version takes the place for empty, and so does a run that was
+killed half-way through it.
+
+Shape legend: L keyframes of all videos, P people a place, S token positions, C their width.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tubelet.files import atomic_path
+from tubelet.models.memory.bank import BankStamp, Remembered, nobody
+from tubelet.types import CheckpointError, DataError, Ints, Key
+
+_TOKENS, _INDEX = "tokens.bin", "index.json"
+
+
+class OnlineBank:
+    """Opens the bank in `folder`, or makes an empty one.
+
+    `keys` are the keyframes that may be written; the same keys, people and stamp must be given by
+    every process and every resumed run. Raises CheckpointError if the folder holds another bank.
+    Under DDP let one process open it before the others do.
+    """
+
+    def __init__(
+        self, folder: Path, *, keys: Sequence[Key], stamp: BankStamp, people: int = 5
+    ) -> None:
+        self._stamp, self._people = stamp, people
+        ordered = sorted(set(keys))
+        self._place = {key: i for i, key in enumerate(ordered)}
+        self._times: dict[str, Ints] = {
+            video: np.array([k.time_ms for k in members])
+            for video, members in itertools.groupby(ordered, key=lambda k: k.video)
+        }
+        self._data = self._open(folder, ordered)
+
+    @property
+    def stamp(self) -> BankStamp:
+        return self._stamp
+
+    def write(self, key: Key, tokens: Tensor, boxes: Tensor, scores: Tensor) -> None:
+        """Remember the people of a moment in place of what was known of it: `tokens (N, S, C)`,
+        `boxes (N, 4)`, `scores (N,)`; of more than P people those of the highest score."""
+        if key not in self._place:
+            raise DataError("this moment has no place in the memory bank", got=key)
+        best = torch.argsort(scores, descending=True, stable=True)[: self._people]
+        record = self._data[self._place[key] : self._place[key] + 1]
+        version = int(record["version"][0])
+        record["version"] = version + 1 + version % 2
+        count = len(best)
+        record["tokens"][0, :count] = tokens[best].detach().half().cpu().numpy()
+        record["boxes"][0, :count] = boxes[best].cpu().numpy()
+        record["scores"][0, :count] = scores[best].cpu().numpy()
+        record["count"] = count
+        record["version"] = record["version"] + 1
+
+    def window(self, key: Key, *, before_ms: int, after_ms: int, people: int) -> Remembered:
+        """As `BankReader.window`, of the moments written so far."""
+        times = self._times.get(key.video)
+        if times is None:
+            return nobody(self._stamp)
+        near = (times >= key.time_ms - before_ms) & (times <= key.time_ms + after_ms)
+        found = [nobody(self._stamp)]
+        for time in times[near & (times != key.time_ms)]:
+            read = self._read(Key(video=key.video, time_ms=int(time)), people)
+            if read is not None:
+                delta = torch.full((len(read.scores),), int(time) - key.time_ms)
+                found.append(read._replace(delta_ms=delta))
+        return Remembered(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+    def flush(self) -> None:
+        """Hand everything written so far to the disk."""
+        self._data.flush()
+
+    def __len__(self) -> int:
+        """Moments written so far."""
+        version = self._data["version"]
+        return int(((version > 0) & (version % 2 == 0)).sum())
+
+    def _read(self, key: Key, people: int) -> Remembered | None:
+        place = self._place[key]
+        version = int(self._data["version"][place])
+        if version == 0 or version % 2:
+            return None
+        count = min(int(self._data["count"][place]), people)
+        copied = [
+            torch.from_numpy(np.array(self._data[name][place, :count]))
+            for name in ("tokens", "boxes", "scores")
+        ]
+        if int(self._data["version"][place]) != version:
+            return None
+        return Remembered(*copied, torch.zeros(count, dtype=torch.int64))
+
+    def _open(self, folder: Path, keys: Sequence[Key]) -> np.memmap[tuple[int], np.dtype[np.void]]:
+        stamp, people = self._stamp, self._people
+        index = {
+            "stamp": asdict(stamp),
+            "people": people,
+            "keys": [[k.video, k.time_ms] for k in keys],
+        }
+        kind = np.dtype([
+            ("version", np.int64),
+            ("count", np.int64),
+            ("boxes", np.float32, (people, 4)),
+            ("scores", np.float32, (people,)),
+            ("tokens", np.float16, (people, stamp.positions, stamp.width)),
+        ])  # fmt: skip
+        path = folder / _INDEX
+        if path.is_file():
+            if json.loads(path.read_text(encoding="utf-8")) != index:
+                raise CheckpointError(
+                    "this memory bank belongs to another training run",
+                    where=folder,
+                    hint="delete the folder, or name another one",
+                )
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic_path(folder / _TOKENS) as part, part.open("r+b") as file:
+                file.truncate(max(1, len(keys)) * kind.itemsize)
+            with atomic_path(path) as part:
+                part.write_text(json.dumps(index), encoding="utf-8")
+        return np.memmap(folder / _TOKENS, dtype=kind, mode="r+", shape=(max(1, len(keys)),))

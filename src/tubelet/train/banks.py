@@ -1,0 +1,139 @@
+"""Memory banks from datasets: built by a frozen model, or opened empty for training to fill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tubelet.batch import Sample, collate
+from tubelet.config import encode
+from tubelet.data.dataset import ClipDataset
+from tubelet.models.detector import ActionModel
+from tubelet.models.heads.relation import RelationHead
+from tubelet.models.memory.bank import BankStamp, BankWriter, MemoryBank
+from tubelet.models.memory.config import MemoryBankConfig
+from tubelet.models.memory.online import OnlineBank
+from tubelet.models.weights import weights_hash
+from tubelet.train.groups import KeyframesByVideo
+from tubelet.types import ConfigError, InputSpec, VideoError
+
+Note = Callable[[str], None]
+
+
+def recipe_hash(recipe: object) -> str:
+    """sha256 of a recipe, or of any configuration, as it is written to files."""
+    return hashlib.sha256(json.dumps(encode(recipe), sort_keys=True).encode()).hexdigest()
+
+
+def bank_stamp(model: ActionModel, *, recipe: str, trained: bool = True) -> BankStamp:
+    """The stamp of a bank that `model` makes; `trained` False for one made while it trains.
+
+    Raises ConfigError for a model whose head has no tokens to remember.
+    """
+    head = model.head
+    if not isinstance(head, RelationHead) or not head.remembers:
+        raise ConfigError(
+            "this model has no tokens for a memory bank",
+            expected="the temporal_relation head",
+            got=type(head).__name__,
+        )
+    spec = model.input
+    # Positions are the frames of the slowest map: one clip through the meta device counts them.
+    with torch.device("meta"):
+        backbone = model.config.backbone.build()
+        side = 32 * max(1, spec.multiple)
+        maps = backbone(torch.zeros(1, 3, spec.frames, side, side))
+    positions = min(m.values.shape[2] for m in maps)
+    return BankStamp(
+        weights=weights_hash(model) if trained else "",
+        recipe=recipe,
+        positions=positions,
+        width=head.token_width,
+    )
+
+
+def online_bank(
+    model: ActionModel, dataset: ClipDataset, folder: Path, *, recipe: str
+) -> OnlineBank:
+    """The bank in `folder` that training on `dataset` fills; made empty if it is not there."""
+    memory = model.config.memory
+    people = memory.people if isinstance(memory, MemoryBankConfig) else 5
+    keys = [dataset.key(i) for i in range(len(dataset))]
+    stamp = bank_stamp(model, recipe=recipe, trained=False)
+    return OnlineBank(folder, keys=keys, stamp=stamp, people=people)
+
+
+@torch.inference_mode()
+def build_bank(
+    model: ActionModel,
+    dataset: ClipDataset,
+    folder: Path,
+    *,
+    recipe: str,
+    batch: int = 8,
+    device: torch.device | None = None,
+    note: Note | None = None,
+) -> MemoryBank:
+    """Extract the people of every keyframe of `dataset` with a frozen model, video by video.
+
+    A build that was killed goes on where it stopped. A video that cannot be decoded is left out
+    and noted. Raises CheckpointError if the folder holds another model's bank.
+    """
+    device = device or torch.device("cpu")
+    model = model.to(device).eval()
+    writer = BankWriter(folder, bank_stamp(model, recipe=recipe))
+    moments = KeyframesByVideo(dataset)
+    for video in moments.videos():
+        if writer.done(video):
+            continue
+        try:
+            _write(model, dataset, moments.samples(video), writer, video, batch, device)
+        except VideoError as error:
+            if note is not None:
+                note(f"left out {video}: {error.what} ({error.got})")
+    return MemoryBank(folder)
+
+
+def _write(
+    model: ActionModel,
+    dataset: ClipDataset,
+    samples: Sequence[int],
+    writer: BankWriter,
+    video: str,
+    batch: int,
+    device: torch.device,
+) -> None:
+    tokens: list[Tensor] = []
+    boxes: list[Tensor] = []
+    scores: list[Tensor] = []
+    counts: list[int] = []
+    for some in _chunks(dataset, samples, model.input, batch):
+        together = collate(some).to(device)
+        found = model.pool(model.features(together.frames), together.rois).half().cpu()
+        for sample, own in zip(some, found.split([len(s.people) for s in some]), strict=True):
+            best = np.argsort(-sample.people.scores, kind="stable")
+            tokens.append(own[torch.from_numpy(best)])
+            boxes.append(torch.from_numpy(sample.people.boxes[best]))
+            scores.append(torch.from_numpy(sample.people.scores[best]))
+            counts.append(len(best))
+    writer.write(
+        video,
+        times_ms=np.array([dataset.key(i).time_ms for i in samples], np.int64),
+        counts=counts,
+        tokens=torch.cat(tokens),
+        boxes=torch.cat(boxes),
+        scores=torch.cat(scores),
+    )
+
+
+def _chunks(
+    dataset: ClipDataset, samples: Sequence[int], spec: InputSpec, batch: int
+) -> Iterator[list[Sample]]:
+    for start in range(0, len(samples), batch):
+        yield [dataset.sample(i, spec=spec) for i in samples[start : start + batch]]

@@ -1,0 +1,327 @@
+"""Training on N clips of each video at once: batch reduction and multi-iteration (004 §3.1, §3.3).
+
+Both compute the gradient of the same loss. Batch reduction holds all clips at once. Multi-iteration
+holds one clip of each video at a time: a first scan makes features without a graph, the memory and
+the head run on these, which leaves a gradient on each feature map, and a second scan recomputes the
+features with a graph and sends the cached gradients through it. Nothing is approximated.
+
+Shape legend: B clips of V videos, R rows (people, or clips in classification), K classes, slot n:
+the n-th clip of its video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tubelet.batch import Batch, FeatureMap, Rois
+from tubelet.models.detector import ActionModel
+from tubelet.models.memory.collaborative import CollaborativeMemory, share
+from tubelet.types import ConfigError, ShapeError
+
+LogitLoss = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollaborativeTraining:
+    """`mode`: all clips at once, or one slot at a time. `video_weight`: α of Eq. 1, the weight of
+    the loss of the video's mean prediction (classification only)."""
+
+    mode: Literal["batch_reduction", "multi_iteration"] = "batch_reduction"
+    video_weight: float = 0.0
+
+
+def clip_slots(group: Tensor) -> Tensor:
+    """`group (B,)` → for each clip, how many earlier clips of the batch are of its video."""
+    seen: dict[int, int] = {}
+    slots = []
+    for number in group.tolist():
+        slots.append(seen.get(number, 0))
+        seen[number] = slots[-1] + 1
+    return torch.tensor(slots, dtype=torch.int64, device=group.device)
+
+
+def video_logits(logits: Tensor, group: Tensor) -> Tensor:
+    """Mean prediction of each video (H of Eq. 1), by number: `(B, K)` → `(V, K)`."""
+    return share(logits, group)[_first_of(group)]
+
+
+def with_video_loss(
+    clip_loss: Callable[[Tensor, Tensor, Tensor], Tensor], batch: Batch, *, weight: float
+) -> LogitLoss:
+    """Eq. 1 as a function of the logits: the clips' mean loss + `weight` · the loss of each video's
+    mean prediction. `clip_loss(logits, targets, known)` averages over rows.
+
+    Raises ConfigError for a weight in detection: the clips' people differ, so a video has no row.
+    """
+    targets, known = batch.targets, batch.known
+    if targets is None:
+        raise ShapeError("a training batch has no labels")
+    if not weight:
+        return lambda logits: clip_loss(logits, targets, known)
+    if len(targets) != len(batch):
+        raise ConfigError(
+            "the video-level loss is for classification, where a video has one label",
+            hint="set video_weight to 0 for detection",
+        )
+    first = _first_of(batch.group)
+
+    def loss(logits: Tensor) -> Tensor:
+        whole = clip_loss(video_logits(logits, batch.group), targets[first], known[first])
+        return clip_loss(logits, targets, known) + weight * whole
+
+    return loss
+
+
+def batch_reduction(model: ActionModel, batch: Batch, loss: LogitLoss) -> Tensor:
+    """Forward and backward of all clips at once; gradients are added to the parameters' own.
+
+    While the backbone's norms are training, they take their statistics slot by slot, so that no
+    two clips of one video share a statistic. Returns the detached loss.
+    """
+    with norms_by_slot(model.backbone, clip_slots(batch.group)):
+        value = loss(model(batch.frames, batch.rois, group=batch.group))
+    if torch.isfinite(value):
+        value.backward()  # type: ignore[no-untyped-call]
+    return value.detach()
+
+
+def multi_iteration(model: ActionModel, batch: Batch, loss: LogitLoss) -> Tensor:
+    """The gradients of `batch_reduction` with the activations of one slot at a time.
+
+    What grows with the clips is one feature map and its gradient a clip. Returns the detached loss;
+    one that is not finite leaves the gradients as they were.
+    """
+    memory = model.memory
+    if memory is None:
+        raise ConfigError("multi-iteration is for models with collaborative memory")
+    parts = _parts(batch)
+    _, video, count = torch.unique(batch.group, return_inverse=True, return_counts=True)
+    with torch.no_grad(), unchanged_statistics(model.backbone):
+        for part in parts:
+            part.features_replay.mark()
+            part.maps = model.features(part.frames)
+        total = _sum_pushed(memory, parts, video, len(count))
+        shared = total / count.view(-1, 1, 1).to(total.dtype)
+        logits = _all_logits(model, parts, shared, video, len(batch.known))
+    # Autocast keeps the weights it has cast; those cast above would never see a gradient.
+    torch.clear_autocast_cache()
+    value = _seed_logits(logits, loss)
+    if not torch.isfinite(value):
+        return value
+    _backward_heads(model, parts, shared, video, logits.grad)
+    for part in parts:
+        _backward_push(memory, part, shared.grad, video, count)
+    for part in parts:
+        with part.features_replay.again():
+            maps = model.features(part.frames)
+        torch.autograd.backward([m.values for m in maps], part.gradients)
+        part.gradients = []
+    return value
+
+
+@dataclass(slots=True)
+class _Part:
+    """The clips of one slot: their numbers in the batch, and the rows that are theirs."""
+
+    clips: Tensor
+    rows: Tensor
+    frames: Tensor
+    rois: Rois
+    features_replay: Replay
+    head_replay: Replay
+    maps: tuple[FeatureMap, ...] = ()
+    gradients: list[Tensor] = field(default_factory=list)
+
+
+class Replay:
+    """The state of the random numbers at one moment, to be visited again: dropout of the second
+    scan must fall as in the first."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.mark()
+
+    def mark(self) -> None:
+        """The moment is now."""
+        device = self._device
+        self._cpu = torch.get_rng_state()
+        self._cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Random numbers as at that moment; those of the surroundings go on unchanged."""
+        with torch.random.fork_rng([self._device] if self._cuda is not None else []):
+            torch.set_rng_state(self._cpu)
+            if self._cuda is not None:
+                torch.cuda.set_rng_state(self._cuda, self._device)
+            yield
+
+
+@contextmanager
+def unchanged_statistics(module: nn.Module) -> Iterator[None]:
+    """Running statistics of batch norms are put back after the block."""
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm3d)]
+    kept = [{name: b.clone() for name, b in m.named_buffers()} for m in norms]
+    try:
+        yield
+    finally:
+        for norm, buffers in zip(norms, kept, strict=True):
+            for name, value in norm.named_buffers():
+                value.copy_(buffers[name])
+
+
+@contextmanager
+def norms_by_slot(module: nn.Module, slots: Tensor) -> Iterator[None]:
+    """Training batch norms normalise the clips of each slot by themselves, inside the block.
+
+    This is what multi-iteration's scans do, so the two stay equal with norms that train. Norms
+    whose input is not one row a clip are left alone.
+    """
+    rows = [(slots == s).nonzero()[:, 0] for s in torch.unique(slots)]
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm3d) and m.training]
+    if len(rows) < 2:
+        norms = []
+    with ExitStack() as undo:
+        for norm in norms:
+            norm.forward = partial(_norm_by_rows, norm, rows)  # type: ignore[method-assign]
+            undo.callback(delattr, norm, "forward")
+        yield
+
+
+def _norm_by_rows(norm: nn.BatchNorm3d, rows: Sequence[Tensor], x: Tensor) -> Tensor:
+    if len(x) != sum(len(r) for r in rows):
+        return nn.BatchNorm3d.forward(norm, x)
+    momentum = norm.momentum if norm.momentum is not None else 0.1
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked += len(rows)
+    parts = [
+        F.batch_norm(
+            x[r], norm.running_mean, norm.running_var, norm.weight, norm.bias, True, momentum,
+            norm.eps,
+        )
+        for r in rows
+    ]  # fmt: skip
+    return torch.cat(parts)[torch.argsort(torch.cat(list(rows)))]
+
+
+def _first_of(group: Tensor) -> Tensor:
+    """The first clip of each video, videos in order of number."""
+    numbers = group.tolist()
+    return torch.tensor([numbers.index(n) for n in sorted(set(numbers))], device=group.device)
+
+
+def _parts(batch: Batch) -> list[_Part]:
+    slots = clip_slots(batch.group)
+    rois = batch.rois
+    parts = []
+    for slot in torch.unique(slots):
+        clips = (slots == slot).nonzero()[:, 0]
+        place = torch.full((len(batch),), -1, dtype=torch.int64, device=clips.device)
+        place[clips] = torch.arange(len(clips), device=clips.device)
+        rows = (place[rois.clip] >= 0).nonzero()[:, 0]
+        parts.append(
+            _Part(
+                clips=clips,
+                rows=rows,
+                frames=batch.frames[clips],
+                features_replay=Replay(clips.device),
+                head_replay=Replay(clips.device),
+                rois=replace(
+                    rois,
+                    boxes_px=rois.boxes_px[rows],
+                    boxes_norm=rois.boxes_norm[rows],
+                    clip=place[rois.clip[rows]],
+                ),
+            )
+        )
+    return parts
+
+
+def _sum_pushed(
+    memory: CollaborativeMemory, parts: Sequence[_Part], video: Tensor, videos: int
+) -> Tensor:
+    total: Tensor | None = None
+    for part in parts:
+        pushed = memory.push(part.maps)
+        if total is None:
+            total = pushed.new_zeros(videos, *pushed.shape[1:])
+        total.index_add_(0, video[part.clips], pushed)
+    if total is None:
+        raise ShapeError("a batch needs at least one clip")
+    return total
+
+
+def _head(model: ActionModel, part: _Part, shared: Tensor, video: Tensor) -> Tensor:
+    assert model.memory is not None
+    maps = model.memory.infuse(part.maps, shared[video[part.clips]])
+    return model.classify(model.pool(maps, part.rois), part.rois)
+
+
+def _all_logits(
+    model: ActionModel, parts: Sequence[_Part], shared: Tensor, video: Tensor, rows: int
+) -> Tensor:
+    """Logits of the whole batch, in its order."""
+    found = []
+    for part in parts:
+        part.head_replay.mark()
+        found.append(_head(model, part, shared, video).float())
+    if model.task == "classification":
+        order = torch.cat([part.clips for part in parts])
+    else:
+        order = torch.cat([part.rows for part in parts])
+    return torch.cat(found)[torch.argsort(order)]
+
+
+def _seed_logits(logits: Tensor, loss: LogitLoss) -> Tensor:
+    """The loss; its gradient is left in `logits.grad`."""
+    logits.requires_grad_()
+    with torch.enable_grad():
+        value = loss(logits)
+        value.backward()  # type: ignore[no-untyped-call]
+    return value.detach()
+
+
+def _backward_heads(
+    model: ActionModel,
+    parts: Sequence[_Part],
+    shared: Tensor,
+    video: Tensor,
+    seeds: Tensor | None,
+) -> None:
+    """Gradients of head and infusion, of the feature maps, and of the shared memory."""
+    shared.requires_grad_()
+    assert seeds is not None
+    for part in parts:
+        part.maps = tuple(replace(m, values=m.values.detach().requires_grad_()) for m in part.maps)
+        with part.head_replay.again():
+            logits = _head(model, part, shared, video)
+        rows = part.clips if model.task == "classification" else part.rows
+        torch.autograd.backward([logits], [seeds[rows].to(logits.dtype)])
+
+
+def _backward_push(
+    memory: CollaborativeMemory,
+    part: _Part,
+    gradient: Tensor | None,
+    video: Tensor,
+    count: Tensor,
+) -> None:
+    """What the part's clips contributed to the memory, and so to every other clip's loss."""
+    number = video[part.clips]
+    if gradient is not None:
+        pushed = memory.push(part.maps)
+        seed = gradient[number] / count[number].view(-1, 1, 1).to(gradient.dtype)
+        torch.autograd.backward([pushed], [seed.to(pushed.dtype)])
+    part.gradients = [
+        m.values.grad if m.values.grad is not None else torch.zeros_like(m.values)
+        for m in part.maps
+    ]
+    part.maps = ()
