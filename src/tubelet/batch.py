@@ -99,7 +99,7 @@ class Sample:
     """One clip with its people, as a dataset yields it and detection prepares it.
 
     `frames u8 (3, T, H, W)` RGB; `people` in source coordinates; `boxes_px (N, 4)` in the clip;
-    `targets (N, K)` float or None when unlabelled; `known bool (K,)`: classes this dataset annotates.
+    `targets (N, K)` float, None when unlabelled; `known bool (K,)`: classes the dataset annotates.
     """
 
     key: Key

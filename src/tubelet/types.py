@@ -247,7 +247,7 @@ class Detections:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tube:
-    """One person through time: `times_ms (L,)` ascending, `boxes (L, 4)`, `action_scores (L, K)`."""
+    """One person through time: `times_ms (L,)` ascending, `boxes (L, 4)`, scores `(L, K)`."""
 
     video: str
     track_id: int

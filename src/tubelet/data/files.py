@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import gzip
 import io
-import os
-import tempfile
 import zlib
 from pathlib import Path
 
+from tubelet.files import atomic_path
 from tubelet.types import DataError, InputError
 
 MAX_BYTES = 4 << 30
@@ -61,28 +59,9 @@ def read_text(path: str | Path, *, limit: int = MAX_BYTES) -> str:
 
 
 def write_atomic(path: str | Path, data: bytes | str) -> None:
-    """Write `path` whole or not at all: a neighbour file, fsync, then rename over it."""
-    target = Path(path)
-    raw = data.encode() if isinstance(data, str) else data
-    temporary: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; the result is an ordinary one, as open() would make it.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(target)
-    except (OSError, ValueError) as error:
-        raise InputError("cannot write the file", where=path, got=error) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
+    """Write `path` whole or not at all. Raises InputError where it cannot be written."""
+    with atomic_path(Path(path)) as part:
+        part.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def inside(folder: str | Path, video_id: str) -> Path:

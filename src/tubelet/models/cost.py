@@ -32,8 +32,8 @@ _OPERATORS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """`operators`: multiply-adds by operator (convolution, linear, matmul, attention); `norm`:
-    batch norm's, not part of the total."""
+    """`operators`: multiply-adds by operator: convolution, linear, and matmul, which is attention;
+    `norm`: batch norm's, not part of the total."""
 
     parameters: int
     operators: Mapping[str, int]
@@ -70,12 +70,14 @@ def count(
         )
     norms = _count_norms(model)
     backbone, maps = _counted(lambda: model.backbone(clip))
+    memory, maps = _counted(lambda: maps if model.memory is None else model.memory(maps))
+    memory, maps = _counted(lambda: maps if model.memory is None else model.memory(maps, None))
     pool, people = _counted(lambda: _pool(model, maps, rois))
     # RoIAlign is the only matrix product of a head's pooling; its convolutions count.
     pool = {name: n for name, n in pool.items() if name == "convolution"}
-    head, _ = _counted(lambda: model.head(people))
+    head, _ = _counted(lambda: model.classify(people, rois))
     operators: dict[str, int] = {}
-    for part in (backbone, pool, head):
+    for part in (backbone, memory, pool, head):
         for name, n in part.items():
             operators[name] = operators.get(name, 0) + n
     return Cost(
@@ -109,6 +111,6 @@ def _counted(run: Any) -> tuple[dict[str, int], Any]:
     totals: dict[str, int] = {}
     for operator, flops in counter.get_flop_counts().get("Global", {}).items():
         raw = str(operator).removeprefix("aten.")
-        name = "attention" if "attention" in raw else _OPERATORS.get(raw, raw)
+        name = "matmul" if "attention" in raw else _OPERATORS.get(raw, raw)
         totals[name] = totals.get(name, 0) + flops // 2
     return totals, result

@@ -13,6 +13,7 @@ from tubelet.playground.make import (
     render_window,
     world_of,
     write_dataset,
+    write_demo,
 )
 from tubelet.playground.world import PlaygroundConfig, label_space
 
@@ -32,4 +33,5 @@ __all__ = [
     "render_window",
     "world_of",
     "write_dataset",
+    "write_demo",
 ]

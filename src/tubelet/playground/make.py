@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tubelet.files import write_text
 from tubelet.labels import LabelSpace
 from tubelet.playground.plan import plan
 from tubelet.playground.render import Renderer
@@ -152,27 +151,46 @@ def write_dataset(
         )
     if out_dir.exists() and not out_dir.is_dir():
         raise InputError("the output folder is a file", where=out_dir, hint="name a folder")
+    seeds = {
+        f"playground_{split}_{seed}_{number:05d}": clip_seed(split, seed, number)
+        for number in range(clips)
+    }
+    return _write_clips(out_dir, seeds, config, split, every_ms, on_clip)
+
+
+def write_demo(out_dir: Path, *, every_ms: int = 1000) -> PlaygroundFiles:
+    """Write the demo's clip with its labels, as `write_dataset` does."""
+    return _write_clips(out_dir, {"playground": DEMO_SEED}, DEMO, "demo", every_ms, None)
+
+
+def _write_clips(
+    out_dir: Path,
+    seeds: Mapping[str, int],
+    config: PlaygroundConfig,
+    split: str,
+    every_ms: int,
+    on_clip: Callable[[int, int], None] | None,
+) -> PlaygroundFiles:
     (out_dir / "videos").mkdir(parents=True, exist_ok=True)
     rows: list[tuple[str, ...]] = []
     videos: list[Path] = []
-    for number in range(clips):
-        name = f"playground_{split}_{seed}_{number:05d}"
-        scene = _renderer(clip_seed(split, seed, number), config)
+    for name, seed in seeds.items():
+        scene = _renderer(seed, config)
         videos.append(out_dir / "videos" / f"{name}.mp4")
         _write_video(videos[-1], scene, config)
         rows += _ava_rows(name, scene.world, config, every_ms)
         if on_clip is not None:
-            on_clip(number + 1, clips)
+            on_clip(len(videos), len(seeds))
     files = PlaygroundFiles(
         videos=tuple(videos),
         annotations=out_dir / f"{split}.csv",
         label_map=out_dir / "labels.pbtxt",
         video_list=out_dir / f"{split}_videos.txt",
     )
-    _write_text(files.label_map, label_map_text(label_space(config.task)))
-    _write_text(files.annotations, _csv_text(rows))
+    write_text(files.label_map, label_map_text(label_space(config.task)))
+    write_text(files.annotations, _csv_text(rows))
     listed = [video.relative_to(out_dir).as_posix() for video in videos]
-    _write_text(files.video_list, "".join(f"{line}\n" for line in listed))
+    write_text(files.video_list, "".join(f"{line}\n" for line in listed))
     return files
 
 
@@ -212,19 +230,3 @@ def _csv_text(rows: Sequence[tuple[str, ...]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` whole or not at all."""
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise

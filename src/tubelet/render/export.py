@@ -28,9 +28,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from tubelet.files import atomic_text
 from tubelet.labels import LabelSpace
 from tubelet.media.video import VideoInfo
-from tubelet.render.files import atomic_text
 from tubelet.render.timeline import segments
 from tubelet.types import DataError, Detections, InputError, ShapeError, Tube
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tubelet.files import make_parent
 from tubelet.media.video import Video, VideoInfo
 from tubelet.media.writer import VideoWriter
 from tubelet.render.draw import Image, colour_of, draw_box, draw_label
-from tubelet.render.files import make_parent
 from tubelet.render.timeline import Segment, box_at, interval, scores_at, segments
 from tubelet.types import Tube
 

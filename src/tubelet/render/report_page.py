@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tubelet.render.files import atomic_text
+from tubelet.files import atomic_text
 from tubelet.render.html import render
 from tubelet.render.tables import by_ap, has_truth
 from tubelet.types import DataError

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tubelet.checkpoints import atomic_path, read_checkpoint, save_checkpoint
+from tubelet.checkpoints import read_checkpoint, save_checkpoint
 from tubelet.config import encode
+from tubelet.files import atomic_path
 from tubelet.people.small import SmallPersonConfig, SmallPersonNet, header_of
 from tubelet.train.person_loss import PersonLoss
 from tubelet.train.person_pictures import Augmentation, Picture, draw_batch

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tubelet.checkpoints import atomic_path
+from tubelet.files import atomic_path
 from tubelet.types import CheckpointError
 
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all. Standard library only."""
 
 from __future__ import annotations
 
@@ -22,27 +22,38 @@ def make_parent(path: Path) -> None:
 
 
 @contextmanager
-def atomic_text(path: Path) -> Iterator[TextIO]:
-    """A UTF-8 text file that takes its final name only when the block ends without an error.
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name only if the block ends well.
 
-    It is written beside its destination, flushed to the disk, then renamed; after an error
-    nothing of it is left and a former file of that name stands untouched. Parent folders are made.
-    Raises InputError where `path` is a folder or cannot be written.
+    What was written is flushed to the disk, then renamed; after an error nothing of it is left
+    and a former file of that name stands untouched. Parent folders are made. Raises InputError
+    where `path` is a folder or cannot be written.
     """
     make_parent(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        file = part.open("w", encoding="utf-8", newline="")
+        part.touch()
     except OSError as error:
         raise InputError(
             "cannot write here", where=path, got=error.strerror, hint="choose another folder"
         ) from error
     try:
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield part
+        with part.open("rb+") as written:
+            os.fsync(written.fileno())
         part.replace(path)
-    except BaseException:
+    finally:
         part.unlink(missing_ok=True)
-        raise
+
+
+@contextmanager
+def atomic_text(path: Path) -> Iterator[TextIO]:
+    """A UTF-8 text file that appears as `atomic_path` says, for results that come in pieces."""
+    with atomic_path(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as `atomic_path` says."""
+    with atomic_text(path) as file:
+        file.write(text)

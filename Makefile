@@ -1,0 +1,37 @@
+# make demo: install, then the main job on an embedded default, offline.   make test: install, then every check.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: demo test lint types unit clean
+
+demo: $(VENV)/.runtime
+	$(BIN)/tubelet demo --out runs/demo
+
+test: lint types unit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The constraints lock every dependency; without them a newer torch would bring gigabytes of CUDA.
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,168 @@
+"""The composition root of inference: a video goes in, who does what and when comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from tubelet.batch import Sample, collate
+from tubelet.boxes import short_side_hw
+from tubelet.media.sampling import Window, keyframe_times, windows
+from tubelet.media.transforms import boxes_in_clip, clip_size, prepare
+from tubelet.media.video import Video, VideoInfo
+from tubelet.models.detector import ActionModel
+from tubelet.models.weights import load_model
+from tubelet.people.detector import PersonDetector
+from tubelet.people.given import GivenPeople
+from tubelet.people.linking import LinkConfig, Linker
+from tubelet.people.named import DEFAULT, person_detector
+from tubelet.types import Detections, InputError, Key, People
+from tubelet.zoo import weights_path
+
+PeopleChoice = str | Path | PersonDetector | GivenPeople
+KEYFRAME_SHORT_SIDE = (
+    480  # of the picture a person detector sees; people are larger than this loses
+)
+_CLIPS_AT_ONCE = 4
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU. Raises InputError for what is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda") and not name.startswith("cuda:"):
+        raise InputError(f"no device is called {name!r}", expected="auto, cpu or cuda")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("there is no CUDA device here", hint="use --device cpu")
+    return torch.device(name)
+
+
+def choose_people(choice: PeopleChoice, device: torch.device) -> PersonDetector | GivenPeople:
+    """A detector's name, a CSV of boxes, or either as an object."""
+    if isinstance(choice, Path) or (isinstance(choice, str) and choice.lower().endswith(".csv")):
+        return GivenPeople.read(Path(choice))
+    if isinstance(choice, str):
+        return person_detector(choice, device=device)
+    return choice
+
+
+def load(name: str | Path, *, device: str = "auto", precision: str = "auto") -> ActionDetector:
+    """A detector from a release's name or a weights file.
+
+    Raises InputError for an unknown name, CheckpointError for a file that cannot be used.
+    """
+    return ActionDetector(load_model(weights_path(name)), device=device, precision=precision)
+
+
+class ActionDetector:
+    """An ActionModel on a device, ready to be pointed at videos.
+
+    `precision`: "fp32", "bf16", or "auto" (bf16 on CUDA, fp32 on the CPU, where the small models
+    are fast enough and figures then do not depend on the processor).
+    """
+
+    def __init__(
+        self, model: ActionModel, *, device: str = "auto", precision: str = "auto"
+    ) -> None:
+        if precision not in ("auto", "fp32", "bf16"):
+            raise InputError(f"no precision is called {precision!r}", expected="auto, fp32 or bf16")
+        self.device = choose_device(device)
+        model.to(self.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.model = model.eval()
+        self._bf16 = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the actions, in the order of every score array."""
+        return self.model.labels.names
+
+    def detect(
+        self,
+        video: str | Path,
+        *,
+        people: PeopleChoice = DEFAULT,
+        every: float = 1.0,
+        link: LinkConfig | None = None,
+        on_keyframe: Callable[[int, VideoInfo], None] | None = None,
+        on_note: Callable[[str], None] | None = None,
+    ) -> Iterator[Detections]:
+        """One Detections for each keyframe, in order of time, people already tracked.
+
+        `people`: a detector's name, a detector, or boxes given for keyframes (then those are the
+        keyframes and `every` is not used). `every`: seconds between keyframes. `on_keyframe` is
+        told the time and the film, `on_note` what was wrong with a damaged file. Memory does not
+        grow with the film: each frame is decoded once and forgotten.
+        Raises InputError, and VideoError for a file with nothing to show.
+        """
+        if every <= 0:
+            raise InputError("keyframes need a period", expected="--every above 0", got=every)
+        found = choose_people(people, self.device)
+        linker = Linker(link)
+        with Video(video) as opened:
+            for detections in self._detect(opened, found, round(every * 1000)):
+                if on_keyframe is not None:
+                    on_keyframe(detections.key.time_ms, opened.info)
+                yield linker.update(detections)
+            if opened.damage is not None and on_note is not None:
+                on_note(f"{video}: {opened.damage}; the rest was used")
+
+    def _detect(
+        self, video: Video, people: PersonDetector | GivenPeople, every_ms: int
+    ) -> Iterator[Detections]:
+        info, name = video.info, video.path.stem
+        given = people if isinstance(people, GivenPeople) else None
+        keys = (
+            [key.time_ms for key in given.keys(name)] if given else keyframe_times(info, every_ms)
+        )
+        hw = clip_size(info.hw, self.model.input)
+        key_hw = short_side_hw(info.hw, min(KEYFRAME_SHORT_SIDE, *info.hw))
+        frames = video.frames(hw, keep_source=True)
+        clips = windows(frames, keys, self.model.input, key_hw=None if given else key_hw)
+        while some := list(islice(clips, _CLIPS_AT_ONCE)):
+            found = [self._people(people, name, window) for window in some]
+            yield from self._classify(name, info, some, found)
+
+    def _people(self, people: PersonDetector | GivenPeople, name: str, window: Window) -> People:
+        if isinstance(people, GivenPeople):
+            return people(Key(video=name, time_ms=window.key_ms))
+        return people(window.image)
+
+    @torch.inference_mode()
+    def _classify(
+        self, name: str, info: VideoInfo, clips: Sequence[Window], found: Sequence[People]
+    ) -> Iterator[Detections]:
+        samples = [
+            self._sample(name, info, window, people)
+            for window, people in zip(clips, found, strict=True)
+        ]
+        batch = collate(samples).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+            logits = self.model(batch.frames, batch.rois)
+        scores = self.model.scores(logits).cpu()
+        sizes = [len(s.people) for s in samples]
+        for sample, part in zip(samples, torch.split(scores, sizes), strict=True):
+            yield Detections(
+                key=sample.key,
+                boxes=sample.people.boxes,
+                person_scores=sample.people.scores,
+                action_scores=part.numpy(),
+                track_ids=sample.people.track_ids,
+                labels=self.model.labels,
+            )
+
+    def _sample(self, name: str, info: VideoInfo, window: Window, people: People) -> Sample:
+        frames, geometry = prepare(window.clip, info.hw, self.model.input)
+        boxes_px, _ = boxes_in_clip(people.boxes, geometry)
+        return Sample(
+            key=Key(video=name, time_ms=window.key_ms),
+            frames=frames,
+            people=people,
+            boxes_px=torch.from_numpy(boxes_px),
+            targets=None,
+            known=torch.ones(len(self.model.labels), dtype=torch.bool),
+            geometry=geometry,
+            dataset=name,
+        )

@@ -1,0 +1,69 @@
+"""What the command line shows: one console for results, one for messages, and progress bars."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from tubelet.train.reporting import StepReport
+
+out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+messages = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """A line about the run, on stderr, so that stdout stays a result."""
+    messages.print(text, markup=False)
+
+
+def progress_bar() -> Progress:
+    """A bar with elapsed and remaining time on stderr; silent where stderr is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=messages,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def show(items: Sequence[Any]) -> None:
+    """Print rich renderables to stdout, one after the other."""
+    for item in items:
+        out.print(item)
+
+
+class ConsoleReporter:
+    """A line every `every` steps: loss, clips a second, and when it will be done."""
+
+    def __init__(self, every: int = 10) -> None:
+        self._every = every
+
+    def step(self, report: StepReport) -> None:
+        if report.step % self._every and report.step not in (1, report.steps):
+            return
+        minutes, seconds = divmod(round(report.eta_s), 60)
+        note(
+            f"{report.stage} {report.step}/{report.steps}  loss {report.loss:.4f}  "
+            f"rate {report.rate:.2e}  {report.clips_per_second:.1f} clips/s  "
+            f"data {report.data_wait:.0%}  ETA {minutes}:{seconds:02d}"
+        )
+
+    def note(self, text: str) -> None:
+        note(text)
+
+    def close(self) -> None:
+        """Nothing to close: the console stays."""

@@ -1,0 +1,219 @@
+"""`tubelet detect`, `tubelet people` and the demo."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tubelet.api import KEYFRAME_SHORT_SIDE, ActionDetector, choose_device, load
+from tubelet.boxes import short_side_hw
+from tubelet.cli.console import note, out, progress_bar, show
+from tubelet.data.annotations import Annotations
+from tubelet.data.tables import write_ava_csv
+from tubelet.files import atomic_path
+from tubelet.media.sampling import keyframe_times, windows
+from tubelet.media.video import Video, VideoInfo, find_videos, probe
+from tubelet.people.detector import PersonDetector
+from tubelet.people.given import GivenPeople
+from tubelet.people.linking import link
+from tubelet.people.named import person_detector
+from tubelet.playground.make import write_demo
+from tubelet.render.export import VideoMeta, write_actions, write_detections, write_tubes
+from tubelet.render.overlay import write_overlay
+from tubelet.render.page import write_page
+from tubelet.render.tables import action_table
+from tubelet.render.timeline import interval
+from tubelet.scoring import evaluate_files
+from tubelet.types import Detections, InputError, InputSpec, Tube, VideoError
+
+DETECTIONS, ACTIONS, TUBES = "detections.csv", "actions.csv", "tubes.json"
+OVERLAY, PAGE = "overlay.mp4", "report.html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectOptions:
+    """The options of `tubelet detect`."""
+
+    model: str
+    people: str = "person_small"
+    every: float = 1.0
+    threshold: float = 0.3
+    out: Path
+    device: str = "auto"
+    precision: str = "auto"
+    overlay: bool = True
+    page: bool = True
+
+
+def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
+    """Detect in each video, one folder of results each; a broken video is reported and skipped.
+
+    Returns 0, or 1 if a video failed. Ctrl-C keeps the finished ones.
+    """
+    if not 0 <= options.threshold <= 1:
+        raise InputError("a threshold is a probability", expected="0 to 1", got=options.threshold)
+    videos = find_videos(paths)
+    detector = load(options.model, device=options.device, precision=options.precision)
+    names = unique_names(videos)
+    failures, done = 0, []
+    try:
+        for video, name in zip(videos, names, strict=True):
+            try:
+                detect_one(video, options.out / name, detector, options)
+            except VideoError as error:
+                failures += 1
+                note(f"skipped: {error}")
+            else:
+                done.append(options.out / name)
+    finally:
+        if len(videos) > 1:
+            _join(done, options.out)
+    if failures:
+        note(f"{failures} of {len(videos)} videos could not be used")
+    return 1 if failures else 0
+
+
+def detect_one(
+    video: Path, folder: Path, detector: ActionDetector, options: DetectOptions
+) -> list[Tube]:
+    """Detect in one video, write its results to `folder` and print its table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found: list[Detections] = []
+    with progress_bar() as bar:
+        task = bar.add_task(video.name, total=None)
+
+        def on_keyframe(time_ms: int, info: VideoInfo) -> None:
+            bar.update(task, total=info.duration_ms, completed=time_ms - info.start_ms)
+
+        for moment in detector.detect(
+            video,
+            people=options.people,
+            every=options.every,
+            on_keyframe=on_keyframe,
+            on_note=note,
+        ):
+            found.append(moment)
+    tubes = link(found)
+    given = options.people.lower().endswith(".csv")
+    every_ms = interval(tubes) if given else max(1, round(options.every * 1000))
+    _write(video, folder, found, tubes, detector, options, every_ms)
+    if not any(len(d) for d in found):
+        note(f"{video}: no people found in {len(found)} keyframes; try another --people detector")
+    show([action_table(tubes, threshold=options.threshold, every_ms=every_ms, title=video.name)])
+    out.print(f"results: {folder}")
+    return tubes
+
+
+def _write(
+    video: Path,
+    folder: Path,
+    found: Sequence[Detections],
+    tubes: Sequence[Tube],
+    detector: ActionDetector,
+    options: DetectOptions,
+    every_ms: int,
+) -> None:
+    write_detections(folder / DETECTIONS, found)
+    write_actions(folder / ACTIONS, tubes, threshold=options.threshold, every_ms=every_ms)
+    write_tubes(
+        folder / TUBES,
+        tubes,
+        video=VideoMeta.of(probe(video)),
+        labels=detector.model.labels,
+        every_ms=every_ms,
+    )
+    if options.overlay:
+        write_overlay(
+            video, tubes, folder / OVERLAY, threshold=options.threshold, every_ms=every_ms
+        )
+    if options.page:
+        write_page(folder / PAGE, video, tubes, threshold=options.threshold, every_ms=every_ms)
+
+
+def unique_names(videos: Sequence[Path]) -> list[str]:
+    """A folder name for each video: its stem, numbered where several share one."""
+    seen: dict[str, int] = {}
+    names = []
+    for video in videos:
+        seen[video.stem] = seen.get(video.stem, 0) + 1
+        names.append(video.stem if seen[video.stem] == 1 else f"{video.stem}_{seen[video.stem]}")
+    return names
+
+
+def _join(folders: Iterable[Path], target: Path) -> None:
+    """The finished videos' detections as one AVA CSV, which is what `evaluate` takes."""
+    target.mkdir(parents=True, exist_ok=True)
+    with atomic_path(target / DETECTIONS) as part, part.open("wb") as joined:
+        for folder in folders:
+            with (folder / DETECTIONS).open("rb") as one:
+                shutil.copyfileobj(one, joined)
+
+
+def write_people(
+    paths: Sequence[Path],
+    target: Path,
+    detector: str,
+    every: float,
+    threshold: float | None,
+    device: str,
+) -> int:
+    """Person boxes of every keyframe of the videos, as one proposals CSV."""
+    find = person_detector(detector, threshold=threshold, device=choose_device(device))
+    tables, failures = [], 0
+    for video in find_videos(paths):
+        try:
+            tables.append(_people_of(video, find, max(1, round(every * 1000))))
+        except VideoError as error:
+            failures += 1
+            note(f"skipped: {error}")
+    table = Annotations.concat(tables)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_ava_csv(target, table, kind="proposals")
+    out.print(f"{len(table)} people in {len(tables)} videos: {target}")
+    return 1 if failures else 0
+
+
+def _people_of(video: Path, find: PersonDetector, every_ms: int) -> Annotations:
+    """The people of one video's keyframes; a keyframe without any leaves no row."""
+    times: list[int] = []
+    boxes, scores = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.float32)]
+    with Video(video) as opened:
+        hw = short_side_hw(opened.info.hw, min(KEYFRAME_SHORT_SIDE, *opened.info.hw))
+        keys = keyframe_times(opened.info, every_ms)
+        for window in windows(opened.frames(hw), keys, InputSpec(frames=1, stride=1)):
+            found = find(window.image)
+            times += [window.key_ms * 1000] * len(found)
+            boxes.append(found.boxes)
+            scores.append(found.scores)
+    return Annotations.of(
+        video=[video.stem] * len(times),
+        time_us=times,
+        boxes=np.concatenate(boxes),
+        score=np.concatenate(scores).astype(np.float64),
+    )
+
+
+def run_demo(folder: Path) -> None:
+    """Render a playground clip with known truth, detect in it, and score the result.
+
+    Writes clip, truth, `actions.csv`, `tubes.json`, `overlay.mp4` and `report.html` to `folder`.
+    """
+    note("rendering a clip of the playground")
+    files = write_demo(folder / "playground")
+    video, labels = files.videos[0], files.label_map
+    options = DetectOptions(model="playground_small", out=folder)
+    detector = load(options.model, device="cpu")
+    detect_one(video, folder, detector, options)
+    with_truth = folder / "detections_true_boxes.csv"
+    given = GivenPeople.read(files.annotations, kind="truth")
+    write_detections(with_truth, detector.detect(video, people=given))
+    for boxes, predictions in (
+        ("boxes of person_small", folder / DETECTIONS),
+        ("true boxes", with_truth),
+    ):
+        report = evaluate_files(predictions, files.annotations, labels=labels)
+        out.print(f"frame mAP@0.5 against the known truth, {boxes}: {report.map:.4f}")

@@ -1,0 +1,80 @@
+"""`tubelet playground make`, `tubelet data convert` and `tubelet data doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+from tubelet.cli.app import print_json
+from tubelet.cli.console import out, progress_bar
+from tubelet.data.doctor import Finding, SetFiles, examine_files, worst
+from tubelet.data.importers import Options, convert
+from tubelet.data.labelmaps import read_label_map
+from tubelet.playground.make import write_dataset
+from tubelet.playground.world import PlaygroundConfig
+from tubelet.types import InputError
+
+
+def make_playground(
+    folder: Path, clips: int, seed: int, split: str, seconds: float, size: str
+) -> None:
+    """Render `clips` clips with labels."""
+    width, cross, height = size.partition("x")
+    if not (cross and width.isdigit() and height.isdigit()):
+        raise InputError("cannot read the size", expected="WIDTHxHEIGHT, as 320x240", got=size)
+    if split not in ("train", "val", "test"):
+        raise InputError(f"no split is called {split!r}", expected="train, val or test")
+    config = PlaygroundConfig(height=int(height), width=int(width), seconds=seconds)
+    with progress_bar() as bar:
+        task = bar.add_task("clips", total=clips)
+        files = write_dataset(
+            folder,
+            clips=clips,
+            config=config,
+            seed=seed,
+            split=split,  # type: ignore[arg-type]
+            on_clip=lambda done, _: bar.update(task, completed=done),
+        )
+    out.print(f"{len(files.videos)} clips, labels in {files.annotations}")
+
+
+def convert_labels(
+    source: Path, target: Path, to: str, from_: str | None, labels: Path | None
+) -> None:
+    """Read one format, write another."""
+    space = None if labels is None else read_label_map(labels)
+    imported = convert(source, target, from_, to, Options(labels=space))
+    out.print(f"{len(imported.table)} rows: {target}")
+
+
+def diagnose(
+    truth: Sequence[Path],
+    proposals: Sequence[Path],
+    labels: Path | None,
+    videos: Path | None,
+    fps: float | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Print what is wrong with a set of annotation files; the exit code is 1 for an error."""
+    if len(proposals) > len(truth):
+        raise InputError("there are more proposal files than annotation files")
+    sets = [
+        SetFiles(name=path.stem, truth=path, proposals=boxes)
+        for path, boxes in zip_longest(truth, proposals)
+    ]
+    findings = examine_files(sets, label_map=labels, videos=videos, fps=fps)
+    if as_json:
+        print_json([finding.to_json() for finding in findings])
+    else:
+        for finding in findings:
+            out.print(_lines(finding), markup=False)
+        out.print(f"{len(findings)} findings" if findings else "nothing suspicious")
+    return 1 if worst(findings) == "error" else 0
+
+
+def _lines(finding: Finding) -> str:
+    head = f"{finding.severity}: {finding.subject}: {finding.message} ({finding.count}×)"
+    parts = [head, *(f"    {example}" for example in finding.examples)]
+    return "\n".join([*parts, f"    try: {finding.fix}"] if finding.fix else parts)

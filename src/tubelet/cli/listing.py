@@ -1,0 +1,108 @@
+"""`tubelet models`, `tubelet recipes` and `tubelet convert`."""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from tubelet.checkpoints import read_header
+from tubelet.cli.app import print_json
+from tubelet.cli.console import note, out, show
+from tubelet.models.create import model_records
+from tubelet.recipes import recipe_named, recipe_names
+from tubelet.types import InputError
+from tubelet.zoo import RELEASES, Release
+
+
+def list_models(pattern: str, *, as_json: bool) -> None:
+    """Released weights first, then the architectures that can be built."""
+    wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
+    releases = [_release(r) for n, r in RELEASES.items() if fnmatch.fnmatchcase(n, wanted)]
+    records = [record.to_json() for record in model_records(pattern)]
+    if not releases and not records:
+        raise InputError(f"no model matches {pattern!r}", hint="`tubelet models` lists all")
+    if as_json:
+        print_json({"releases": releases, "architectures": records})
+        return
+    show([t for t in (_release_table(releases), _architecture_table(records)) if t.row_count])
+
+
+def _release(release: Release) -> dict[str, Any]:
+    header = read_header(release.path)
+    return {
+        "name": release.name,
+        "summary": release.summary,
+        "file": str(release.path),
+        "bytes": release.path.stat().st_size,
+        "date": header.get("date"),
+        "score": header.get("score"),
+    }
+
+
+def _release_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("released weights", "what", "MB", "our score", "date", box=SIMPLE_HEAD)
+    for row in rows:
+        size = f"{row['bytes'] / 1e6:.1f}"
+        table.add_row(
+            row["name"], row["summary"], size, str(row["score"] or ""), str(row["date"] or "")
+        )
+    return table
+
+
+def _architecture_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("architecture")
+    table.add_column("task")
+    for name in ("params M", "GFLOPs", "view"):
+        table.add_column(name, justify="right")
+    table.add_column("published")
+    table.add_column("reproduced")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            row["task"],
+            f"{row['parameters'] / 1e6:.2f}",
+            f"{row['gflops']:.1f}",
+            f"{row['frames']}×{row['size']}²",
+            "; ".join(_published(p) for p in row["published"]),
+            "" if row["reproduced"] is None else str(row["reproduced"]),
+        )
+    return table
+
+
+def _published(row: dict[str, Any]) -> str:
+    return " ".join(str(value) for value in row.values())
+
+
+def list_recipes(pattern: str, *, as_json: bool) -> None:
+    """What `tubelet train` can run."""
+    rows = [recipe_named(name) for name in recipe_names(pattern)]
+    if not rows:
+        raise InputError(f"no recipe matches {pattern!r}", hint="`tubelet recipes` lists all")
+    if as_json:
+        print_json([{"name": r.name, "summary": r.summary} for r in rows])
+        return
+    table = Table("recipe", "what", "stages", box=SIMPLE_HEAD)
+    for row in rows:
+        stages = ", ".join(f"{s.name} {s.steps}×{s.batch}" for s in row.stages)
+        table.add_row(row.name, row.summary, stages)
+    show([table])
+
+
+def convert_checkpoint(source: Path, target: Path, name: str | None) -> None:
+    """Convert one foreign checkpoint and say what became of its tensors."""
+    from tubelet.convert import convert
+
+    converted = convert(source, name=name)
+    converted.save(target)
+    for line in converted.notes:
+        note(line)
+    for tensor, reason in converted.dropped.items():
+        note(f"dropped {tensor}: {reason}")
+    kept = len(converted.state)
+    out.print(f"{converted.family}: {kept} tensors kept, {len(converted.dropped)} dropped")
+    out.print(f"weights: {target}")

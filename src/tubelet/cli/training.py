@@ -1,0 +1,67 @@
+"""`tubelet train`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tubelet.api import choose_device
+from tubelet.cli.console import ConsoleReporter, note, out, show
+from tubelet.config import override
+from tubelet.recipes import recipe_named
+from tubelet.recipes.person import train as train_person
+from tubelet.render.tables import report_table
+from tubelet.train.reporting import Reporter, Reporters, TensorBoard
+from tubelet.train.run import run
+from tubelet.types import ConfigError
+
+PERSON = "person_small"
+
+
+def train_recipe(
+    name: str,
+    *,
+    root: Path,
+    out: Path,
+    resume: bool,
+    settings: Sequence[str],
+    device: str,
+    tensorboard: bool,
+) -> None:
+    """Train the recipe `name` and print how it scores on its test set."""
+    if name == PERSON:
+        _train_person(root, out, resume=resume, settings=settings)
+        return
+    recipe = override(recipe_named(name), settings)
+    listeners: list[Reporter] = [ConsoleReporter()]
+    if tensorboard:
+        listeners.append(TensorBoard(out / "tensorboard"))
+    reporter = Reporters(listeners)
+    try:
+        outcome = run(
+            recipe,
+            out=out,
+            root=root,
+            device=choose_device(device),
+            resume=resume,
+            reporter=reporter,
+        )
+    finally:
+        reporter.close()
+    _print(outcome.report.to_json(), outcome.weights, outcome.weights_sha256)
+
+
+def _print(report: dict[str, object], weights: Path, digest: str) -> None:
+    show([report_table(report)])
+    out.print(f"weights: {weights}")
+    out.print(f"weights sha256: {digest}")
+
+
+def _train_person(root: Path, folder: Path, *, resume: bool, settings: Sequence[str]) -> None:
+    """The person detector is no action model: it has a training function of its own."""
+    if settings:
+        raise ConfigError(f"{PERSON!r} takes no --set", got=", ".join(settings))
+    weights = train_person(
+        root / "jhmdb21", folder, resume=resume, report=lambda line: note(str(line))
+    )
+    out.print(f"weights: {weights}")

@@ -1,0 +1,166 @@
+"""Hand-made appearance and motion descriptors as a backbone, for training sets too small for a net.
+
+A few hundred clips do not teach a 3D network its first layers. Here those are fixed: oriented
+gradients (HOG, Dalal & Triggs 2005), oriented optical flow (HOF, Laptev et al. 2008) at two
+scales, motion boundaries (MBH, Dalal et al. 2006) and colour, all as maps on one grid of cells.
+Flow is Lucas & Kanade's least squares in a small window, with the frame's median flow taken off
+for a moving camera.
+
+Shape legend: clip (B, 3, T, H, W) float RGB in [0, 1] (`InputSpec.mean` 0, `std` 1);
+maps (B, C, T−1, H/cell, W/cell): a cell at step t speaks of frames t and t + 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tubelet.batch import FeatureMap
+from tubelet.models.backbones.base import FeatureSpec, Variant, as_maps
+from tubelet.types import InputSpec, ShapeError
+
+_CELL = 4
+_DIRECTIONS = 8
+_FLOW_SCALES = (2, 4)  # pixels a flow sample; the coarser one sees twice the displacement
+_WINDOW = 5
+_RIDGE = 2e-4  # keeps flow at zero where the window has no texture
+_LONGEST = 4.0  # flow samples; longer ones are mistakes of the least squares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescriptorsConfig:
+    """Arguments of `Descriptors`. `colour`: whether to add the cells' mean RGB."""
+
+    colour: bool = True
+
+    def build(self) -> Descriptors:
+        return Descriptors(self)
+
+    @property
+    def channels(self) -> int:
+        """8 gradient, 2 × 8 flow and 8 boundary directions, and 3 colours."""
+        return _DIRECTIONS * (2 + len(_FLOW_SCALES)) + (3 if self.colour else 0)
+
+
+class Descriptors(nn.Module):
+    """Descriptor maps, each channel normalised over the training set (batch norm, no scale)."""
+
+    directions: Tensor
+
+    def __init__(self, config: DescriptorsConfig) -> None:
+        super().__init__()
+        self.config = config
+        angles = torch.arange(_DIRECTIONS) * (2 * math.pi / _DIRECTIONS)
+        vectors = torch.stack([angles.cos(), angles.sin()], dim=1)
+        self.register_buffer("directions", vectors, persistent=False)
+        self.norm = nn.BatchNorm3d(config.channels)
+        self.outputs = (FeatureSpec(channels=config.channels, time_stride=1, space_stride=_CELL),)
+
+    def forward(self, clip: Tensor) -> tuple[FeatureMap, ...]:
+        """`clip (B, 3, T, H, W)` → one map `(B, C, T−1, H/4, W/4)`. Raises ShapeError for T < 2."""
+        batch, _, frames, height, width = clip.shape
+        if frames < 2:
+            raise ShapeError("motion needs two frames", expected="T ≥ 2", got=frames)
+        # Gradients and flow are differences of near-equal numbers: bf16 would drown them.
+        with torch.no_grad(), torch.autocast(clip.device.type, enabled=False):
+            clip = _whole_cells(clip.float(), height, width)
+            described = self._describe(clip).unflatten(0, (batch, frames - 1)).transpose(1, 2)
+        return as_maps([self.norm(described)], self.outputs)
+
+    def _describe(self, clip: Tensor) -> Tensor:
+        """All channels of all frame pairs `(B·(T−1), C, h, w)`."""
+        grey = _smooth(clip.mean(dim=1).flatten(0, 1).unsqueeze(1), 3)
+        frames = clip.shape[2]
+        parts = [_starts(self._gradients(grey), frames)]
+        for scale in _FLOW_SCALES:
+            flow = _flow(*_pairs(F.avg_pool2d(grey, scale), frames))
+            parts.append(_to_cells(self._project(flow), scale))
+            if scale == _FLOW_SCALES[-1]:
+                parts.append(_to_cells(_boundaries(flow), scale))
+        if self.config.colour:
+            colour = F.avg_pool2d(clip.transpose(1, 2).flatten(0, 1), _CELL)
+            parts.append(_starts(colour, frames) - 0.45)
+        return torch.cat(parts, dim=1)
+
+    def _gradients(self, grey: Tensor) -> Tensor:
+        """Oriented gradients of cells, divided by the mean gradient around them."""
+        slope = _slopes(grey)
+        size = F.avg_pool2d(slope.square().sum(dim=1, keepdim=True).sqrt(), _CELL)
+        return F.avg_pool2d(self._project(slope), _CELL) / (_smooth(size, _WINDOW) + 0.02)
+
+    def _project(self, field: Tensor) -> Tensor:
+        """A vector field `(N, 2, h, w)` → its positive part along each direction."""
+        along = torch.einsum("kd,ndhw->nkhw", self.directions, field)
+        return F.relu(along)
+
+
+def _whole_cells(clip: Tensor, height: int, width: int) -> Tensor:
+    """Repeat the right and lower border up to a whole number of cells."""
+    right, below = -width % _CELL, -height % _CELL
+    return F.pad(clip, (0, right, 0, below, 0, 0), mode="replicate") if right or below else clip
+
+
+def _smooth(x: Tensor, window: int) -> Tensor:
+    return F.avg_pool2d(x, window, 1, window // 2, count_include_pad=False)
+
+
+def _slopes(x: Tensor) -> Tensor:
+    """Central differences of `(N, 1, h, w)` → `(N, 2, h, w)`: along x, along y."""
+    p = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    along_x = (p[..., 1:-1, 2:] - p[..., 1:-1, :-2]) / 2
+    along_y = (p[..., 2:, 1:-1] - p[..., :-2, 1:-1]) / 2
+    return torch.cat([along_x, along_y], dim=1)
+
+
+def _pairs(x: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    clips = x.unflatten(0, (-1, frames))
+    return clips[:, :-1].flatten(0, 1), clips[:, 1:].flatten(0, 1)
+
+
+def _starts(x: Tensor, frames: int) -> Tensor:
+    """The first frame of every pair."""
+    return x.unflatten(0, (-1, frames))[:, :-1].flatten(0, 1)
+
+
+def _flow(before: Tensor, after: Tensor) -> Tensor:
+    """Optical flow `(N, 2, h, w)` in samples a frame, less the frame's median."""
+    slope, change = _slopes((before + after) / 2), after - before
+    gx, gy = slope[:, :1], slope[:, 1:]
+    products = torch.cat([gx * gx, gy * gy, gx * gy, gx * change, gy * change], dim=1)
+    xx, yy, xy, xt, yt = _smooth(products, _WINDOW).split(1, dim=1)
+    xx, yy = xx + _RIDGE, yy + _RIDGE
+    determinant = xx * yy - xy * xy
+    flow = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], dim=1) / determinant
+    camera = flow.flatten(2).median(dim=2).values[..., None, None]
+    return (flow - camera).clamp(-_LONGEST, _LONGEST)
+
+
+def _boundaries(flow: Tensor) -> Tensor:
+    """Slopes of both flow components, positive and negative parts apart `(N, 8, h, w)`."""
+    slopes = torch.cat([_slopes(flow[:, :1]), _slopes(flow[:, 1:])], dim=1)
+    return F.relu(torch.cat([slopes, -slopes], dim=1))
+
+
+def _to_cells(x: Tensor, scale: int) -> Tensor:
+    return F.avg_pool2d(x, _CELL // scale) if scale < _CELL else x
+
+
+VARIANTS: Mapping[str, Variant[DescriptorsConfig]] = {
+    "descriptors": Variant(
+        backbone=DescriptorsConfig(),
+        detection=DescriptorsConfig(),
+        input=InputSpec(
+            frames=12,
+            stride=2,
+            short_side=96,
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+        ),
+        cost_size=96,
+    )
+}

@@ -1,0 +1,72 @@
+"""The `grid` head: a person's box as a grid of cells, flattened, so that place counts.
+
+Where `linear` keeps the strongest response anywhere in the box, this head knows a moving arm at
+the top from a moving leg at the bottom; that is what makes it fit hand-made descriptors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tubelet.batch import FeatureMap, Rois
+from tubelet.models.backbones.base import FeatureSpec
+from tubelet.models.roi import roi_align
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridHeadConfig:
+    """`resolution`: grid cells a side. `spread`: add each channel's deviation over time."""
+
+    resolution: int = 4
+    spread: bool = True
+    dropout: float = 0.5
+
+    def build(self, outputs: Sequence[FeatureSpec], classes: int) -> GridHead:
+        return GridHead(self, outputs=outputs, classes=classes)
+
+
+class GridHead(nn.Module):
+    """Mean (and deviation) over time → RoIAlign → flatten → layer norm → linear."""
+
+    task: ClassVar[str] = "detection"
+
+    def __init__(
+        self, config: GridHeadConfig, *, outputs: Sequence[FeatureSpec], classes: int
+    ) -> None:
+        super().__init__()
+        self.config = config
+        channels = sum(o.channels for o in outputs) * (2 if config.spread else 1)
+        width = channels * config.resolution**2
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(width, classes)
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        nn.init.zeros_(self.classifier.bias)
+
+    def pool(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
+        """Person features `(R, C·P·P)`, the pathways concatenated."""
+        return torch.cat([self._pool(m, rois) for m in maps], dim=1)
+
+    def _pool(self, features: FeatureMap, rois: Rois) -> Tensor:
+        values = features.values
+        over_time = [values.mean(dim=2)]
+        if self.config.spread:
+            over_time.append(values.std(dim=2, correction=0))
+        pooled = roi_align(
+            torch.cat(over_time, dim=1),
+            rois.boxes_px,
+            rois.clip,
+            size=self.config.resolution,
+            stride=features.space_stride,
+        )
+        return pooled.flatten(1)
+
+    def forward(self, people: Tensor) -> Tensor:
+        """Person features → logits `(R, K)`."""
+        logits: Tensor = self.classifier(self.dropout(self.norm(people)))
+        return logits
