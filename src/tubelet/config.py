@@ -129,7 +129,7 @@ def _decode_union(members: Sequence[Any], data: Any, where: str) -> Any:
     if len(choices) == 1:
         return _decode(choices[0], data, where)
     if isinstance(data, Mapping):
-        by_name = {m.__name__: m for m in choices if dataclasses.is_dataclass(m)}
+        by_name = {str(m.__name__): m for m in choices if isinstance(m, type)}
         if data.get("type") not in by_name:
             raise _wrong(f"{where}.type", f"one of {', '.join(by_name)}", data.get("type"))
         return _decode(by_name[data["type"]], data, where)

@@ -38,7 +38,7 @@ class LabelSpace:
                 got=len(self.names),
             )
         for what, values in (("id", self.ids), ("name", self.names)):
-            repeated = sorted({v for v in values if values.count(v) > 1}, key=str)  # type: ignore[arg-type]
+            repeated = sorted({v for v in values if values.count(v) > 1}, key=str)
             if repeated:
                 raise DataError(f"label {what} {repeated[0]!r} stands twice in the label map")
         named = {i for members in self.groups.values() for i in members}

@@ -8,6 +8,7 @@ agree unless one video labels two moments within a millisecond, and such a table
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +16,13 @@ import numpy as np
 from tubelet.data.annotations import Annotations
 from tubelet.data.labelmaps import read_label_map
 from tubelet.data.tables import read_ava_csv, read_excluded
-from tubelet.evaluate.boxtable import NO_LABEL, BoxTable
+from tubelet.evaluate.boxtable import BoxTable, join_frames
+from tubelet.evaluate.files import read_detections
 from tubelet.evaluate.frame_map import evaluate_frames
+from tubelet.evaluate.from_annotations import box_table, frame_list
 from tubelet.evaluate.report import FrameReport
 from tubelet.labels import LabelSpace
-from tubelet.types import Detections
-
-
-def box_table(table: Annotations, *, exact: bool = False) -> BoxTable:
-    """`Annotations` as the evaluator's columns; times rounded to milliseconds unless `exact`."""
-    frame = table.frame
-    times = frame["time_us"].to_numpy() if exact else table.time_ms.to_numpy() * 1000
-    return BoxTable.of(
-        videos=frame["video"].to_numpy(),
-        time_us=times,
-        boxes=table.boxes,
-        labels=frame["label"].fill_null(NO_LABEL).to_numpy(),
-        scores=frame["score"].fill_null(1.0).to_numpy(),
-        scored=frame["score"].is_not_null().to_numpy(),
-    )
+from tubelet.types import Detections, Ints
 
 
 def detections_table(detections: Iterable[Detections]) -> Annotations:
@@ -59,7 +48,7 @@ def detections_table(detections: Iterable[Detections]) -> Annotations:
 
 
 def evaluate_tables(
-    detections: Annotations,
+    detections: Annotations | BoxTable,
     truth: Annotations,
     labels: LabelSpace,
     *,
@@ -69,16 +58,15 @@ def evaluate_tables(
     curves: bool = False,
 ) -> FrameReport:
     """Frame mAP of one table against another. Raises as `evaluate_frames` does."""
-    exact = _has_submillisecond_frames(truth)
-    left_out = excluded.frame.select("video", "time_us").iter_rows() if excluded else ()
+    found = box_table(detections) if isinstance(detections, Annotations) else detections
+    known = box_table(truth)
+    left_out = frame_list(excluded) if excluded is not None else []
+    rounded = _in_milliseconds(known)
+    if join_frames(rounded).count == join_frames(known).count:
+        known, found = rounded, _in_milliseconds(found)
+        left_out = [(video, int(_rounded(np.array(time)))) for video, time in left_out]
     return evaluate_frames(
-        box_table(detections, exact=exact),
-        box_table(truth, exact=exact),
-        labels,
-        protocol=protocol,
-        excluded=[(video, int(time)) for video, time in left_out],
-        iou=iou,
-        curves=curves,
+        found, known, labels, protocol=protocol, excluded=left_out, iou=iou, curves=curves
     )
 
 
@@ -101,7 +89,7 @@ def evaluate_files(
     space = _labels_of(truth_table) if labels is None else labels
     space = read_label_map(space) if isinstance(space, Path) else space
     return evaluate_tables(
-        read_ava_csv(detections, kind="detections"),
+        read_detections(detections),
         truth_table,
         space,
         protocol=protocol,
@@ -116,6 +104,10 @@ def _labels_of(truth: Annotations) -> LabelSpace:
     return LabelSpace(ids=tuple(ids), names=tuple(str(i) for i in ids))
 
 
-def _has_submillisecond_frames(table: Annotations) -> bool:
-    exact = table.frame.select("video", "time_us").unique().height
-    return exact != len(table.keys())
+def _in_milliseconds(table: BoxTable) -> BoxTable:
+    return replace(table, time_us=_rounded(table.time_us))
+
+
+def _rounded(time_us: Ints) -> Ints:
+    """Microseconds to whole milliseconds, half up, as `Annotations.time_ms` rounds."""
+    return (time_us + 500) // 1000 * 1000

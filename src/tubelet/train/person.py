@@ -103,7 +103,7 @@ def train_person(
             dense = net(torch.stack([c.image for c in canvases]))
         losses = recipe.loss(dense, canvases)
         optimiser.zero_grad(set_to_none=True)
-        losses["total"].backward()  # type: ignore[no-untyped-call]
+        losses["total"].backward()
         norm = nn.utils.clip_grad_norm_(net.parameters(), recipe.clip_norm)
         if not torch.isfinite(norm):
             raise TrainingError("the gradient is not a number", where=f"step {step}", got=losses)

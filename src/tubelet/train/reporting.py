@@ -85,15 +85,15 @@ class TensorBoard:
             raise InputError(
                 "TensorBoard is not installed", hint="pip install 'tubelet[tensorboard]'"
             ) from error
-        self._writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder))
 
     def step(self, report: StepReport) -> None:
         for name in ("loss", "rate", "gradient_norm", "clips_per_second", "data_wait"):
             value = getattr(report, name)
-            self._writer.add_scalar(f"{report.stage}/{name}", value, report.step)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(f"{report.stage}/{name}", value, report.step)
 
     def note(self, text: str) -> None:
-        self._writer.add_text("notes", text)  # type: ignore[no-untyped-call]
+        self._writer.add_text("notes", text)
 
     def close(self) -> None:
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()

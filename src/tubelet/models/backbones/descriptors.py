@@ -118,13 +118,13 @@ def _slopes(x: Tensor) -> Tensor:
 
 
 def _pairs(x: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-    clips = x.unflatten(0, (-1, frames))
+    clips = x.reshape(-1, frames, *x.shape[1:])
     return clips[:, :-1].flatten(0, 1), clips[:, 1:].flatten(0, 1)
 
 
 def _starts(x: Tensor, frames: int) -> Tensor:
     """The first frame of every pair."""
-    return x.unflatten(0, (-1, frames))[:, :-1].flatten(0, 1)
+    return _pairs(x, frames)[0]
 
 
 def _flow(before: Tensor, after: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def _flow(before: Tensor, after: Tensor) -> Tensor:
     determinant = xx * yy - xy * xy
     flow = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], dim=1) / determinant
     camera = flow.flatten(2).median(dim=2).values[..., None, None]
-    return (flow - camera).clamp(-_LONGEST, _LONGEST)
+    return torch.clamp(flow - camera, -_LONGEST, _LONGEST)
 
 
 def _boundaries(flow: Tensor) -> Tensor:
