@@ -33,6 +33,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.touch()
+        mode = part.stat().st_mode
     except OSError as error:
         raise InputError(
             "cannot write here", where=path, got=error.strerror, hint="choose another folder"
@@ -41,6 +42,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb+") as written:
             os.fsync(written.fileno())
+        part.chmod(mode)  # a library that writes by renaming may have made it private
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
