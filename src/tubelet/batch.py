@@ -59,8 +59,9 @@ class Rois(_OnDevice):
 
     def __post_init__(self) -> None:
         _check(self.boxes_px, (None, 4), "Rois.boxes_px")
-        _check(self.boxes_norm, (len(self.boxes_px), 4), "Rois.boxes_norm")
-        _check(self.clip, (len(self.boxes_px),), "Rois.clip", torch.int64)
+        people = self.boxes_px.shape[0]  # len() would fix the number when a model is exported
+        _check(self.boxes_norm, (people, 4), "Rois.boxes_norm")
+        _check(self.clip, (people,), "Rois.clip", torch.int64)
 
     def __len__(self) -> int:
         return len(self.boxes_px)

@@ -4,8 +4,6 @@ naming, whose filters become tubelets by central-frame initialisation (Arnab et 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -162,11 +160,6 @@ def central_frame(filters: Tensor, frames: int) -> Tensor:
     tubelets = filters.new_zeros(*filters.shape[:2], frames, *filters.shape[2:])
     tubelets[:, :, frames // 2] = filters
     return tubelets
-
-
-def is_image_vit(state: Mapping[str, Tensor]) -> bool:
-    """Whether `state` is a 2-D vision transformer in timm's naming."""
-    return "patch_embed.proj.weight" in state and state["patch_embed.proj.weight"].ndim == 4
 
 
 def joint_positions(position: Tensor, frames: int) -> Tensor:

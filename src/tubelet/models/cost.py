@@ -71,7 +71,6 @@ def count(
     norms = _count_norms(model)
     backbone, maps = _counted(lambda: model.backbone(clip))
     memory, maps = _counted(lambda: maps if model.memory is None else model.memory(maps))
-    memory, maps = _counted(lambda: maps if model.memory is None else model.memory(maps, None))
     pool, people = _counted(lambda: _pool(model, maps, rois))
     # RoIAlign is the only matrix product of a head's pooling; its convolutions count.
     pool = {name: n for name, n in pool.items() if name == "convolution"}

@@ -1,0 +1,239 @@
+"""The list that every backbone passes, at widths small enough to run in a second."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tubelet.batch import FeatureMap, Rois
+from tubelet.config import decode, encode
+from tubelet.models.backbones.csn import CSNConfig
+from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
+from tubelet.models.backbones.resnet3d import FAST, I3D, ResNet3dConfig
+from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.models.backbones.vivit import ViViTConfig
+from tubelet.models.create import VARIANTS, create_model, model_config
+from tubelet.models.detector import ActionModel, ActionModelConfig, BackboneConfig
+from tubelet.models.heads.acrn import ACRNHeadConfig
+from tubelet.models.heads.clip import ClipHeadConfig
+from tubelet.models.heads.linear import LinearHeadConfig
+from tubelet.models.layers.resnet3d import NonLocalConfig
+from tubelet.models.weights import load_model, save_model
+
+RECORDED = Path(__file__).with_name("models_state_dict_names.json")
+BLOCKS = (1, 1, 2, 1)
+HALVING = ((1, 1), (2, 2), (2, 2), (2, 2))
+BACKBONES: dict[str, BackboneConfig] = {
+    "slowfast": SlowFastConfig(blocks=BLOCKS, width=8, beta_inv=4),
+    "slowfast_nl": SlowFastConfig(
+        blocks=BLOCKS, width=8, beta_inv=2, alpha=8, fusion_kernel=5, nonlocal_res4=(1,), slow_temporal=1
+    ),
+    "slowfast_mmaction": SlowFastConfig(
+        blocks=BLOCKS, width=8, beta_inv=4, lateral_norm=False, slow_select="stride", res5_dilation=1
+    ),
+    "slow": ResNet3dConfig(blocks=BLOCKS, width=8),
+    "fast": ResNet3dConfig(blocks=BLOCKS, width=8, temporal=FAST, stem_temporal=5),
+    "i3d_nl": ResNet3dConfig(
+        blocks=BLOCKS,
+        width=8,
+        temporal=I3D,
+        stem_temporal=5,
+        pool_time=True,
+        nonlocal_after=((), (0,), (1,), ()),
+        attention=NonLocalConfig(kind="softmax"),
+    ),
+    "r2plus1d_basic": R2Plus1dConfig(
+        depth=18, blocks=BLOCKS, width=8, split_stem=True, matched=True, stage_strides=HALVING
+    ),
+    "r2plus1d_vmz": R2Plus1dConfig(
+        blocks=BLOCKS,
+        width=8,
+        split_stem=True,
+        stem_pool=True,
+        matched=True,
+        stage_strides=HALVING,
+        norm_eps=1e-3,
+    ),
+    "r2plus1d_ptv": R2Plus1dConfig(blocks=BLOCKS, width=8, time_first=True),
+    "ir_csn": CSNConfig(blocks=BLOCKS, width=8),
+    "ip_csn": CSNConfig(blocks=BLOCKS, width=8, preserved=True),
+    "vivit": ViViTConfig(
+        width=32, layers=2, heads=2, mlp=64, temporal_layers=1, positions=(4, 4, 4)
+    ),
+    "vivit_joint": ViViTConfig(
+        width=32, layers=2, heads=2, mlp=64, temporal_layers=0, positions=(4, 4, 4)
+    ),
+}
+FRAMES = 8
+every_backbone = pytest.mark.parametrize("name", BACKBONES)
+
+
+def rois(boxes: Sequence[Sequence[float]], clip: Sequence[int]) -> Rois:
+    px = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return Rois(boxes_px=px, boxes_norm=px / 64, clip=torch.tensor(clip, dtype=torch.int64))
+
+
+TWO_PEOPLE = rois([[4, 6, 40, 60], [20.5, 3, 63, 50]], [0, 1])
+NOBODY = rois([], [])
+
+
+def model_of(name: str, labels: int = 5) -> ActionModel:
+    """A tiny detector whose residual branches are open, so that every parameter matters."""
+    torch.manual_seed(0)
+    model = create_model(backbone=BACKBONES[name], labels=labels)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            nn.init.uniform_(module.weight, 0.5, 1)
+    return model.eval()
+
+
+def frames(size: tuple[int, int], batch: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (batch, 3, FRAMES, *size), generator=generator).byte()
+
+
+@every_backbone
+@pytest.mark.parametrize("size", [(64, 64), (64, 96), (57, 75)])
+@pytest.mark.parametrize("detection", [True, False])
+def test_maps_are_as_declared(name: str, size: tuple[int, int], detection: bool) -> None:
+    backbone = replace(BACKBONES[name], detection=detection).build().eval()
+    with torch.inference_mode():
+        maps: tuple[FeatureMap, ...] = backbone(torch.randn(2, 3, FRAMES, *size))
+    assert len(maps) == len(backbone.outputs)
+    whole = isinstance(backbone.config, ViViTConfig) and not detection
+    for found, spec in zip(maps, backbone.outputs, strict=True):
+        cells = [-(-side // spec.space_stride) for side in size]
+        time = -(-FRAMES // spec.time_stride)
+        expected = (2, spec.channels, *((1, 1, 1) if whole else (time, *cells)))
+        assert tuple(found.values.shape) == expected
+        assert (found.time_stride, found.space_stride) == (spec.time_stride, spec.space_stride)
+        assert not detection or spec.space_stride <= 16
+
+
+@every_backbone
+def test_people_nobody_and_many(name: str) -> None:
+    model = model_of(name)
+    with torch.inference_mode():
+        maps = model.features(frames((64, 64)))
+        assert model.classify(model.pool(maps, NOBODY)).shape == (0, 5)
+        two = model.classify(model.pool(maps, TWO_PEOPLE))
+        many = rois([[4, 6, 40, 60]] * 200, [0] * 200)
+        crowd = model.classify(model.pool(maps, many))
+    assert two.shape == (2, 5) and crowd.shape == (200, 5)
+    torch.testing.assert_close(crowd, two[:1].expand(200, -1), rtol=1e-4, atol=1e-5)
+
+
+@every_backbone
+def test_gradient_reaches_every_parameter(name: str) -> None:
+    model = model_of(name)
+    model(frames((64, 64)), TWO_PEOPLE).square().sum().backward()
+    silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    # A softmax takes no notice of what all its scores share, so the keys' bias has no gradient.
+    assert [n for n in silent if not n.endswith("phi.bias")] == []
+
+
+@every_backbone
+def test_compiles_as_one_graph(name: str) -> None:
+    model = model_of(name)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.inference_mode():
+        expected = model(frames((64, 64)), TWO_PEOPLE)
+        torch.testing.assert_close(compiled(frames((64, 64)), TWO_PEOPLE), expected)
+
+
+class Flat(nn.Module):
+    """The model with tensors alone at its border, as an exported program has them."""
+
+    def __init__(self, model: ActionModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, clip: Tensor, boxes: Tensor, index: Tensor) -> Tensor:
+        out: Tensor = self.model(clip, Rois(boxes_px=boxes, boxes_norm=boxes, clip=index))
+        return out
+
+
+@every_backbone
+def test_exports_with_any_number_of_people(name: str) -> None:
+    model = Flat(model_of(name)).eval()
+    people = torch.export.Dim("people", min=2, max=300)
+    three = rois([[4, 6, 40, 60], [20, 3, 63, 50], [0, 0, 64, 64]], [0, 1, 1])
+    program = torch.export.export(
+        model,
+        (frames((64, 64)), three.boxes_px, three.clip),
+        dynamic_shapes=({}, {0: people}, {0: people}),
+    )
+    with torch.inference_mode():
+        arguments = (frames((64, 64)), TWO_PEOPLE.boxes_px, TWO_PEOPLE.clip)
+        torch.testing.assert_close(program.module()(*arguments), model(*arguments))
+
+
+@every_backbone
+def test_bf16_autocast_stays_near(name: str) -> None:
+    model = model_of(name)
+    with torch.inference_mode():
+        expected = model(frames((64, 64)), TWO_PEOPLE)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = model(frames((64, 64)), TWO_PEOPLE)
+    assert (found.float() - expected).norm() / expected.norm() < 0.05
+
+
+@every_backbone
+def test_survives_saving(name: str, tmp_path: Path) -> None:
+    model = model_of(name)
+    save_model(tmp_path / "model.safetensors", model)
+    again = load_model(tmp_path / "model.safetensors")
+    assert again.config == model.config
+    with torch.inference_mode():
+        assert torch.equal(again(frames((64, 64)), TWO_PEOPLE), model(frames((64, 64)), TWO_PEOPLE))
+
+
+def names_of(config: ActionModelConfig) -> list[str]:
+    with torch.device("meta"):
+        return sorted(config.build().state_dict())
+
+
+@every_backbone
+def test_names_of_tensors_are_the_recorded_ones(name: str) -> None:
+    recorded = json.loads(RECORDED.read_text())
+    assert names_of(model_config(backbone=BACKBONES[name], labels=5)) == recorded[name]
+
+
+HEADS = {
+    "linear": LinearHeadConfig(),
+    "linear_whole_frame": LinearHeadConfig(whole_frame=True, resolution=8, aligned=False),
+    "acrn": ACRNHeadConfig(),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_heads_join_any_backbone(head: str) -> None:
+    for name in BACKBONES:
+        model = create_model(backbone=BACKBONES[name], head=HEADS[head], labels=5).eval()
+        with torch.inference_mode():
+            assert model(frames((64, 64)), TWO_PEOPLE).shape == (2, 5)
+            assert model(frames((64, 64)), NOBODY).shape == (0, 5)
+
+
+@every_backbone
+def test_classifies_whole_clips(name: str) -> None:
+    backbone = replace(BACKBONES[name], detection=False)
+    model = create_model(backbone=backbone, task="classification", labels=7).eval()
+    with torch.inference_mode():
+        scores = model.scores(model(frames((64, 96))))
+    assert scores.shape == (2, 7)
+    torch.testing.assert_close(scores.sum(1), torch.ones(2))
+    assert isinstance(model.config.head, ClipHeadConfig)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_named_variants_travel_as_json(name: str) -> None:
+    config = model_config(name)
+    assert decode(ActionModelConfig, json.loads(json.dumps(encode(config)))) == config
