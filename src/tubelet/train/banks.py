@@ -116,7 +116,9 @@ def _write(
     for some in _chunks(dataset, samples, model.input, batch):
         together = collate(some).to(device)
         found = model.pool(model.features(together.frames), together.rois).half().cpu()
-        for sample, own in zip(some, found.split([len(s.people) for s in some]), strict=True):
+        for sample, own in zip(
+            some, torch.split(found, [len(s.people) for s in some]), strict=True
+        ):
             best = np.argsort(-sample.people.scores, kind="stable")
             tokens.append(own[torch.from_numpy(best)])
             boxes.append(torch.from_numpy(sample.people.boxes[best]))

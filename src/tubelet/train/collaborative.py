@@ -89,7 +89,7 @@ def batch_reduction(model: ActionModel, batch: Batch, loss: LogitLoss) -> Tensor
     with norms_by_slot(model.backbone, clip_slots(batch.group)):
         value = loss(model(batch.frames, batch.rois, group=batch.group))
     if torch.isfinite(value):
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
     return value.detach()
 
 
@@ -285,7 +285,7 @@ def _seed_logits(logits: Tensor, loss: LogitLoss) -> Tensor:
     logits.requires_grad_()
     with torch.enable_grad():
         value = loss(logits)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
     return value.detach()
 
 

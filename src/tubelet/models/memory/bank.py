@@ -121,7 +121,8 @@ class _Film:
 
     def __init__(self, path: Path) -> None:
         self.stamp = read_stamp(path)
-        self._file: Any = safe_open(path, framework="pt").__enter__()
+        opened: Any = safe_open(path, framework="pt")
+        self._file = opened.__enter__()
         self.times: Ints = self._file.get_tensor("times_ms").numpy()
         self.offsets: Ints = self._file.get_tensor("offsets").numpy()
 

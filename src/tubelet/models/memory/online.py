@@ -96,13 +96,13 @@ class OnlineBank:
         if version == 0 or version % 2:
             return None
         count = min(int(self._data["count"][place]), people)
-        copied = [
+        tokens, boxes, scores = (
             torch.from_numpy(np.array(self._data[name][place, :count]))
             for name in ("tokens", "boxes", "scores")
-        ]
+        )
         if int(self._data["version"][place]) != version:
             return None
-        return Remembered(*copied, torch.zeros(count, dtype=torch.int64))
+        return Remembered(tokens, boxes, scores, torch.zeros(count, dtype=torch.int64))
 
     def _open(self, folder: Path, keys: Sequence[Key]) -> np.memmap[tuple[int], np.dtype[np.void]]:
         stamp, people = self._stamp, self._people
