@@ -240,12 +240,15 @@ def _config(
     backbone = infer_backbone(shapes, family.backbone)
     backbone = family.habits(backbone, task == "detection")
     backbone = replace(backbone, detection=task == "detection")
+    spec = family.input
+    if task == "classification":
+        spec = replace(spec, crop=spec.short_side)
     with torch.device("meta"):
         channels = sum(o.channels for o in backbone.build().outputs)
     return model_config(
         backbone=backbone,
         head=_head(family, shapes, task, channels),
-        input=family.input,
+        input=spec,
         task=task,
         labels=labels,
     )

@@ -7,6 +7,7 @@ nothing but plain data, safetensors and Flax's msgpack hold only data by design.
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,10 +73,12 @@ def _torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        refused = re.search(r"GLOBAL (\S+)", str(error))
         raise CheckpointError(
-            "the file holds more than tensors, and running what it holds would not be safe",
+            "the file holds more than tensors; it was refused, and nothing of it ran",
             where=path,
-            got=str(error).splitlines()[0],
+            expected="tensors in plain containers",
+            got=refused[1] if refused else "a pickle that torch's safe loader refuses",
             hint="re-save it as a plain state dict where you trust its source",
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tubelet.labels import LabelSpace
-from tubelet.models.backbones import csn, r2plus1d, resnet3d, slowfast, vivit
+from tubelet.models.backbones import csn, descriptors, r2plus1d, resnet3d, slowfast, vivit
 from tubelet.models.backbones.base import Published, Variant
-from tubelet.models.detector import ActionModel, ActionModelConfig, BackboneConfig, HeadConfig
+from tubelet.models.cost import count
+from tubelet.models.detector import (
+    ActionModel,
+    ActionModelConfig,
+    BackboneConfig,
+    HeadConfig,
+    MemoryConfig,
+)
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.types import ConfigError, InputSpec
 
+COSTS = Path(__file__).with_name("costs.json")
 TASKS = ("detection", "classification")
 AnyVariant = Variant[BackboneConfig]
 Labels = int | Sequence[str] | LabelSpace
@@ -26,6 +36,7 @@ VARIANTS: Mapping[str, AnyVariant] = {
     **r2plus1d.VARIANTS,
     **csn.VARIANTS,
     **vivit.VARIANTS,
+    **descriptors.VARIANTS,
 }
 
 
@@ -62,6 +73,7 @@ def model_config(
     *,
     backbone: BackboneConfig | None = None,
     head: HeadConfig | None = None,
+    memory: MemoryConfig | None = None,
     input: InputSpec | None = None,  # noqa: A002  the record's own word for it
     task: str = "detection",
     labels: Labels = 80,
@@ -87,7 +99,7 @@ def model_config(
         head = LinearHeadConfig() if task == "detection" else ClipHeadConfig()
     assert backbone is not None
     return ActionModelConfig(
-        backbone=backbone, head=head, input=spec, labels=as_labels(labels, task)
+        backbone=backbone, head=head, memory=memory, input=spec, labels=as_labels(labels, task)
     )
 
 
@@ -96,13 +108,20 @@ def create_model(
     *,
     backbone: BackboneConfig | None = None,
     head: HeadConfig | None = None,
+    memory: MemoryConfig | None = None,
     input: InputSpec | None = None,  # noqa: A002
     task: str = "detection",
     labels: Labels = 80,
 ) -> ActionModel:
     """A freshly initialised model, by name or by its parts; arguments as `model_config`."""
     return model_config(
-        name, backbone=backbone, head=head, input=input, task=task, labels=labels
+        name,
+        backbone=backbone,
+        head=head,
+        memory=memory,
+        input=input,
+        task=task,
+        labels=labels,
     ).build()
 
 
@@ -123,8 +142,6 @@ class ModelRecord:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict; unknown published fields are left out."""
-        from dataclasses import asdict
-
         data = asdict(self)
         data["published"] = [
             {k: v for k, v in p.items() if v is not None} for p in data["published"]
@@ -133,28 +150,33 @@ class ModelRecord:
 
 
 def model_records(pattern: str = "*", task: str | None = None) -> list[ModelRecord]:
-    """Records of the matching names for one task or both, counted on the meta device."""
-    from tubelet.models.cost import count
+    """Records of the matching names for one task or both.
 
-    records = []
-    for name in model_names(pattern):
-        row = VARIANTS[name]
-        for chosen in TASKS if task is None else (task,):
-            labels = 80 if chosen == "detection" else 400
-            cost = count(model_config(name, task=chosen, labels=labels), size=row.cost_size)
-            records.append(
-                ModelRecord(
-                    name=name,
-                    task=chosen,
-                    parameters=cost.parameters,
-                    gflops=round(cost.gmacs, 2),
-                    frames=row.input.frames,
-                    size=row.cost_size,
-                    weights=row.weights,
-                    published=tuple(p for p in row.published if _is_of(p, chosen)),
-                )
-            )
-    return records
+    Parameters and cost come from `costs.json` beside this file, which `benchmarks/cost_table.py`
+    writes and a test compares with fresh counts: counting all of them anew takes a minute.
+    """
+    recorded = json.loads(COSTS.read_text())
+    return [
+        ModelRecord(
+            name=name,
+            task=chosen,
+            parameters=recorded[name][chosen]["parameters"],
+            gflops=recorded[name][chosen]["gflops"],
+            frames=VARIANTS[name].input.frames,
+            size=VARIANTS[name].cost_size,
+            weights=VARIANTS[name].weights,
+            published=tuple(p for p in VARIANTS[name].published if _is_of(p, chosen)),
+        )
+        for name in model_names(pattern)
+        for chosen in (TASKS if task is None else (task,))
+    ]
+
+
+def count_variant(name: str, task: str) -> dict[str, float]:
+    """Parameters and GFLOPs of a named model with 80 (detection) or 400 classes, counted now."""
+    labels = 80 if task == "detection" else 400
+    cost = count(model_config(name, task=task, labels=labels), size=variant(name).cost_size)
+    return {"parameters": cost.parameters, "gflops": round(cost.gmacs, 2)}
 
 
 def _is_of(published: Published, task: str) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tubelet.batch import FeatureMap, Memory, Rois
 from tubelet.labels import LabelSpace
 from tubelet.models.backbones.csn import CSNConfig
+from tubelet.models.backbones.descriptors import DescriptorsConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
@@ -18,6 +19,7 @@ from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.heads.acrn import ACRNHeadConfig
 from tubelet.models.heads.clip import ClipHead, ClipHeadConfig, join_positions
 from tubelet.models.heads.context import NonlocalContextHeadConfig
+from tubelet.models.heads.grid import GridHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.heads.mlp import MlpHeadConfig
 from tubelet.models.heads.none import NoHeadConfig
@@ -30,9 +32,12 @@ from tubelet.models.memory.collaborative import CollaborativeMemory, Collaborati
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.types import ConfigError, InputSpec, ShapeError
 
-BackboneConfig = SlowFastConfig | ResNet3dConfig | R2Plus1dConfig | CSNConfig | ViViTConfig
+BackboneConfig = (
+    SlowFastConfig | ResNet3dConfig | R2Plus1dConfig | CSNConfig | ViViTConfig | DescriptorsConfig
+)
 HeadConfig = (
     LinearHeadConfig
+    | GridHeadConfig
     | MlpHeadConfig
     | NonlocalContextHeadConfig
     | SpatialRelationHeadConfig

@@ -67,7 +67,8 @@ class Descriptors(nn.Module):
         if frames < 2:
             raise ShapeError("motion needs two frames", expected="T ≥ 2", got=frames)
         # Gradients and flow are differences of near-equal numbers: bf16 would drown them.
-        with torch.no_grad(), torch.autocast(clip.device.type, enabled=False):
+        kind = "cpu" if clip.is_meta else clip.device.type  # autocast does not know "meta"
+        with torch.no_grad(), torch.autocast(kind, enabled=False):
             clip = _whole_cells(clip.float(), height, width)
             described = self._describe(clip).unflatten(0, (batch, frames - 1)).transpose(1, 2)
         return as_maps([self.norm(described)], self.outputs)
