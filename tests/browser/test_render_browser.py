@@ -81,8 +81,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_page(folder / "beside.html", film, tubes(), every_ms=400, embed_limit=1)
     write_page(folder / "nobody.html", film, [])
     classes = [
-        {"name": EVIL, "ap": 0.5, "positives": 3, "pr": [[0, 1], [0.6, 0.7]]},
-        {"name": "unseen", "ap": None, "positives": 0},
+        {"name": EVIL, "ap": 0.5, "instances": 3, "pr": [[0, 1], [0.6, 0.7]]},
+        {"name": "unseen", "ap": None, "instances": 0},
     ]
     write_report_page(folder / "report.html", {"map": 0.5, "classes": classes}, title=EVIL)
     return folder

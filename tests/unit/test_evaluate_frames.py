@@ -74,8 +74,8 @@ def test_report_travels_as_json_csv_and_rows() -> None:
     report = evaluate_frames(FOUND, TRUTH, LABELS, curves=True)
     data = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert data["map"] == 0.625
-    assert data["classes"][2]["AP"] is None
-    assert data["curves"]["1"]["recall"] == [0.5, 1.0]
+    assert data["classes"][2]["ap"] is None
+    assert [recall for recall, _ in data["classes"][0]["pr"]] == [0.5, 1.0]
     assert report.table_rows()[0] == (1, "stand", 1.0, 2, 2, 2, 1.0)
     assert report.to_csv().splitlines()[3] == "3,hug,,0,0,0,"
 

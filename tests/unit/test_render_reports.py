@@ -24,9 +24,9 @@ EVIL = '"</script><script>alert(1)</script><b>&'
 
 def report(**change: Any) -> dict[str, Any]:
     classes = [
-        {"name": "walk", "ap": 0.25, "positives": 1200, "pr": [[0, 1], [0.5, 0.5]]},
-        {"name": EVIL, "ap": 0.75, "positives": 3, "pr": [[0.1, 1.0], [1.0, 0.5]]},
-        {"name": "unseen", "ap": None, "positives": 0},
+        {"name": "walk", "ap": 0.25, "instances": 1200, "pr": [[0, 1], [0.5, 0.5]]},
+        {"name": EVIL, "ap": 0.75, "instances": 3, "pr": [[0.1, 1.0], [1.0, 0.5]]},
+        {"name": "unseen", "ap": None, "instances": 0},
     ]
     return {"map": 0.5, "classes": classes, "protocol": {"row cap": 50, "x": [1, None]}} | change
 
@@ -79,7 +79,7 @@ def test_long_curves_are_thinned_but_keep_their_end(tmp_path: Path) -> None:
     curve = np.stack([recall, 1 - recall], 1).tolist()
     write_report_page(
         tmp_path / "r.html",
-        report(classes=[{"name": "walk", "ap": 0.4, "positives": 9, "pr": curve}]),
+        report(classes=[{"name": "walk", "ap": 0.4, "instances": 9, "pr": curve}]),
     )
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     path = page.split('class="curve" d="')[1].split('"')[0]
@@ -92,7 +92,7 @@ def test_long_curves_are_thinned_but_keep_their_end(tmp_path: Path) -> None:
     [
         ({"classes": [{"name": "walk"}]}, "KeyError: 'ap'"),
         ({"map": 1.5}, "map is no share"),
-        ({"classes": [{"name": "w", "ap": 1, "positives": 1, "pr": [[2, 0]]}]}, "recall of w"),
+        ({"classes": [{"name": "w", "ap": 1, "instances": 1, "pr": [[2, 0]]}]}, "recall of w"),
         ({"classes": None}, "TypeError"),
     ],
 )
@@ -106,7 +106,7 @@ def test_a_wrong_report_is_refused_and_writes_nothing(
 
 def test_a_report_without_any_truth_is_still_a_page(tmp_path: Path) -> None:
     nan = float("nan")
-    empty = {"map": nan, "classes": [{"name": "walk", "ap": nan, "positives": 0}]}
+    empty = {"map": nan, "classes": [{"name": "walk", "ap": nan, "instances": 0}]}
     write_report_page(tmp_path / "r.html", empty)
     assert "0 of 1" in (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "no truth" in printed(report_table(empty))

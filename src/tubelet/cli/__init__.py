@@ -11,23 +11,15 @@ from tubelet.types import TubeletError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `tubelet`; returns the exit code: 0 fine, 2 the user's mistake, 1 a failure."""
-    import click
-
     from tubelet.cli.app import app
 
     try:
-        app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        app(args=None if arguments is None else list(arguments))
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
     except TubeletError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    except click.exceptions.Exit as ended:
-        return ended.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        sys.stderr.write("stopped; what was finished has been kept\n")
-        return 130
     except BrokenPipeError:
         return 0
     except Exception:

@@ -213,11 +213,27 @@ def data_convert(
     to: Annotated[str, typer.Option(help="format to write")] = "ava-csv",
     from_: Annotated[str | None, typer.Option("--from", help="format, if not recognised")] = None,
     labels: Annotated[Path | None, typer.Option(help="label map for the classes")] = None,
+    videos: Annotated[
+        Path | None, typer.Option(help="folder of the videos, to ask sizes and frame rates from")
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, where boxes are pixels")] = None,
+    fps: Annotated[float | None, typer.Option(help="frame rate, where frames are counted")] = None,
+    every: Annotated[float | None, typer.Option(help="keep a frame every so many seconds")] = None,
 ) -> None:
     """Convert between the field's annotation formats."""
     from tubelet.cli.labels import convert_labels
 
-    convert_labels(source, target, to, from_, labels)
+    convert_labels(
+        source,
+        target,
+        to=to,
+        from_=from_,
+        labels=labels,
+        videos=videos,
+        size=size,
+        fps=fps,
+        every=every,
+    )
 
 
 @data.command("doctor")

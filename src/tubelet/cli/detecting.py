@@ -28,9 +28,10 @@ from tubelet.render.page import write_page
 from tubelet.render.tables import action_table
 from tubelet.render.timeline import interval
 from tubelet.scoring import evaluate_files
-from tubelet.types import Detections, InputError, InputSpec, Tube, VideoError
+from tubelet.types import Detections, InputError, InputSpec, Tube, TubeletError, VideoError
 
 DETECTIONS, ACTIONS, TUBES = "detections.csv", "actions.csv", "tubes.json"
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
 OVERLAY, PAGE = "overlay.mp4", "report.html"
 
 
@@ -52,7 +53,7 @@ class DetectOptions:
 def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
     """Detect in each video, one folder of results each; a broken video is reported and skipped.
 
-    Returns 0, or 1 if a video failed. Ctrl-C keeps the finished ones.
+    Returns 0, 1 if a video failed, or 130 after Ctrl-C, which keeps the finished ones.
     """
     if not 0 <= options.threshold <= 1:
         raise InputError("a threshold is a probability", expected="0 to 1", got=options.threshold)
@@ -64,11 +65,16 @@ def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
         for video, name in zip(videos, names, strict=True):
             try:
                 detect_one(video, options.out / name, detector, options)
-            except VideoError as error:
+            except TubeletError as error:
+                if len(videos) == 1:
+                    raise
                 failures += 1
-                note(f"skipped: {error}")
+                note(f"skipped {video}: {error}")
             else:
                 done.append(options.out / name)
+    except KeyboardInterrupt:
+        note(f"stopped; {len(done)} of {len(videos)} videos are finished and kept")
+        return INTERRUPTED
     finally:
         if len(videos) > 1:
             _join(done, options.out)

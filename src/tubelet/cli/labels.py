@@ -20,12 +20,10 @@ def make_playground(
     folder: Path, clips: int, seed: int, split: str, seconds: float, size: str
 ) -> None:
     """Render `clips` clips with labels."""
-    width, cross, height = size.partition("x")
-    if not (cross and width.isdigit() and height.isdigit()):
-        raise InputError("cannot read the size", expected="WIDTHxHEIGHT, as 320x240", got=size)
+    width, height = _size(size)
     if split not in ("train", "val", "test"):
         raise InputError(f"no split is called {split!r}", expected="train, val or test")
-    config = PlaygroundConfig(height=int(height), width=int(width), seconds=seconds)
+    config = PlaygroundConfig(height=height, width=width, seconds=seconds)
     with progress_bar() as bar:
         task = bar.add_task("clips", total=clips)
         files = write_dataset(
@@ -40,12 +38,35 @@ def make_playground(
 
 
 def convert_labels(
-    source: Path, target: Path, to: str, from_: str | None, labels: Path | None
+    source: Path,
+    target: Path,
+    *,
+    to: str,
+    from_: str | None,
+    labels: Path | None,
+    videos: Path | None,
+    size: str | None,
+    fps: float | None,
+    every: float | None,
 ) -> None:
     """Read one format, write another."""
-    space = None if labels is None else read_label_map(labels)
-    imported = convert(source, target, from_, to, Options(labels=space))
+    options = Options(
+        labels=None if labels is None else read_label_map(labels),
+        videos=videos,
+        size=None if size is None else _size(size),
+        fps=fps,
+        every_ms=None if every is None else round(every * 1000),
+    )
+    imported = convert(source, target, from_, to, options)
     out.print(f"{len(imported.table)} rows: {target}")
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(width, height) of "WIDTHxHEIGHT"."""
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdigit() and height.isdigit()):
+        raise InputError("cannot read the size", expected="WIDTHxHEIGHT, as 320x240", got=text)
+    return int(width), int(height)
 
 
 def diagnose(

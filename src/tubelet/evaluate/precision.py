@@ -24,14 +24,6 @@ class Curve:
     precision: F64
     envelope: F64
 
-    def to_json(self) -> dict[str, list[float]]:
-        return {
-            "scores": self.scores.tolist(),
-            "recall": self.recall.tolist(),
-            "precision": self.precision.tolist(),
-            "envelope": self.envelope.tolist(),
-        }
-
 
 def curve(hits: Bools, scores: F64, instances: int) -> Curve:
     """Curve of detections in order of score; `instances` truths, at least as many as hits."""

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from tubelet.evaluate.matching import Matches
 from tubelet.evaluate.precision import Curve
 
@@ -116,13 +118,20 @@ class FrameReport:
         result: dict[str, Any] = {
             "map": self.map,
             "groups": dict(self.groups),
-            "classes": [dict(zip(HEADER, row, strict=True)) for row in self.table_rows()],
+            "classes": [self._class_json(c) for c in self.classes],
             "protocol": {**asdict(self.protocol), "dropped": dict(self.protocol.dropped)},
             "warnings": list(self.warnings),
         }
-        if self.curves is not None:
-            result["curves"] = {str(i): c.to_json() for i, c in self.curves.items()}
         return {key: jsonable(value) for key, value in result.items()}
+
+    def _class_json(self, result: ClassResult) -> dict[str, Any]:
+        """A class's figures, and `pr`, its [recall, precision] points, if curves were kept."""
+        plain = asdict(result) | {"recall": result.recall}
+        if self.curves is not None and result.id in self.curves:
+            curve = self.curves[result.id]
+            points = np.stack([curve.recall, curve.precision], axis=1)
+            plain["pr"] = points.round(6).tolist()
+        return plain
 
 
 def _is_nan(value: object) -> bool:

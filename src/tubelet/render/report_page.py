@@ -24,7 +24,7 @@ def write_report_page(
     """Write the evaluation page.
 
     `report`: `{"map": float | None, "classes": [{"name": str, "ap": float | None (no truth),
-    "positives": int, "pr": [[recall, precision], …] (optional)}, …],
+    "instances": int, "pr": [[recall, precision], …] (optional)}, …],
     "protocol": {name: value, …} (optional)}`. Raises DataError naming the class and the field for
     a report that lacks something or holds a figure outside [0, 1].
     """
@@ -35,18 +35,18 @@ def write_report_page(
         raise DataError(
             "this is no evaluation report",
             where=path,
-            expected="map, classes (name, ap, positives, pr), protocol",
+            expected="map, classes (name, ap, instances, pr), protocol",
             got=f"{type(error).__name__}: {error}",
         ) from error
     counted = sum(has_truth(row["ap"]) for row in classes)
-    positives = sum(int(row["positives"]) for row in classes)
+    instances = sum(int(row["instances"]) for row in classes)
     page = render(
         "report",
         title=title,
         facts=[
             ("–" if mean is None else f"{mean:.4f}", "mean average precision"),
             (f"{counted} of {len(rows)}", "classes with truth"),
-            (f"{positives:,}", "labelled boxes"),
+            (f"{instances:,}", "labelled boxes"),
         ],
         classes=rows,
         curves=[row for row in rows if row["curve"]],
@@ -61,7 +61,7 @@ def _row(index: int, row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": str(row["name"]),
         "anchor": f"class-{index}",
-        "positives": f"{int(row['positives']):,}",
+        "instances": f"{int(row['instances']):,}",
         "ap": "–" if ap is None else f"{ap:.4f}",
         "percent": f"{100 * (ap or 0):.2f}",
         "curve": _curve(row.get("pr") or (), str(row["name"])),

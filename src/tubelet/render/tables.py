@@ -63,7 +63,7 @@ def action_table(
 def report_table(report: Mapping[str, Any]) -> RenderableType:
     """An evaluation: one row a class with its AP as a bar, best first, then the mean.
 
-    `report`: `{"map": float, "classes": [{"name", "ap" (None without truth), "positives"}],
+    `report`: `{"map": float, "classes": [{"name", "ap" (None without truth), "instances"}],
     "protocol": {…}}`, as `report_page.write_report_page` takes it.
     """
     table = Table(box=SIMPLE_HEAD)
@@ -75,7 +75,7 @@ def report_table(report: Mapping[str, Any]) -> RenderableType:
         ap = row["ap"]
         table.add_row(
             Text(str(row["name"])),
-            f"{row['positives']:,}",
+            f"{row['instances']:,}",
             f"{ap:.4f}" if has_truth(ap) else "–",
             Text(bar(ap, _BAR), "cyan") if has_truth(ap) else Text("no truth", "dim"),
         )
