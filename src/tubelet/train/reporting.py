@@ -58,7 +58,7 @@ class Reporters:
 
 
 class JsonLines:
-    """`metrics.jsonl`: one line a step. A resumed run drops the lines it is about to repeat."""
+    """A stage's metrics, one line a step. A resumed run drops the lines it is about to repeat."""
 
     def __init__(self, path: Path, *, keep_steps: int) -> None:
         lines = path.read_text().splitlines()[:keep_steps] if path.is_file() else []

@@ -32,7 +32,7 @@ from tubelet.train.reporting import JsonLines, Reporter, Reporters
 from tubelet.train.state import TrainState
 from tubelet.types import ConfigError, InputError
 
-STATE, WEIGHTS, RECIPE, METRICS = "state.pt", "model.safetensors", "recipe.json", "metrics.jsonl"
+STATE, WEIGHTS, RECIPE = "state.pt", "model.safetensors", "recipe.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ def _train(
     def save() -> None:
         _capture(recipe, index, progress).save(out / STATE)
 
-    listeners = Reporters([reporter, JsonLines(out / METRICS, keep_steps=progress.step)])
+    listeners = Reporters([reporter, JsonLines(out / f"{stage.name}.jsonl", keep_steps=progress.step)])
     seed = recipe.seed * 1000 + index
     steps = _steps(model, stage, dataset, start=progress.step, seed=seed)
     learner = _learner(model, stage, dataset, root=root, out=out, recipe=recipe)
