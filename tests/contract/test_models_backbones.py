@@ -32,10 +32,21 @@ HALVING = ((1, 1), (2, 2), (2, 2), (2, 2))
 BACKBONES: dict[str, BackboneConfig] = {
     "slowfast": SlowFastConfig(blocks=BLOCKS, width=8, beta_inv=4),
     "slowfast_nl": SlowFastConfig(
-        blocks=BLOCKS, width=8, beta_inv=2, alpha=8, fusion_kernel=5, nonlocal_res4=(1,), slow_temporal=1
+        blocks=BLOCKS,
+        width=8,
+        beta_inv=2,
+        alpha=8,
+        fusion_kernel=5,
+        nonlocal_res4=(1,),
+        slow_temporal=1,
     ),
     "slowfast_mmaction": SlowFastConfig(
-        blocks=BLOCKS, width=8, beta_inv=4, lateral_norm=False, slow_select="stride", res5_dilation=1
+        blocks=BLOCKS,
+        width=8,
+        beta_inv=4,
+        lateral_norm=False,
+        slow_select="stride",
+        res5_dilation=1,
     ),
     "slow": ResNet3dConfig(blocks=BLOCKS, width=8),
     "fast": ResNet3dConfig(blocks=BLOCKS, width=8, temporal=FAST, stem_temporal=5),

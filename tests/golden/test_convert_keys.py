@@ -1,0 +1,50 @@
+"""The key lists of thirty public PySlowFast configurations: recognised, mapped, counted."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tubelet.convert import convert_state
+from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.types import CheckpointError
+
+KEYS = Path(__file__).resolve().parents[3] / "shared" / "golden" / "keys"
+
+
+def read(file: Path) -> tuple[dict[str, torch.Tensor], int]:
+    with gzip.open(file) as opened:
+        about = json.load(opened)
+    with torch.device("meta"):
+        state = {name: torch.empty(shape) for name, shape in about["state_dict"].items()}
+    return state, about["params"]
+
+
+@pytest.mark.parametrize(
+    "name", sorted(p.name for p in KEYS.glob("*.json.gz") if "X3D" not in p.name) or ["none"]
+)
+def test_every_key_finds_its_place(name: str, shared: Path) -> None:
+    state, parameters = read(shared / "golden" / "keys" / name)
+    converted = convert_state(state)
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    assert parameters == sum(
+        t.numel() for n, t in converted.state.items() if not n.endswith(buffers)
+    )
+    assert converted.dropped == {}
+    expected = "detection" if name.startswith("AVA") else "classification"
+    assert (converted.config.input.crop is None) == (expected == "detection")
+    backbone = converted.config.backbone
+    if isinstance(backbone, SlowFastConfig) and "R101" in name:
+        limits = {"50_50": (6, 6), "50_101": (6, None)}
+        found = next((v for k, v in limits.items() if f"R101_{k}" in name), (None, None))
+        assert (backbone.slow_temporal, backbone.fast_temporal) == found
+
+
+def test_x3d_is_refused_by_name(shared: Path) -> None:
+    state, _ = read(shared / "golden" / "keys" / "Kinetics__X3D_M.json.gz")
+    with pytest.raises(CheckpointError, match="X3D"):
+        convert_state(state)
