@@ -28,6 +28,7 @@ _PUBLIC = {
     "evaluate_frames": "evaluate.frame_map",
     "link": "people.linking",
     "load": "api",
+    "push_to_hub": "hub",
 }
 
 __all__ = [
@@ -47,12 +48,14 @@ __all__ = [
     "evaluate_frames",
     "link",
     "load",
+    "push_to_hub",
 ]
 
 if TYPE_CHECKING:
     from tubelet.api import ActionDetector, load
     from tubelet.data.annotations import Annotations
     from tubelet.evaluate.frame_map import evaluate_frames
+    from tubelet.hub import push_to_hub
     from tubelet.labels import LabelSpace
     from tubelet.models.create import create_model
     from tubelet.models.detector import ActionModel

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tubelet.batch import Sample, collate
 from tubelet.boxes import short_side_hw
+from tubelet.download import Progress
+from tubelet.hub import push_to_hub
 from tubelet.media.sampling import Window, keyframe_times, windows
 from tubelet.media.transforms import boxes_in_clip, clip_size, prepare
 from tubelet.media.video import Video, VideoInfo
@@ -49,12 +52,20 @@ def choose_people(choice: PeopleChoice, device: torch.device) -> PersonDetector 
     return choice
 
 
-def load(name: str | Path, *, device: str = "auto", precision: str = "auto") -> ActionDetector:
-    """A detector from a release's name or a weights file.
+def load(
+    name: str | Path,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: Progress | None = None,
+) -> ActionDetector:
+    """A detector from a release's name, `hf://user/repo`, a weights file or a saved folder.
 
-    Raises InputError for an unknown name, CheckpointError for a file that cannot be used.
+    `progress` is told how many bytes of a download are here, and of how many. Raises InputError
+    for an unknown name and offline, CheckpointError for a file that cannot be used.
     """
-    return ActionDetector(load_model(weights_path(name)), device=device, precision=precision)
+    path = weights_path(name, progress=progress)
+    return ActionDetector(load_model(path), device=device, precision=precision)
 
 
 class ActionDetector:
@@ -78,6 +89,14 @@ class ActionDetector:
     def labels(self) -> tuple[str, ...]:
         """The names of the actions, in the order of every score array."""
         return self.model.labels.names
+
+    def save_pretrained(self, folder: str | Path, **card: Any) -> None:
+        """Write the model to a folder, as `ActionModel.save_pretrained` does."""
+        self.model.save_pretrained(folder, **card)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the model to `user/repo`, as `tubelet.push_to_hub` does."""
+        return push_to_hub(self.model, repo_id, **options)
 
     def detect(
         self,

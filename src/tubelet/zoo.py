@@ -1,30 +1,112 @@
-"""Released weights, one row each."""
+"""Released weights, one row each, and the file behind a name.
+
+A release ships inside the package, or is downloaded once into the cache folder. A laboratory adds
+rows of its own with an index: TUBELET_RELEASES names a JSON file, or an address of one, that says
+`{"releases": [{"name": …, "url": …, "sha256": …, "bytes": …, "summary": …}]}`.
+"""
 
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tubelet.types import InputError
+from tubelet.config import decode
+from tubelet.download import (
+    Progress,
+    check_url,
+    difference,
+    download,
+    offline,
+    read_text,
+    unreachable,
+)
+from tubelet.files import write_text
+from tubelet.hub import PREFIX, WEIGHTS, hub_weights
+from tubelet.types import CheckpointError, ConfigError, InputError
 
 FOLDER = Path(__file__).with_name("weights")
+INDEX = "TUBELET_RELEASES"
+_SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """Weights that ship inside the package, with their model card beside them."""
+    """Weights under a name: inside the package, with their model card beside them, or at `url`.
+
+    A downloadable row says the file's `sha256` (64 hexadecimal digits) and its length in `bytes`.
+    Raises ConfigError for a name that is no plain file name, or where one of the three is missing
+    or impossible.
+    """
 
     name: str
-    summary: str
+    summary: str = ""
+    url: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name) or self.name.endswith(
+            _SUFFIX
+        ):
+            raise ConfigError(
+                f"not a name for released weights: {self.name!r}",
+                expected="letters, digits, '.', '_' and '-'; no folders, no .safetensors",
+            )
+        if self.shipped and self.sha256 is None and self.bytes is None:
+            return
+        where = f"release {self.name!r}"
+        if self.url is None or self.sha256 is None or self.bytes is None:
+            raise ConfigError(
+                "a release to download needs url, sha256 and bytes together", where=where
+            )
+        check_url(self.url)
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ConfigError(
+                "not a sha256",
+                where=where,
+                expected="64 digits 0-9a-f, as `sha256sum` prints them",
+                got=repr(self.sha256),
+            )
+        if self.bytes < 1:
+            raise ConfigError("a file has at least one byte", where=where, got=self.bytes)
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the weights are inside the package."""
+        return self.url is None
 
     @property
     def path(self) -> Path:
-        return FOLDER / f"{self.name}.safetensors"
+        """Where the weights are, or will be; the hash keeps apart what shares a name."""
+        if self.sha256 is None:
+            return FOLDER / f"{self.name}{_SUFFIX}"
+        return cache_folder() / "weights" / f"{self.name}-{self.sha256[:12]}{_SUFFIX}"
 
     @property
     def card(self) -> Path:
-        return FOLDER / f"{self.name}.md"
+        return self.path.with_suffix(".md")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseIndex:
+    """The rows that an index file holds."""
+
+    releases: tuple[Release, ...]
+
+    def __post_init__(self) -> None:
+        names = [row.name for row in self.releases]
+        for row in self.releases:
+            if row.shipped:
+                raise ConfigError(f"release {row.name!r} of an index needs a url")
+            if names.count(row.name) > 1 or row.name in RELEASES:
+                raise ConfigError(
+                    f"the name {row.name!r} is taken", hint="give the release another name"
+                )
 
 
 RELEASES = {
@@ -38,18 +120,127 @@ RELEASES = {
 ACTION_MODELS = ("jhmdb21_small", "playground_small")
 
 
-def weights_path(name: str | Path) -> Path:
-    """The file behind a release's name or a path. Raises InputError naming the nearest release."""
-    if str(name) in RELEASES:
-        return RELEASES[str(name)].path
-    path = Path(name)
-    if path.suffix == ".safetensors" or path.exists():
-        if not path.is_file():
-            raise InputError("no such weights file", where=path, hint="check the path")
+def cache_folder() -> Path:
+    """TUBELET_CACHE, else XDG_CACHE_HOME/tubelet, else ~/.cache/tubelet; it need not exist."""
+    if own := os.environ.get("TUBELET_CACHE"):
+        return Path(own).expanduser()
+    # The XDG specification has relative paths ignored.
+    if (xdg := Path(os.environ.get("XDG_CACHE_HOME", ""))).is_absolute():
+        return xdg / "tubelet"
+    try:
+        return Path.home() / ".cache" / "tubelet"
+    except RuntimeError as error:
+        raise InputError(
+            "there is no home folder for a cache", got=error, hint="set TUBELET_CACHE to a folder"
+        ) from error
+
+
+def releases() -> dict[str, Release]:
+    """Every known release by name: the package's rows, then those of the index, if one is named.
+
+    Raises InputError where the index cannot be read, ConfigError where it says something wrong.
+    """
+    source = os.environ.get(INDEX, "").strip()
+    if not source:
+        return dict(RELEASES)
+    rows = _index_at(source) if "://" in source else _index_of(_read(Path(source)), source)
+    return {**RELEASES, **{row.name: row for row in rows}}
+
+
+def fetch(release: Release, *, progress: Progress | None = None) -> Path:
+    """The file of a release, downloaded if it is not in the cache.
+
+    A cached file is checked against its sha256 each time, and replaced if it was damaged.
+    Raises InputError offline, and as `download` does.
+    """
+    path, url, sha256, size = release.path, release.url, release.sha256, release.bytes
+    if url is None or sha256 is None or size is None:
         return path
-    near = difflib.get_close_matches(str(name), RELEASES, n=1)
+    wrong = difference(path, sha256=sha256, size=size) if path.is_file() else None
+    if path.is_file() and wrong is None:
+        return path
+    if offline():
+        if wrong is not None:
+            raise CheckpointError(
+                "a file in the cache is not the released one",
+                where=path,
+                expected=wrong[0],
+                got=wrong[1],
+                hint="go online to replace it, or put the right file there",
+            )
+        raise unreachable(url, "offline by TUBELET_OFFLINE or HF_HUB_OFFLINE", target=path)
+    download(url, path, sha256=sha256, size=size, progress=progress)
+    return path
+
+
+def weights_path(name: str | Path, *, progress: Progress | None = None) -> Path:
+    """The weights file behind a name.
+
+    In this order: a release of the package, `hf://user/repo[@revision][/file.safetensors]`, a
+    file, a folder that `save_pretrained` wrote, a release of the index (downloaded if need be;
+    `progress` is told how far). Raises InputError naming the nearest release, and as `fetch`.
+    """
+    text = str(name)
+    if text in RELEASES:
+        return RELEASES[text].path
+    if isinstance(name, str) and "://" in text:
+        return _addressed(text)
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.is_dir() and (path / WEIGHTS).is_file():
+        return path / WEIGHTS
+    if isinstance(name, Path) or path.suffix == _SUFFIX or path.name != text:
+        expected = f"a file, or a folder that holds {WEIGHTS}"
+        raise InputError("no such weights file", where=path, expected=expected)
+    known = releases()
+    if text in known:
+        return fetch(known[text], progress=progress)
+    near = difflib.get_close_matches(text, known, n=1)
     raise InputError(
-        f"no released weights are called {str(name)!r}",
-        expected=f"one of {', '.join(RELEASES)}, or a .safetensors file",
+        f"no released weights are called {text!r}",
+        expected=f"one of {', '.join(known)}, a .safetensors file, or hf://user/repo",
         hint=f"did you mean {near[0]!r}?" if near else "`tubelet models` lists them",
     )
+
+
+def _addressed(text: str) -> Path:
+    if text.startswith(PREFIX):
+        return hub_weights(text)
+    raise InputError(
+        "a bare address says nothing of what the file should be",
+        where=text,
+        expected="a release's name, a path, or hf://user/repo",
+        hint=f"describe it with its sha256 in an index, and name the index in {INDEX}",
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            "cannot read the index of releases", where=path, got=error, hint=f"check {INDEX}"
+        ) from error
+
+
+def _index_of(text: str, source: str) -> tuple[Release, ...]:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ConfigError("the index of releases is not JSON", where=source, got=error) from error
+    return decode(ReleaseIndex, data, where=source).releases
+
+
+def _index_at(url: str) -> tuple[Release, ...]:
+    """The index at an address; where it is out of reach, as it was when it was last read."""
+    check_url(url)
+    copy = cache_folder() / "indexes" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.json"
+    text = None if offline() else read_text(url)
+    if text is None:
+        if not copy.is_file():
+            raise unreachable(f"the index {url}", "no connection", target=copy)
+        return _index_of(_read(copy), str(copy))
+    rows = _index_of(text, url)
+    write_text(copy, text)
+    return rows
