@@ -143,10 +143,8 @@ _SOFTMAX = NonLocalConfig(kind="softmax")
 _I3D = ResNet3dConfig(temporal=I3D, stem_temporal=5, pool_time=True)
 
 
-def _k400(score: float, gflops: float | None = None, source: str = _CM) -> Published:
-    return Published(
-        source=source, dataset="K400", metric="top-1", score=score, gflops=gflops, views=30
-    )
+def _k400(score: float, source: str = _CM) -> Published:
+    return Published(source=source, dataset="K400", metric="top-1", score=score, views=30)
 
 
 VARIANTS: dict[str, Variant[ResNet3dConfig]] = {
@@ -156,7 +154,7 @@ VARIANTS: dict[str, Variant[ResNet3dConfig]] = {
         8,
         ResNet3dConfig(),
         _k400(74.4),
-        _k400(74.8, 54.5, "PySlowFast model zoo"),
+        _k400(74.8, source=_PYSLOWFAST),
         weights=f"{_PYSLOWFAST}, PyTorchVideo, MMAction2",
     ),
     "slow_r101_8x8": _variant(8, 8, ResNet3dConfig(depth=101), weights="MMAction2"),
@@ -182,13 +180,13 @@ VARIANTS: dict[str, Variant[ResNet3dConfig]] = {
             views=30,
         ),
     ),
-    "i3d_r50_8x8": _variant(8, 8, _I3D, _k400(73.5, 37.1, _PYSLOWFAST), weights=_PYSLOWFAST),
+    "i3d_r50_8x8": _variant(8, 8, _I3D, _k400(73.5, source=_PYSLOWFAST), weights=_PYSLOWFAST),
     "i3d_r101_8x8": _variant(8, 8, replace(_I3D, depth=101), weights=_PYSLOWFAST),
     "i3d_r50_nl_8x8": _variant(
         8,
         8,
         replace(_I3D, nonlocal_after=_RES3_RES4, attention=_SOFTMAX),
-        _k400(74.0, 48.9, _PYSLOWFAST),
+        _k400(74.0, source=_PYSLOWFAST),
         weights=_PYSLOWFAST,
     ),
     "i3d_r101_nl_8x8": _variant(
