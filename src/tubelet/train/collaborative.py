@@ -57,20 +57,13 @@ def with_video_loss(
     clip_loss: Callable[[Tensor, Tensor, Tensor], Tensor], batch: Batch, *, weight: float
 ) -> LogitLoss:
     """Eq. 1 as a function of the logits: the clips' mean loss + `weight` · the loss of each video's
-    mean prediction. `clip_loss(logits, targets, known)` averages over rows.
-
-    Raises ConfigError for a weight in detection: the clips' people differ, so a video has no row.
+    mean prediction (for classification). `clip_loss(logits, targets, known)` averages over rows.
     """
     targets, known = batch.targets, batch.known
     if targets is None:
         raise ShapeError("a training batch has no labels")
     if not weight:
         return lambda logits: clip_loss(logits, targets, known)
-    if len(targets) != len(batch):
-        raise ConfigError(
-            "the video-level loss is for classification, where a video has one label",
-            hint="set video_weight to 0 for detection",
-        )
     first = _first_of(batch.group)
 
     def loss(logits: Tensor) -> Tensor:

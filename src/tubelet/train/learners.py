@@ -115,7 +115,13 @@ class BankLearner:
 def loss_of(
     model: ActionModel, loss: ActionLoss, batch: Batch, *, video_weight: float = 0.0
 ) -> LogitLoss:
-    """The batch's loss as a function of its logits. Raises TrainingError without labels."""
+    """The batch's loss as a function of its logits. Raises TrainingError without labels, and
+    ConfigError for a video-level loss in detection, where a video's clips have other people."""
+    if video_weight and model.task == "detection":
+        raise ConfigError(
+            "the video-level loss is for classification, where a video has one label",
+            hint="set video_weight to 0",
+        )
     if batch.targets is None:
         raise TrainingError("a training batch has no labels", where=", ".join(map(str, batch.keys)))
     exclusive = model.labels.exclusive
@@ -128,7 +134,7 @@ def loss_of(
 
 def _finish(loss: Tensor) -> Tensor:
     if torch.isfinite(loss):
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
     return loss.detach()
 
 

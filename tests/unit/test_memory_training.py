@@ -1,0 +1,199 @@
+"""Batch reduction and multi-iteration: one gradient, two costs."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tubelet.batch import Batch, Rois
+from tubelet.models import create_model
+from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.models.detector import ActionModel
+from tubelet.models.heads.clip import ClipHeadConfig
+from tubelet.models.heads.linear import LinearHeadConfig
+from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
+from tubelet.train.collaborative import (
+    batch_reduction,
+    clip_slots,
+    multi_iteration,
+    norms_by_slot,
+    video_logits,
+)
+from tubelet.train.learners import loss_of
+from tubelet.train.losses import ActionLoss
+from tubelet.types import ConfigError, Key
+
+BACKBONE = SlowFastConfig(blocks=(1, 1, 1, 1), width=8, alpha=2, beta_inv=4, fusion_kernel=5)
+
+
+def model_of(task: str, *, dropout: float = 0.0, **memory: object) -> ActionModel:
+    torch.manual_seed(0)
+    kind = LinearHeadConfig if task == "detection" else ClipHeadConfig
+    model = create_model(
+        backbone=BACKBONE,
+        head=kind(dropout=dropout),
+        memory=CollaborativeMemoryConfig(**memory),  # type: ignore[arg-type]
+        task=task,
+        labels=3,
+    )
+    assert model.memory is not None
+    torch.nn.init.normal_(model.memory.out.weight, std=0.3)
+    for norm in model.modules():
+        if isinstance(norm, torch.nn.BatchNorm3d):  # last norms start at 0 and would hide gradients
+            torch.nn.init.ones_(norm.weight)
+    return model.eval()
+
+
+def batch_of(task: str, group: list[int]) -> Batch:
+    draw = torch.Generator().manual_seed(0)
+    clips = len(group)
+    clip = [i for i in range(clips) for _ in range(i % 3 if task == "detection" else 1)]
+    boxes = torch.rand(len(clip), 4, generator=draw) * 15
+    boxes[:, 2:] += boxes[:, :2] + 2
+    number = torch.tensor(group)
+    targets = (torch.rand(len(clip), 3, generator=draw) < 0.5).float()
+    if task == "classification":
+        targets = torch.eye(3)[number % 3]
+    return Batch(
+        frames=torch.randint(0, 256, (clips, 3, 4, 32, 32), dtype=torch.uint8, generator=draw),
+        rois=Rois(
+            boxes_px=boxes, boxes_norm=boxes / 32, clip=torch.tensor(clip, dtype=torch.int64)
+        ),
+        targets=targets,
+        known=torch.ones(len(clip), 3, dtype=torch.bool),
+        group=number,
+        dataset=("test",) * clips,
+        keys=tuple(Key(video=str(g), time_ms=i) for i, g in enumerate(group)),
+    )
+
+
+def gradients(model: ActionModel) -> dict[str, Tensor]:
+    return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_same_gradients(one: ActionModel, other: ActionModel) -> None:
+    mine, theirs = gradients(one), gradients(other)
+    assert mine.keys() == theirs.keys() == {n for n, _ in one.named_parameters()}
+    for name, value in mine.items():
+        assert float(value.norm()) > 0, name
+        assert float((value - theirs[name]).norm()) <= 1e-4 * float(value.norm()), name
+
+
+@pytest.mark.parametrize("task", ["detection", "classification"])
+@pytest.mark.parametrize("kind", ["associative", "avgpool"])
+@pytest.mark.parametrize("infusion", ["gating", "residual"])
+@pytest.mark.parametrize("clips", [1, 3, 9])
+def test_multi_iteration_has_the_gradients_of_batch_reduction(
+    task: str, kind: str, infusion: str, clips: int
+) -> None:
+    one = model_of(task, kind=kind, infusion=infusion, clips=clips)
+    other = copy.deepcopy(one)
+    batch = batch_of(task, [i // clips for i in range(2 * clips)])
+    loss = loss_of(one, ActionLoss(), batch, video_weight=0.5 * (task == "classification"))
+    first, second = batch_reduction(one, batch, loss), multi_iteration(other, batch, loss)
+    torch.testing.assert_close(first, second)
+    assert_same_gradients(one, other)
+
+
+def test_the_clips_of_a_video_may_lie_anywhere_and_be_of_any_number() -> None:
+    one = model_of("detection")
+    other = copy.deepcopy(one)
+    batch = batch_of("detection", [2, 0, 2, 1, 2, 0])
+    loss = loss_of(one, ActionLoss(), batch)
+    batch_reduction(one, batch, loss)
+    multi_iteration(other, batch, loss)
+    assert_same_gradients(one, other)
+
+
+def test_norms_that_train_also_agree_and_count_each_clip_once() -> None:
+    one = model_of("detection").train()
+    other = copy.deepcopy(one)
+    batch = batch_of("detection", [0, 0, 0, 1, 1, 1])
+    loss = loss_of(one, ActionLoss(), batch)
+    batch_reduction(one, batch, loss)
+    multi_iteration(other, batch, loss)
+    assert_same_gradients(one, other)
+    for (name, a), b in zip(one.named_buffers(), other.buffers(), strict=True):
+        if "running" in name:
+            torch.testing.assert_close(a, b, msg=name)
+
+
+def test_multi_iteration_repeats_its_dropout() -> None:
+    one = model_of("classification", dropout=0.5, clips=1).train()
+    other = copy.deepcopy(one)
+    batch = batch_of("classification", [0, 1])
+    loss = loss_of(one, ActionLoss(), batch)
+    torch.manual_seed(3)
+    first = batch_reduction(one, batch, loss)
+    torch.manual_seed(3)
+    torch.testing.assert_close(multi_iteration(other, batch, loss), first)
+    assert_same_gradients(one, other)
+
+
+def test_multi_iteration_keeps_its_gradients_under_autocast() -> None:
+    one = model_of("detection")
+    batch = batch_of("detection", [0, 0, 0])
+    with torch.autocast("cpu", torch.bfloat16):
+        multi_iteration(one, batch, loss_of(one, ActionLoss(), batch))
+    assert all(p.grad is not None and p.grad.norm() > 0 for p in one.parameters())
+
+
+def test_norms_see_only_clips_of_different_videos() -> None:
+    norm = torch.nn.BatchNorm3d(2)
+    x = torch.randn(4, 2, 1, 2, 2)
+    group = torch.tensor([0, 0, 1, 1])
+    with norms_by_slot(norm, clip_slots(group)):
+        out = norm(x)
+    for rows in ([0, 2], [1, 3]):
+        mean, var = x[rows].mean(dim=(0, 2, 3, 4)), x[rows].var(dim=(0, 2, 3, 4), unbiased=False)
+        shape = (1, 2, 1, 1, 1)
+        expected = (x[rows] - mean.view(shape)) / (var.view(shape) + norm.eps).sqrt()
+        torch.testing.assert_close(out[rows], expected)
+    assert norm.forward.__func__ is torch.nn.BatchNorm3d.forward  # type: ignore[attr-defined]
+
+
+def test_slots_and_video_predictions() -> None:
+    group = torch.tensor([5, 2, 5, 5, 2])
+    assert clip_slots(group).tolist() == [0, 0, 1, 2, 1]
+    logits = torch.arange(5.0)[:, None]
+    torch.testing.assert_close(video_logits(logits, group), torch.tensor([[2.5], [5 / 3]]))
+
+
+def test_the_video_level_loss_is_equation_1() -> None:
+    model, batch = model_of("classification"), batch_of("classification", [0, 0, 1])
+    logits = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+    plain, weighted = (
+        loss_of(model, ActionLoss(), batch, video_weight=w)(logits) for w in (0.0, 0.5)
+    )
+    videos = torch.stack([logits[:2].mean(0), logits[2]])
+    target = torch.tensor([0, 1])
+    entropy = torch.nn.functional.cross_entropy
+    torch.testing.assert_close(plain, entropy(logits, torch.tensor([0, 0, 1])))
+    torch.testing.assert_close(weighted, plain + 0.5 * entropy(videos, target))
+
+
+def test_the_video_level_loss_is_refused_in_detection() -> None:
+    model, batch = model_of("detection"), batch_of("detection", [0, 0, 0])
+    with pytest.raises(ConfigError, match="video-level"):
+        loss_of(model, ActionLoss(), batch, video_weight=1.0)
+
+
+def test_a_loss_that_is_not_a_number_leaves_no_gradient() -> None:
+    for step in (batch_reduction, multi_iteration):
+        model, batch = model_of("detection"), batch_of("detection", [0, 0, 0])
+        value = step(model, batch, lambda logits: logits.sum() * float("nan"))
+        assert not torch.isfinite(value)
+        assert not gradients(model)
+
+
+def test_nobody_in_the_batch_is_no_error() -> None:
+    for step in (batch_reduction, multi_iteration):
+        model = model_of("detection")
+        batch = batch_of("detection", [0])
+        assert len(batch.rois) == 0
+        loss = loss_of(model, ActionLoss(), batch)
+        assert step(model, replace(batch), loss) == 0
