@@ -38,8 +38,8 @@ class R2Plus1dConfig:
     `own_planes`: the second kernel of a basic block has middle planes of its own (VMZ's R34), else
     those of the first (torchvision). `time_first`: a bottleneck's 3×1×1 comes before its 1×3×3
     (PyTorchVideo), else after it. `stage_strides`: (time, space) of res2…res5. `norm_eps`: 1e-3 in
-    VMZ (its weights do not say so). `detection` keeps the spatial stride at 16 or below: where res5 would pass it, res5
-    has stride 1 and dilation `res5_dilation`.
+    VMZ (its weights do not say so). `detection` keeps the spatial stride at 16 or below: where res5
+    would pass it, res5 has stride 1 and dilation `res5_dilation`.
     """
 
     depth: int = 50
