@@ -46,13 +46,16 @@ def read_header(path: Path) -> dict[str, Any]:
         ) from error
     if text is None:
         raise CheckpointError("a safetensors file without tubelet's header", where=path)
-    header: dict[str, Any] = json.loads(text)
-    if header.get("format") != FORMAT:
+    try:
+        header: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(
-            "a weights file of another format version",
-            where=path,
-            expected=FORMAT,
-            got=header.get("format"),
+            "the header of this weights file is not JSON", where=path, got=error
+        ) from error
+    found = header.get("format") if isinstance(header, dict) else type(header).__name__
+    if not isinstance(header, dict) or found != FORMAT:
+        raise CheckpointError(
+            "a weights file of another format version", where=path, expected=FORMAT, got=found
         )
     return header
 

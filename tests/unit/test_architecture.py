@@ -20,6 +20,7 @@ ROOMS = (
     "boxes",
     "files",
     "config",
+    "download",
     "batch",
     "checkpoints",
     "media",
@@ -32,8 +33,8 @@ ROOMS = (
     "scoring",
     "train",
     "recipes",
-    "zoo",
     "hub",
+    "zoo",
     "render",
     "api",
     "cli",
@@ -145,6 +146,7 @@ def test_public_names_are_pinned_and_exist() -> None:
         "evaluate_frames",
         "link",
         "load",
+        "push_to_hub",
     ]
     for name in tubelet.__all__:
         assert getattr(tubelet, name) is not None

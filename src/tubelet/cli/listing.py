@@ -15,41 +15,52 @@ from tubelet.cli.console import note, out, show
 from tubelet.models.create import model_records
 from tubelet.recipes import recipe_named, recipe_names
 from tubelet.types import InputError
-from tubelet.zoo import RELEASES, Release
+from tubelet.zoo import Release, releases
 
 
 def list_models(pattern: str, *, as_json: bool) -> None:
     """Released weights first, then the architectures that can be built."""
     wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
-    releases = [_release(r) for n, r in RELEASES.items() if fnmatch.fnmatchcase(n, wanted)]
+    released = [_release(r) for n, r in releases().items() if fnmatch.fnmatchcase(n, wanted)]
     records = [record.to_json() for record in model_records(pattern)]
-    if not releases and not records:
+    if not released and not records:
         raise InputError(f"no model matches {pattern!r}", hint="`tubelet models` lists all")
     if as_json:
-        print_json({"releases": releases, "architectures": records})
+        print_json({"releases": released, "architectures": records})
         return
-    show([t for t in (_release_table(releases), _architecture_table(records)) if t.row_count])
+    show([t for t in (_release_table(released), _architecture_table(records)) if t.row_count])
 
 
 def _release(release: Release) -> dict[str, Any]:
-    header = read_header(release.path)
+    """What is known without a download; only the package's own files are opened."""
+    here = release.path.is_file()
+    header = read_header(release.path) if here and release.shipped else {}
     return {
         "name": release.name,
         "summary": release.summary,
-        "file": str(release.path),
-        "bytes": release.path.stat().st_size,
+        "where": _where(release, here=here),
+        "file": str(release.path) if here else None,
+        "url": release.url,
+        "sha256": release.sha256,
+        "bytes": release.path.stat().st_size if here else release.bytes,
         "date": header.get("date"),
         "score": header.get("score"),
     }
 
 
+def _where(release: Release, *, here: bool) -> str:
+    if release.shipped:
+        return "package" if here else "missing"
+    return "cache" if here else "download"
+
+
 def _release_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("released weights", "what", "MB", "our score", "date", box=SIMPLE_HEAD)
+    columns = ("released weights", "what", "where", "MB", "our score", "date")
+    table = Table(*columns, box=SIMPLE_HEAD)
     for row in rows:
-        size = f"{row['bytes'] / 1e6:.1f}"
-        table.add_row(
-            row["name"], row["summary"], size, str(row["score"] or ""), str(row["date"] or "")
-        )
+        size = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:.1f}"
+        score, date = str(row["score"] or ""), str(row["date"] or "")
+        table.add_row(row["name"], row["summary"], row["where"], size, score, date)
     return table
 
 
