@@ -46,7 +46,7 @@ def _root(
 def detect(
     videos: Annotated[list[Path], typer.Argument(help="video files, or folders of them")],
     model: Annotated[
-        str, typer.Option(help="a release's name or a weights file")
+        str, typer.Option(help="a release's name, hf://user/repo, or a weights file or folder")
     ] = "jhmdb21_small",
     people: Annotated[
         str, typer.Option(help="person detector: person_small, hf:<model id>, or a CSV of boxes")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -38,6 +39,14 @@ def progress_bar() -> Progress:
         console=messages,
         disable=not sys.stderr.isatty(),
     )
+
+
+@contextmanager
+def download_bar() -> Iterator[Callable[[int, int], None]]:
+    """Something to tell the bytes of a download; the bar appears with the first of them."""
+    with progress_bar() as bar:
+        task = bar.add_task("weights", total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 def show(items: Sequence[Any]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tubelet.api import KEYFRAME_SHORT_SIDE, ActionDetector, choose_device, load
 from tubelet.boxes import short_side_hw
-from tubelet.cli.console import note, out, progress_bar, show
+from tubelet.cli.console import download_bar, note, out, progress_bar, show
 from tubelet.data.annotations import Annotations
 from tubelet.data.tables import write_ava_csv
 from tubelet.files import atomic_path
@@ -58,7 +58,10 @@ def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
     if not 0 <= options.threshold <= 1:
         raise InputError("a threshold is a probability", expected="0 to 1", got=options.threshold)
     videos = find_videos(paths)
-    detector = load(options.model, device=options.device, precision=options.precision)
+    with download_bar() as progress:
+        detector = load(
+            options.model, device=options.device, precision=options.precision, progress=progress
+        )
     names = unique_names(videos)
     failures, done = 0, []
     try:
