@@ -26,6 +26,7 @@ from tubelet.playground.world import PlaygroundConfig, label_space
 from tubelet.types import DataError, Floats, InputSpec, Ints, Key, People
 
 Images = npt.NDArray[np.uint8]
+_DRAWS = 5  # clips looked at for one in which somebody does what is sought
 
 
 class ClipDataset(Protocol):
@@ -214,17 +215,25 @@ class PlaygroundDataset:
     """Clips of the rendered world, drawn when they are asked for.
 
     Sample i is clip `first_seed + i // keys` at keyframe `i % keys`. `vary`: every call with a
-    random generator draws a new clip, so that training never sees one twice.
+    random generator draws a new clip, so that training never sees one twice; with `seek`, class
+    names, it draws again, a few times, until somebody does one of them.
     """
 
     name = "playground"
 
     def __init__(
-        self, *, world: PlaygroundConfig, clips: int, first_seed: int, vary: bool = False
+        self,
+        *,
+        world: PlaygroundConfig,
+        clips: int,
+        first_seed: int,
+        vary: bool = False,
+        seek: Sequence[str] = (),
     ) -> None:
         self.labels = label_space(world.task)
         self._world, self._clips, self._first, self._vary = world, clips, first_seed, vary
         self._keys = keyframes_ms(world)
+        self._seek = [self.labels.column_of(name) for name in seek]
 
     def __len__(self) -> int:
         return self._clips * len(self._keys)
@@ -264,7 +273,7 @@ class PlaygroundDataset:
         key = self.key(index)
         seed = self._first + index // len(self._keys)
         if self._vary and rng is not None:
-            seed = self._first + int(rng.integers(1 << 39))
+            seed = self._draw(key.time_ms, rng)
         times = self._world.times_ms()
         indices = window(times, key.time_ms, faster(spec, self._world.fps, augment, rng))
         drawn = render_window(seed, key.time_ms, indices, self._world)
@@ -279,3 +288,14 @@ class PlaygroundDataset:
             rng=rng,
             dataset=self.name,
         )
+
+    def _draw(self, key_ms: int, rng: np.random.Generator) -> int:
+        """A new clip's seed; planning a world costs a fraction of drawing its frames."""
+        for _ in range(_DRAWS):
+            seed = self._first + int(rng.integers(1 << 39))
+            if not self._seek:
+                break
+            _, _, targets = world_of(seed, self._world).annotate(np.array([key_ms / 1000]))
+            if targets[0][:, self._seek].any():
+                break
+        return seed

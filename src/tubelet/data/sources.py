@@ -48,17 +48,23 @@ class VideoSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaygroundSource:
-    """Clips of the rendered world. `split` keeps seeds apart; `vary` draws new clips for ever."""
+    """Clips of the rendered world. `split` keeps seeds apart; `vary` draws new clips for ever, and
+    `seek` prefers those in which somebody does one of these actions."""
 
     world: PlaygroundConfig = field(default_factory=PlaygroundConfig)
     clips: int = 100
     split: str = "train"
     vary: bool = False
+    seek: tuple[str, ...] = ()
 
     def build(self, root: Path) -> ClipDataset:
         first = clip_seed(self.split, 0, 0)  # type: ignore[arg-type]
         return PlaygroundDataset(
-            world=self.world, clips=self.clips, first_seed=first, vary=self.vary
+            world=self.world,
+            clips=self.clips,
+            first_seed=first,
+            vary=self.vary,
+            seek=self.seek,
         )
 
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tubelet.data.sources import PlaygroundSource
 from tubelet.media.transforms import Augment
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.playground.actions import LABELS
+from tubelet.playground.world import PlaygroundConfig
 from tubelet.train.recipe import Optimizer, Recipe, Stage
 from tubelet.train.schedules import CosineSchedule
 from tubelet.types import InputSpec
 
+_ARMS = ("hand wave", "raise hand", "hand clap", "point to (an object)")
+_WORLD = PlaygroundConfig(height=128, width=170)
+_INPUT = InputSpec(frames=8, stride=3, fps=25.0, short_side=128)
+
 
 def playground_small() -> Recipe:
-    """A small SlowFast that names what the figures of the playground do."""
+    """A small SlowFast that names what the figures of the playground do.
+
+    Most actions are learned on small pictures; the second stage shows larger ones, on which an
+    arm is more than two pixels wide, and more of the actions that arms do.
+    """
+    augment = Augment(flip=0.5, scale=(0.9, 1.15), brightness=0.2, box_jitter=0.05)
     return Recipe(
         name="playground_small",
         summary="SlowFast 4×6 (+8×3), one block a stage, on endless playground clips",
@@ -23,21 +35,33 @@ def playground_small() -> Recipe:
                 blocks=(1, 1, 1, 1), width=32, alpha=2, beta_inv=4, fusion_kernel=5
             ),
             head=LinearHeadConfig(dropout=0.2),
-            input=InputSpec(frames=8, stride=3, fps=25.0, short_side=96),
+            input=_INPUT,
             labels=LABELS,
         ),
         stages=(
             Stage(
-                name="train",
+                name="small",
                 data=PlaygroundSource(clips=100_000, vary=True),
+                input=replace(_INPUT, short_side=96),
                 steps=1300,
                 batch=16,
                 optimizer=Optimizer(rate=2e-3, weight_decay=0.02),
                 schedule=CosineSchedule(warmup=0.05),
-                augment=Augment(flip=0.5, scale=(0.9, 1.15), brightness=0.2, box_jitter=0.05),
+                augment=augment,
                 ema=0.995,
                 save_every=50,
             ),
+            Stage(
+                name="large",
+                data=PlaygroundSource(world=_WORLD, clips=100_000, vary=True, seek=_ARMS),
+                steps=500,
+                batch=16,
+                optimizer=Optimizer(rate=1e-3, weight_decay=0.02),
+                schedule=CosineSchedule(warmup=0.05),
+                augment=augment,
+                ema=0.99,
+                save_every=25,
+            ),
         ),
-        test=PlaygroundSource(clips=100, split="test"),
+        test=PlaygroundSource(world=_WORLD, clips=100, split="test"),
     )

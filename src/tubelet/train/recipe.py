@@ -14,7 +14,7 @@ from tubelet.models.detector import ActionModelConfig
 from tubelet.train.collaborative import CollaborativeTraining
 from tubelet.train.losses import ActionLoss
 from tubelet.train.schedules import CosineSchedule, Schedule
-from tubelet.types import ConfigError
+from tubelet.types import ConfigError, InputSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,7 @@ class Optimizer:
 class Stage:
     """One optimisation run: what is trained, on what, how long, and how.
 
+    `input`: the clip to train on where it is not the model's own (smaller pictures first).
     `batch`: clips a step. A model with collaborative memory takes N clips of each of batch/N
     videos, and learns from them as `collaborative` says. `bank`: where the tokens of a model with a
     memory bank are: the folder of a finished one, relative to the data folder, or None for one that
@@ -56,6 +57,7 @@ class Stage:
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=CosineSchedule)
     loss: ActionLoss = field(default_factory=ActionLoss)
+    input: InputSpec | None = None
     augment: Augment | None = None
     collaborative: CollaborativeTraining = field(default_factory=CollaborativeTraining)
     bank: str | None = None

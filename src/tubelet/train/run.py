@@ -102,7 +102,9 @@ def _train(
     def save() -> None:
         _capture(recipe, index, progress).save(out / STATE)
 
-    listeners = Reporters([reporter, JsonLines(out / f"{stage.name}.jsonl", keep_steps=progress.step)])
+    listeners = Reporters(
+        [reporter, JsonLines(out / f"{stage.name}.jsonl", keep_steps=progress.step)]
+    )
     seed = recipe.seed * 1000 + index
     steps = _steps(model, stage, dataset, start=progress.step, seed=seed)
     learner = _learner(model, stage, dataset, root=root, out=out, recipe=recipe)
@@ -125,7 +127,7 @@ def _steps(
     model: ActionModel, stage: Stage, dataset: ClipDataset, *, start: int, seed: int
 ) -> Iterator[Step]:
     """The stage's batches: single clips, or N of each video where their memory is collaborative."""
-    spec, memory = model.input, model.config.memory
+    spec, memory = stage.input or model.input, model.config.memory
     if isinstance(memory, CollaborativeMemoryConfig):
         groups = GroupStream(
             dataset=dataset,

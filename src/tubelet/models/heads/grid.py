@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Rois
@@ -20,10 +21,12 @@ from tubelet.models.roi import roi_align
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridHeadConfig:
-    """`resolution`: grid cells a side. `spread`: add each channel's deviation over time."""
+    """`resolution`: grid cells a side. `spread`: add each channel's deviation over time.
+    `scene`: cells a side of a grid over the whole frame, added for everyone in it; 0 for none."""
 
     resolution: int = 4
     spread: bool = True
+    scene: int = 0
     dropout: float = 0.5
 
     def build(self, outputs: Sequence[FeatureSpec], classes: int) -> GridHead:
@@ -41,7 +44,7 @@ class GridHead(nn.Module):
         super().__init__()
         self.config = config
         channels = sum(o.channels for o in outputs) * (2 if config.spread else 1)
-        width = channels * config.resolution**2
+        width = channels * (config.resolution**2 + config.scene**2)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(width, classes)
@@ -49,7 +52,7 @@ class GridHead(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
     def pool(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
-        """Person features `(R, C·P·P)`, the pathways concatenated."""
+        """Person features `(R, C·(P² + S²))`, the pathways concatenated."""
         return torch.cat([self._pool(m, rois) for m in maps], dim=1)
 
     def _pool(self, features: FeatureMap, rois: Rois) -> Tensor:
@@ -57,14 +60,18 @@ class GridHead(nn.Module):
         over_time = [values.mean(dim=2)]
         if self.config.spread:
             over_time.append(values.std(dim=2, correction=0))
+        frame = torch.cat(over_time, dim=1)
         pooled = roi_align(
-            torch.cat(over_time, dim=1),
+            frame,
             rois.boxes_px,
             rois.clip,
             size=self.config.resolution,
             stride=features.space_stride,
         )
-        return pooled.flatten(1)
+        if not self.config.scene:
+            return pooled.flatten(1)
+        scene = F.adaptive_avg_pool2d(frame, self.config.scene).flatten(1)
+        return torch.cat([pooled.flatten(1), scene[rois.clip]], dim=1)
 
     def forward(self, people: Tensor) -> Tensor:
         """Person features → logits `(R, K)`."""
