@@ -12,6 +12,7 @@ import numpy as np
 from tubelet.api import KEYFRAME_SHORT_SIDE, ActionDetector, choose_device, load
 from tubelet.boxes import short_side_hw
 from tubelet.cli.console import download_bar, note, out, progress_bar, show
+from tubelet.cli.recording import Recording
 from tubelet.data.annotations import Annotations
 from tubelet.data.tables import write_ava_csv
 from tubelet.files import atomic_path
@@ -28,7 +29,7 @@ from tubelet.render.page import write_page
 from tubelet.render.tables import action_table
 from tubelet.render.timeline import interval
 from tubelet.scoring import evaluate_files
-from tubelet.types import Detections, InputError, InputSpec, Tube, TubeletError, VideoError
+from tubelet.types import InputError, InputSpec, Tube, TubeletError, VideoError
 
 DETECTIONS, ACTIONS, TUBES = "detections.csv", "actions.csv", "tubes.json"
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
@@ -91,7 +92,7 @@ def detect_one(
 ) -> list[Tube]:
     """Detect in one video, write its results to `folder` and print its table."""
     folder.mkdir(parents=True, exist_ok=True)
-    found: list[Detections] = []
+    found = Recording(video.stem, detector.model.labels)
     with progress_bar() as bar:
         task = bar.add_task(video.name, total=None)
 
@@ -110,7 +111,7 @@ def detect_one(
     given = options.people.lower().endswith(".csv")
     every_ms = interval(tubes) if given else max(1, round(options.every * 1000))
     _write(video, folder, found, tubes, detector, options, every_ms)
-    if not any(len(d) for d in found):
+    if not found.people:
         note(f"{video}: no people found in {len(found)} keyframes; try another --people detector")
     show([action_table(tubes, threshold=options.threshold, every_ms=every_ms, title=video.name)])
     out.print(f"results: {folder}")
@@ -120,7 +121,7 @@ def detect_one(
 def _write(
     video: Path,
     folder: Path,
-    found: Sequence[Detections],
+    found: Recording,
     tubes: Sequence[Tube],
     detector: ActionDetector,
     options: DetectOptions,

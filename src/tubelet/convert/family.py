@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from tubelet.convert.rules import Rule, Table
 from tubelet.models.backbones.slowfast import SlowFastConfig
-from tubelet.models.detector import BackboneConfig, HeadConfig
+from tubelet.models.detector import HeadConfig, PublishedBackboneConfig
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.types import InputSpec
@@ -19,12 +19,12 @@ STAGES = {str(n): str(n - 2) for n in range(2, 6)}
 """res2…res5 → 0…3."""
 
 
-def unchanged(backbone: BackboneConfig, detection: bool) -> BackboneConfig:
+def unchanged(backbone: PublishedBackboneConfig, detection: bool) -> PublishedBackboneConfig:
     """A house whose released configurations add nothing."""
     return backbone
 
 
-def slowfast_alpha(backbone: BackboneConfig, detection: bool) -> BackboneConfig:
+def slowfast_alpha(backbone: PublishedBackboneConfig, detection: bool) -> PublishedBackboneConfig:
     """α of a SlowFast network by the released configurations: kernel 5 at R50 is 4×16, α = 8."""
     if isinstance(backbone, SlowFastConfig) and backbone.depth == 50:
         return replace(backbone, alpha=8 if backbone.fusion_kernel == 5 else 4)
@@ -47,13 +47,15 @@ class Family:
     absent: tuple[str, ...] = ()
     kernel: tuple[str, tuple[int, int, int]] | None = None
     table: Table
-    backbone: BackboneConfig
+    backbone: PublishedBackboneConfig
     input: InputSpec
     detection_head: HeadConfig = field(default_factory=LinearHeadConfig)
     clip_head: ClipHeadConfig = field(default_factory=ClipHeadConfig)
     detection: str | None = None
     assumed: tuple[str, ...] = ()
-    habits: Callable[[BackboneConfig, bool], BackboneConfig] = field(default=unchanged)
+    habits: Callable[[PublishedBackboneConfig, bool], PublishedBackboneConfig] = field(
+        default=unchanged
+    )
 
 
 def conv_norm(source: str, target: str, conv: str, norm: str) -> tuple[Rule, Rule]:

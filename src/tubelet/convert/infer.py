@@ -17,12 +17,12 @@ from tubelet.models.backbones.r2plus1d import R2Plus1dConfig, matched_planes
 from tubelet.models.backbones.resnet3d import FAST, I3D, SLOW, Patterns, ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.backbones.vivit import ViViTConfig
-from tubelet.models.detector import BackboneConfig
+from tubelet.models.detector import PublishedBackboneConfig
 from tubelet.models.layers.resnet3d import BLOCKS, Blocks
 from tubelet.types import CheckpointError
 
 
-def infer_backbone(shapes: Shapes, base: BackboneConfig) -> BackboneConfig:
+def infer_backbone(shapes: Shapes, base: PublishedBackboneConfig) -> PublishedBackboneConfig:
     """`base` with every field that `shapes` settle. Raises CheckpointError if none can be."""
     try:
         if isinstance(base, SlowFastConfig):

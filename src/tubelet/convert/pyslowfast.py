@@ -23,7 +23,7 @@ from tubelet.convert.family import (
 from tubelet.convert.rules import Drop, Rule, Table
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
-from tubelet.models.detector import ActionModelConfig, BackboneConfig
+from tubelet.models.detector import ActionModelConfig, PublishedBackboneConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.layers.resnet3d import NonLocalConfig
 from tubelet.types import InputSpec
@@ -45,7 +45,7 @@ RULES = (
 )
 
 
-def _habits(backbone: BackboneConfig, detection: bool) -> BackboneConfig:
+def _habits(backbone: PublishedBackboneConfig, detection: bool) -> PublishedBackboneConfig:
     """Non-local blocks: softmax in the R50 and I3D configs, dot product in SlowFast R101, whose AVA
     configs pool keys through time too."""
     if isinstance(backbone, ResNet3dConfig):

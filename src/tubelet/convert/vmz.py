@@ -14,7 +14,7 @@ from tubelet.convert.family import STEPS, Family, conv_norm, linear, unchanged
 from tubelet.convert.rules import Rule, Table
 from tubelet.models.backbones.csn import VMZ_MEAN, VMZ_STD, CSNConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
-from tubelet.models.detector import BackboneConfig
+from tubelet.models.detector import PublishedBackboneConfig
 from tubelet.types import InputSpec
 
 _AT = r"layer(?P<stage>\d)\.(?P<block>\d+)\."
@@ -48,7 +48,7 @@ def _family(
     rules: tuple[Rule, ...],
     backbone: R2Plus1dConfig | CSNConfig,
     assumed: tuple[str, ...],
-    habits: Callable[[BackboneConfig, bool], BackboneConfig] = unchanged,
+    habits: Callable[[PublishedBackboneConfig, bool], PublishedBackboneConfig] = unchanged,
 ) -> Family:
     return Family(
         name=name,
@@ -61,7 +61,7 @@ def _family(
     )
 
 
-def _basic_eps(backbone: BackboneConfig, detection: bool) -> BackboneConfig:
+def _basic_eps(backbone: PublishedBackboneConfig, detection: bool) -> PublishedBackboneConfig:
     """Middle planes of their own are VMZ's habit, and so is its epsilon."""
     if isinstance(backbone, R2Plus1dConfig) and backbone.own_planes:
         return replace(backbone, norm_eps=1e-3)

@@ -34,9 +34,8 @@ from tubelet.models.memory.collaborative import CollaborativeMemory, Collaborati
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.types import ConfigError, InputSpec, ShapeError
 
-BackboneConfig = (
-    SlowFastConfig | ResNet3dConfig | R2Plus1dConfig | CSNConfig | ViViTConfig | DescriptorsConfig
-)
+PublishedBackboneConfig = SlowFastConfig | ResNet3dConfig | R2Plus1dConfig | CSNConfig | ViViTConfig
+BackboneConfig = PublishedBackboneConfig | DescriptorsConfig
 HeadConfig = (
     LinearHeadConfig
     | GridHeadConfig

@@ -1,0 +1,59 @@
+"""All keyframes of a film, held so that memory does not grow with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tubelet.labels import LabelSpace
+from tubelet.types import Detections, Key
+
+
+class Recording:
+    """The detections of one film in a few byte strings.
+
+    A list of thousands of Detections would hold as many small arrays, and each of them pins a piece
+    of the C heap that large frames and tensors came from: a ten-minute film then keeps over a
+    hundred megabytes that nobody uses. Here only five buffers grow.
+    """
+
+    def __init__(self, video: str, labels: LabelSpace) -> None:
+        self._video, self._labels = video, labels
+        self._times_ms: list[int] = []
+        self._ends: list[int] = [0]
+        self._boxes, self._scores = bytearray(), bytearray()
+        self._actions, self._tracks = bytearray(), bytearray()
+
+    def append(self, moment: Detections) -> None:
+        """Remember one keyframe of the film."""
+        self._times_ms.append(moment.key.time_ms)
+        self._ends.append(self._ends[-1] + len(moment))
+        self._boxes += moment.boxes.tobytes()
+        self._scores += moment.person_scores.tobytes()
+        self._actions += moment.action_scores.tobytes()
+        self._tracks += moment.track_ids.tobytes()
+
+    @property
+    def people(self) -> int:
+        """How many people were seen, over all keyframes."""
+        return self._ends[-1]
+
+    def __len__(self) -> int:
+        return len(self._times_ms)
+
+    def __iter__(self) -> Iterator[Detections]:
+        boxes = np.frombuffer(bytes(self._boxes), np.float32).reshape(-1, 4)
+        scores = np.frombuffer(bytes(self._scores), np.float32)
+        actions = np.frombuffer(bytes(self._actions), np.float32).reshape(-1, len(self._labels))
+        tracks = np.frombuffer(bytes(self._tracks), np.int64)
+        for index, time_ms in enumerate(self._times_ms):
+            own = slice(self._ends[index], self._ends[index + 1])
+            yield Detections(
+                key=Key(video=self._video, time_ms=time_ms),
+                boxes=boxes[own],
+                person_scores=scores[own],
+                action_scores=actions[own],
+                track_ids=tracks[own],
+                labels=self._labels,
+            )
