@@ -5,10 +5,11 @@
 
 Each world of the playground is balanced so that a model without the mechanism stays at 50 %:
 `partner` (does the other one make the same gesture?), `event` (which gesture did I make, up to
-four seconds ago?) and `scene` (what colour has the lamp at the edge of the picture?). As in the
-papers, every variant of a seed starts from one trained backbone, here trained to name gestures,
-and has the same clips, steps and optimiser. The accuracy is that of the two classes in question,
-on clips never seen, given the people's true boxes. One core, about ten minutes a seed.
+four seconds ago?) and `scene` (what colour has the lamp at the edge of the picture?). Every variant
+stands on one trained backbone, that of the shipped playground model, frozen; its maps are computed
+once and kept. All have the same clips, steps and optimiser. The accuracy is that of the two classes
+in question, on clips never seen, given the people's true boxes. The clips are the same for every
+seed: seeds differ in the head's first weights and in the order of the clips.
 """
 
 from __future__ import annotations
@@ -27,20 +28,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from tubelet.batch import Sample
+import tubelet
+from tubelet.batch import FeatureMap, Sample
+from tubelet.checkpoints import atomic_path
 from tubelet.data.annotations import Annotations
 from tubelet.data.dataset import ClipDataset, PlaygroundDataset
 from tubelet.media.transforms import Augment
-from tubelet.models.backbones.resnet3d import ResNet3dConfig
-from tubelet.models.detector import ActionModel, ActionModelConfig, HeadConfig, MemoryConfig
+from tubelet.models.backbones.base import as_maps
+from tubelet.models.detector import ActionModel, HeadConfig, MemoryConfig
 from tubelet.models.heads.context import NonlocalContextHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
-from tubelet.models.heads.mlp import MlpHeadConfig
 from tubelet.models.heads.relation import SpatialRelationHeadConfig, TemporalRelationHeadConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
-from tubelet.models.weights import load_model, save_model
+from tubelet.models.weights import load_model, weights_hash
 from tubelet.playground import PlaygroundConfig, clip_seed, label_space
 from tubelet.train.banks import build_bank, online_bank
 from tubelet.train.groups import GroupStream, group_batches
@@ -57,28 +60,29 @@ from tubelet.train.schedules import CosineSchedule
 from tubelet.types import InputSpec, Key
 
 BATCH = 15  # divides by N = 1, 3 and 5
-SPEC = InputSpec(frames=4, stride=2, fps=8.0, short_side=64)
-BACKBONE = ResNet3dConfig(blocks=(1, 1, 1, 1), width=12)
+SHIPPED = Path(tubelet.__file__).parent / "weights" / "playground_small.safetensors"
 _BANK = MemoryBankConfig(before_ms=4000, after_ms=4000, people=4)
-_SECONDS = {"partner": 4.0, "event": 10.0, "scene": 3.0}
-_PEOPLE = {"partner": (2, 2), "event": (1, 1), "scene": (1, 2)}
 _COLUMNS = {"partner": (0, 1), "event": (2, 3), "scene": (0, 1)}
+_WORLDS = {
+    "partner": PlaygroundConfig(task="partner", seconds=4.0, people=(2, 2)),
+    "event": PlaygroundConfig(task="event", seconds=10.0, people=(1, 1)),
+    "scene": PlaygroundConfig(task="scene", seconds=2.0, people=(1, 2)),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One row of the table. `frozen`: the backbone stays as it is, as in 000's second stage.
-    `bank`: "offline" (tokens extracted before training) or "online" (written meanwhile)."""
+    """One row of the table. `bank`: "offline" (extracted before training, as in 000's second stage)
+    or "online" (written meanwhile)."""
 
     name: str
     head: HeadConfig
     memory: MemoryConfig | None = None
-    frozen: bool = False
     bank: str | None = None
 
 
 def _cm(clips: int) -> CollaborativeMemoryConfig:
-    return CollaborativeMemoryConfig(clips=clips, reduction=2)
+    return CollaborativeMemoryConfig(clips=clips, reduction=8)
 
 
 LINEAR = LinearHeadConfig(dropout=0.1)
@@ -87,30 +91,27 @@ T_ONLY = TemporalRelationHeadConfig(width=64, heads=4, mlp=2, dropout=0.1)
 T_TIMED = replace(T_ONLY, time_encoding=True)
 VARIANTS: dict[str, tuple[Variant, ...]] = {
     "partner": (
-        Variant(name="linear", head=LINEAR, frozen=True),
-        Variant(name="mlp", head=MlpHeadConfig(hidden=64, dropout=0.1), frozen=True),
-        Variant(name="S-only", head=S_ONLY, frozen=True),
-        Variant(name="T-only", head=T_ONLY, frozen=True),
+        Variant(name="linear", head=LINEAR),
+        Variant(name="S-only", head=S_ONLY),
+        Variant(name="T-only", head=T_ONLY),
     ),
     "event": (
         Variant(name="linear, no memory", head=LINEAR),
         Variant(name="CM, N = 1", head=LINEAR, memory=_cm(1)),
         Variant(name="CM, N = 3", head=LINEAR, memory=_cm(3)),
         Variant(name="CM, N = 5", head=LINEAR, memory=_cm(5)),
-        Variant(name="T-only, no bank", head=T_ONLY, frozen=True),
-        Variant(name="T-only, bank", head=T_ONLY, memory=_BANK, frozen=True, bank="offline"),
+        Variant(name="T-only, no bank", head=T_ONLY),
+        Variant(name="T-only, bank", head=T_ONLY, memory=_BANK, bank="offline"),
         Variant(
             name="T-only, bank, time encoding",
             head=T_TIMED,
             memory=_BANK,
-            frozen=True,
             bank="offline",
         ),
         Variant(
             name="T-only, online bank, time encoding",
             head=T_TIMED,
             memory=_BANK,
-            frozen=True,
             bank="online",
         ),
     ),
@@ -124,29 +125,41 @@ VARIANTS: dict[str, tuple[Variant, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """How much one task's runs are: videos drawn for training and testing, clips trained on."""
+    """How much one task's runs are: videos drawn for training and testing, steps."""
 
     videos: int
     test_videos: int
-    clips: int
+    steps: int
 
 
 WORK = {
-    "gestures": Work(videos=4500, test_videos=0, clips=4500),
-    "partner": Work(videos=500, test_videos=100, clips=6000),
-    "event": Work(videos=200, test_videos=60, clips=3000),
-    "scene": Work(videos=400, test_videos=150, clips=1500),
+    "partner": Work(videos=120, test_videos=50, steps=200),
+    "event": Work(videos=60, test_videos=25, steps=150),
+    "scene": Work(videos=150, test_videos=100, steps=80),
 }
-QUICK = {name: Work(videos=6, test_videos=3, clips=45) for name in WORK}
+QUICK = {name: Work(videos=4, test_videos=2, steps=3) for name in WORK}
+
+
+class Recalled(nn.Module):
+    """A frozen backbone's maps, kept: a "clip" is the number of one, written in its only pixel."""
+
+    def __init__(self, backbone: nn.Module, maps: list[np.ndarray]) -> None:
+        super().__init__()
+        self.outputs = backbone.outputs
+        self._maps = maps
+
+    def forward(self, clip: Tensor) -> tuple[FeatureMap, ...]:
+        low, middle, high = clip[:, :, 0, 0, 0].long().unbind(1)
+        rows = (low + 256 * middle + 65536 * high).numpy()
+        return as_maps([torch.from_numpy(m[rows]).float() for m in self._maps], self.outputs)
 
 
 class Kept(ClipDataset):
-    """A dataset whose samples are drawn once and kept: the variants of a seed share them."""
+    """A dataset whose samples hold, in place of their frames, the number of their kept maps."""
 
-    def __init__(self, dataset: ClipDataset, *, spec: InputSpec) -> None:
+    def __init__(self, dataset: ClipDataset, samples: list[Sample]) -> None:
         self.name, self.labels = dataset.name, dataset.labels
-        self._dataset = dataset
-        self.samples = [dataset.sample(i, spec=spec) for i in range(len(dataset))]
+        self._dataset, self.samples = dataset, samples
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -168,41 +181,73 @@ class Kept(ClipDataset):
         return self.samples[index]
 
 
-def world_of(task: str, **changes: object) -> PlaygroundConfig:
-    """The small pictures of one task, with little to distract."""
-    plain = PlaygroundConfig(
-        height=64, width=96, fps=8.0, seconds=_SECONDS[task], people=_PEOPLE[task],
-        task=task, clutter=0.3, occluders=0.0, camera=0.3, lighting=0.5, noise=0.5,
-    )  # type: ignore[arg-type]  # fmt: skip
-    return replace(plain, **changes)  # type: ignore[arg-type]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What all variants of a task share: data sets, and the maps of all their clips."""
+
+    train: Kept
+    test: Kept
+    maps: list[np.ndarray]
 
 
-def kept(task: str, *, split: str, seed: int, videos: int) -> Kept:
-    """Videos of one world; test videos are never those of training."""
-    first = clip_seed(split, seed, 0)  # type: ignore[arg-type]
-    dataset = PlaygroundDataset(world=world_of(task), clips=videos, first_seed=first)
-    return Kept(dataset, spec=SPEC)
+@torch.inference_mode()
+def prepare(task: str, work: Work, trained: ActionModel, folder: Path) -> Stage:
+    """Draw the clips of a task and compute their maps; maps that are there already are read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    spec, world = trained.input, _WORLDS[task]
+    sets = [
+        PlaygroundDataset(world=world, clips=count, first_seed=clip_seed(split, 0, 0))  # type: ignore[arg-type]
+        for split, count in (("train", work.videos), ("test", work.test_videos))
+    ]
+    files = [folder / f"{len(sets[0])}_{len(sets[1])}_{i}.npy" for i in range(2)]
+    there = all(f.is_file() for f in files)
+    kept: list[list[Sample]] = [[], []]
+    maps: list[list[np.ndarray]] = [[] for _ in files]
+    number = 0
+    for place, dataset in enumerate(sets):
+        for index in range(len(dataset)):
+            sample = _empty(dataset, index, spec) if there else dataset.sample(index, spec=spec)
+            if not there:
+                for found, m in zip(maps, trained.features(sample.frames[None]), strict=True):
+                    found.append(m.values[0].half().numpy())
+            digits = [number % 256, number // 256 % 256, number // 65536]
+            pixel = torch.tensor(digits, dtype=torch.uint8).view(3, 1, 1, 1)
+            kept[place].append(replace(sample, frames=pixel))
+            number += 1
+    if not there:
+        for file, found in zip(files, maps, strict=True):
+            with atomic_path(file) as part, part.open("wb") as opened:
+                np.save(opened, np.stack(found))
+    return Stage(
+        train=Kept(sets[0], kept[0]),
+        test=Kept(sets[1], kept[1]),
+        maps=[np.load(file, mmap_mode="r") for file in files],
+    )
 
 
-def config_of(task: str, head: HeadConfig, memory: MemoryConfig | None) -> ActionModelConfig:
+def _empty(dataset: PlaygroundDataset, index: int, spec: InputSpec) -> Sample:
+    """The people and labels of a sample; one frame is the least that can be drawn."""
+    return dataset.sample(index, spec=replace(spec, frames=1))
+
+
+def model_of(
+    task: str, variant: Variant, trained: ActionModel, maps: list[np.ndarray]
+) -> ActionModel:
+    """The variant's own layers on the kept maps."""
     labels = replace(label_space(task), exclusive=True)  # type: ignore[arg-type]
-    return ActionModelConfig(backbone=BACKBONE, head=head, input=SPEC, labels=labels, memory=memory)
+    model = replace(trained.config, head=variant.head, memory=variant.memory, labels=labels).build()
+    model.backbone = Recalled(model.backbone, maps)
+    model.normalise = lambda frames: frames  # type: ignore[method-assign]
+    return model
 
 
-def train(
-    model: ActionModel, learner: Learner, steps: Iterator[Step], count: int, rate: float
-) -> None:
-    """AdamW under a cosine; the new layers learn four times as fast as the trained backbone."""
-    schedule = CosineSchedule(warmup=0.05)
-    trained = [p for p in model.backbone.parameters() if p.requires_grad]
-    fresh = [p for n, p in model.named_parameters() if not n.startswith("backbone.")]
-    groups = [{"params": fresh, "lr": rate, "base": rate}]
-    if trained:
-        groups.append({"params": trained, "lr": rate / 4, "base": rate / 4})
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.02)
+def train(model: ActionModel, learner: Learner, steps: Iterator[Step], count: int) -> None:
+    """AdamW under a cosine."""
+    schedule, rate = CosineSchedule(warmup=0.05), 1e-3
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.02)
     for number in range(count):
         for group in optimizer.param_groups:
-            group["lr"] = group["base"] * schedule.at(number, count)
+            group["lr"] = rate * schedule.at(number, count)
         optimizer.zero_grad(set_to_none=True)
         learner.backward(next(steps).batch)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -210,33 +255,15 @@ def train(
 
 
 def steps_of(model: ActionModel, dataset: ClipDataset, *, seed: int, count: int) -> Iterator[Step]:
-    memory = model.config.memory
+    memory, spec = model.config.memory, model.input
     if isinstance(memory, CollaborativeMemoryConfig):
         groups = GroupStream(
-            dataset=dataset, spec=SPEC, augment=None, seed=seed,
+            dataset=dataset, spec=spec, augment=None, seed=seed,
             clips=memory.clips, stride_ms=memory.stride_ms,
         )  # fmt: skip
         return group_batches(groups, videos=BATCH // memory.clips, start=0, stop=count, workers=0)
-    stream = SampleStream(dataset=dataset, spec=SPEC, augment=None, seed=seed)
+    stream = SampleStream(dataset=dataset, spec=spec, augment=None, seed=seed)
     return batches(stream, batch=BATCH, start=0, stop=count, workers=0)
-
-
-def pretrained(seed: int, work: Work, folder: Path) -> Path:
-    """A model that names the gesture of a single clip, trained on clips that it never sees twice:
-    the first second of `event`, in which everybody gestures."""
-    path = folder.parent / f"gestures_{seed}_{work.clips}.safetensors"
-    if path.is_file():
-        return path
-    torch.manual_seed(seed)
-    model = config_of("event", LINEAR, None).build().train()
-    world = world_of("event", seconds=2.0, people=(2, 2))
-    first = clip_seed("train", seed + 100, 0)
-    data = PlaygroundDataset(world=world, clips=work.videos, first_seed=first)
-    count = work.clips // BATCH
-    learner = PlainLearner(model=model, loss=ActionLoss())
-    train(model, learner, steps_of(model, data, seed=seed, count=count), count, 4e-3)
-    save_model(path, model)
-    return path
 
 
 def learner_of(variant: Variant, model: ActionModel, data: Kept, folder: Path) -> Learner:
@@ -253,13 +280,6 @@ def learner_of(variant: Variant, model: ActionModel, data: Kept, folder: Path) -
     if isinstance(variant.memory, CollaborativeMemoryConfig):
         return CollaborativeLearner(model=model, loss=loss)
     return PlainLearner(model=model, loss=loss)
-
-
-def keep_norms_frozen(model: ActionModel) -> None:
-    """Batch norms of the trained backbone stay as they are, as in the detection recipes."""
-    for module in model.backbone.modules():
-        if isinstance(module, torch.nn.BatchNorm3d):
-            module.eval()
 
 
 def accuracy(model: ActionModel, data: Kept, columns: tuple[int, int]) -> float:
@@ -280,31 +300,28 @@ def run_one(
     variant: Variant,
     seed: int,
     *,
-    work: dict[str, Work],
+    work: Work,
     folder: Path,
-    train_set: Kept,
-    test_set: Kept,
+    stage: Stage,
+    trained: ActionModel,
 ) -> dict[str, object]:
     """Train and test one variant; returns its line of the results."""
-    start = load_model(pretrained(seed, work["gestures"], folder))
     began = time.process_time()
     torch.manual_seed(seed)
-    model = config_of(task, variant.head, variant.memory).build()
-    model.backbone.load_state_dict(start.backbone.state_dict())
-    model.backbone.requires_grad_(not variant.frozen)
-    learner = learner_of(variant, model, train_set, folder)
+    model = model_of(task, variant, trained, stage.maps)
+    learner = learner_of(variant, model, stage.train, folder)
     model.train()
-    keep_norms_frozen(model)
-    count = work[task].clips // BATCH
-    train(model, learner, steps_of(model, train_set, seed=seed, count=count), count, 2e-3)
+    steps = steps_of(model, stage.train, seed=seed, count=work.steps)
+    train(model, learner, steps, work.steps)
     return {
         "task": task,
         "variant": variant.name,
         "seed": seed,
-        "accuracy": accuracy(model, test_set, _COLUMNS[task]),
+        "accuracy": accuracy(model, stage.test, _COLUMNS[task]),
         "parameters": sum(p.numel() for p in model.parameters()),
         "cpu_seconds": round(time.process_time() - began, 1),
-        "work": asdict(work[task]),
+        "work": asdict(work),
+        "backbone": weights_hash(trained)[:12],
         "commit": _commit(),
     }
 
@@ -345,6 +362,9 @@ def main() -> None:
         "--out", type=Path, required=True, help="JSON lines; finished runs are kept"
     )
     parser.add_argument("--work", type=Path, help="scratch folder (default: beside --out)")
+    parser.add_argument(
+        "--weights", type=Path, default=SHIPPED, help="the trained backbone's model"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--tasks", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument(
@@ -362,6 +382,7 @@ def main() -> None:
 
 def _run_all(given: argparse.Namespace, rows: list[dict[str, object]]) -> None:
     work = QUICK if given.quick else WORK
+    trained, stages = load_model(given.weights), {}
     done = {(r["task"], r["variant"], r["seed"]) for r in rows}
     for seed, task in itertools.product(given.seeds, given.tasks):
         names = given.variants or [""]
@@ -372,18 +393,18 @@ def _run_all(given: argparse.Namespace, rows: list[dict[str, object]]) -> None:
         ]
         if not left:
             continue
-        folder = (given.work or given.out.with_suffix(".work")) / f"{task}_{seed}"
-        train_set = kept(task, split="train", seed=seed, videos=work[task].videos)
-        test_set = kept(task, split="test", seed=seed, videos=work[task].test_videos)
+        folder = (given.work or given.out.with_suffix(".work")) / task
+        if task not in stages:
+            stages[task] = prepare(task, work[task], trained, folder)
         for variant in left:
             row = run_one(
                 task,
                 variant,
                 seed,
-                work=work,
+                work=work[task],
                 folder=folder,
-                train_set=train_set,
-                test_set=test_set,
+                stage=stages[task],
+                trained=trained,
             )
             rows.append(row)
             with given.out.open("a", encoding="utf-8") as file:
