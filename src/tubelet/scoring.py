@@ -8,19 +8,24 @@ agree unless one video labels two moments within a millisecond, and such a table
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tubelet.data.annotations import Annotations
 from tubelet.data.labelmaps import read_label_map
 from tubelet.data.tables import read_ava_csv, read_excluded
-from tubelet.evaluate.boxtable import BoxTable, join_frames
+from tubelet.evaluate.bootstrap import Interval, bootstrap
+from tubelet.evaluate.boxtable import NO_LABEL, BoxTable, join_frames
+from tubelet.evaluate.errors import ErrorBreakdown, error_breakdown
 from tubelet.evaluate.files import read_detections
 from tubelet.evaluate.frame_map import evaluate_frames
 from tubelet.evaluate.from_annotations import box_table, frame_list
-from tubelet.evaluate.report import FrameReport
+from tubelet.evaluate.longtail import frequency_split, group_means, label_counts
+from tubelet.evaluate.people import PeopleReport, evaluate_people
+from tubelet.evaluate.report import FrameReport, jsonable
 from tubelet.labels import LabelSpace
 from tubelet.types import Detections, Ints
 
@@ -59,15 +64,69 @@ def evaluate_tables(
 ) -> FrameReport:
     """Frame mAP of one table against another. Raises as `evaluate_frames` does."""
     found = box_table(detections) if isinstance(detections, Annotations) else detections
-    known = box_table(truth)
-    left_out = frame_list(excluded) if excluded is not None else []
-    rounded = _in_milliseconds(known)
-    if join_frames(rounded).count == join_frames(known).count:
-        known, found = rounded, _in_milliseconds(found)
-        left_out = [(video, int(_rounded(np.array(time)))) for video, time in left_out]
+    tables = _joined(found, box_table(truth), excluded)
     return evaluate_frames(
-        found, known, labels, protocol=protocol, excluded=left_out, iou=iou, curves=curves
+        tables.found,
+        tables.known,
+        labels,
+        protocol=protocol,
+        excluded=tables.excluded,
+        iou=iou,
+        curves=curves,
     )
+
+
+class Tables(NamedTuple):
+    """Detections and truth whose frames are keyed alike, and the frames left out."""
+
+    found: BoxTable
+    known: BoxTable
+    excluded: list[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Study:
+    """A frame mAP and what stands behind it: the boxes by themselves, what went wrong, how sure the
+    figure is, and, where training labels are known, the mean of frequent and rare classes."""
+
+    frame: FrameReport
+    people: PeopleReport
+    errors: ErrorBreakdown
+    interval: Interval
+    frequency: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict; an undefined figure is None."""
+        people = {"ap": self.people.ap, "recall": self.people.recall, "iou": self.people.iou}
+        more = {
+            "people": people,
+            "errors": asdict(self.errors),
+            "interval": asdict(self.interval),
+            "frequency": self.frequency,
+        }
+        return self.frame.to_json() | {name: jsonable(value) for name, value in more.items()}
+
+    def lines(self) -> list[str]:
+        """The study in sentences, after the table of classes."""
+        spread = self.interval
+        lines = [
+            f"mAP {spread.map:.4f}, {spread.level:.0%} interval {spread.low:.4f}–{spread.high:.4f} "
+            f"over {spread.videos} videos ({spread.resamples} resamples)",
+            f"boxes alone: AP@{self.people.iou:g} {self.people.ap:.4f}, "
+            f"recall {self.people.recall:.4f}",
+        ]
+        groups = {**self.frame.groups, **self.frequency}
+        lines += [f"{name}: mAP {value:.4f}" for name, value in groups.items()]
+        costs = sorted(self.errors.cost.items(), key=lambda item: -item[1])
+        lines += [f"without {cause} errors: +{cost:.4f} mAP" for cause, cost in costs]
+        return lines
+
+
+def read_tables(detections: Path, truth: Path, excluded: Path | None = None) -> Tables:
+    """An AVA detection CSV and an AVA truth CSV, ready to be scored."""
+    left_out = None if excluded is None else read_excluded(excluded)
+    known = box_table(read_ava_csv(truth, kind="truth"))
+    return _joined(read_detections(detections), known, left_out)
 
 
 def evaluate_files(
@@ -85,23 +144,68 @@ def evaluate_files(
     Without `labels`, every class id of the truth counts, named by its number. Raises InputError
     or DataError naming file and row.
     """
-    truth_table = read_ava_csv(truth, kind="truth")
-    space = _labels_of(truth_table) if labels is None else labels
-    space = read_label_map(space) if isinstance(space, Path) else space
-    return evaluate_tables(
-        read_detections(detections),
-        truth_table,
-        space,
+    found, known, left_out = read_tables(detections, truth, excluded)
+    return evaluate_frames(
+        found,
+        known,
+        labels_for(known, labels),
         protocol=protocol,
-        excluded=None if excluded is None else read_excluded(excluded),
+        excluded=left_out,
         iou=iou,
         curves=curves,
     )
 
 
-def _labels_of(truth: Annotations) -> LabelSpace:
-    ids = sorted(truth.frame["label"].drop_nulls().unique().to_list())
+def study_files(
+    detections: Path,
+    truth: Path,
+    *,
+    labels: Path | LabelSpace | None = None,
+    excluded: Path | None = None,
+    training: Path | None = None,
+    protocol: str = "ava",
+    iou: float = 0.5,
+) -> Study:
+    """As `evaluate_files`, with everything that helps to read the figure.
+
+    `training`: the training labels, by whose counts classes are Head, Mid or Tail.
+    """
+    found, known, left_out = read_tables(detections, truth, excluded)
+    space = labels_for(known, labels)
+    report = evaluate_frames(
+        found, known, space, protocol=protocol, excluded=left_out, iou=iou, curves=True
+    )
+    frequency: dict[str, float] = {}
+    if training is not None:
+        counts = label_counts(box_table(read_ava_csv(training)), space.evaluated or space.ids)
+        frequency = group_means(report, frequency_split(counts).groups())
+    return Study(
+        frame=report,
+        people=evaluate_people(found, known, iou=iou, excluded=left_out),
+        errors=error_breakdown(report),
+        interval=bootstrap(report),
+        frequency=frequency,
+    )
+
+
+def labels_for(truth: BoxTable, labels: Path | LabelSpace | None) -> LabelSpace:
+    """The classes to score: a label map, or all ids of the truth, named by their numbers."""
+    if isinstance(labels, LabelSpace):
+        return labels
+    if labels is not None:
+        return read_label_map(labels)
+    ids = sorted(set(truth.labels[truth.labels != NO_LABEL].tolist()))
     return LabelSpace(ids=tuple(ids), names=tuple(str(i) for i in ids))
+
+
+def _joined(found: BoxTable, known: BoxTable, excluded: Annotations | None) -> Tables:
+    """Both tables in milliseconds, unless two moments of the truth would fall together."""
+    left_out = frame_list(excluded) if excluded is not None else []
+    rounded = _in_milliseconds(known)
+    if join_frames(rounded).count != join_frames(known).count:
+        return Tables(found, known, left_out)
+    near = [(video, int(_rounded(np.array(time)))) for video, time in left_out]
+    return Tables(_in_milliseconds(found), rounded, near)
 
 
 def _in_milliseconds(table: BoxTable) -> BoxTable:

@@ -137,6 +137,12 @@ def evaluate(
     exclude: Annotated[Path | None, typer.Option(help="CSV of excluded timestamps")] = None,
     protocol: Annotated[str, typer.Option(help="ava, pyslowfast or mmaction2")] = "ava",
     iou: Annotated[float, typer.Option(help="least overlap of a match")] = 0.5,
+    training: Annotated[
+        Path | None, typer.Option(help="training labels: adds Head, Mid and Tail classes")
+    ] = None,
+    details: Annotated[
+        bool, typer.Option(help="add boxes' AP, groups, error causes and a confidence interval")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="also write report.json, .csv and .html")] = None,
     as_json: Json = False,
 ) -> None:
@@ -148,8 +154,10 @@ def evaluate(
         truth,
         labels=labels,
         exclude=exclude,
+        training=training,
         protocol=protocol,
         iou=iou,
+        details=details,
         out=out,
         as_json=as_json,
     )

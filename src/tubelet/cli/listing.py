@@ -66,7 +66,7 @@ def _release_table(rows: list[dict[str, Any]]) -> Table:
 
 def _architecture_table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=SIMPLE_HEAD)
-    table.add_column("architecture")
+    table.add_column("architecture", no_wrap=True)
     table.add_column("task")
     for name in ("params M", "GFLOPs", "view"):
         table.add_column(name, justify="right")
