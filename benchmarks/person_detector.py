@@ -1,0 +1,60 @@
+"""How well a person detector finds labelled people: AP and recall at IoU 0.5.
+
+    python benchmarks/person_detector.py --data ../shared/data [--detector person_small]
+
+JHMDB labels one person a clip, so other people who are found count against the AP there. The last
+column is recall at the detector's own threshold, which is what `tubelet detect` uses.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tubelet.data.files import find_video
+from tubelet.data.tables import read_ava_csv
+from tubelet.people.measure import measure
+from tubelet.people.named import person_detector
+from tubelet.people.small import SmallDetectorConfig
+from tubelet.recipes.person import labelled_frames
+
+LOWEST = 0.02
+SETS = {
+    "JHMDB-21 split 1 val keyframes": (
+        "jhmdb21/annotations/jhmdb21_keyframes_val_split1.csv",
+        "jhmdb21/videos",
+        1,
+    ),
+    "JHMDB-21 val mosaics, every 6th frame": (
+        "jhmdb21_mosaic_val/mosaic_val.csv",
+        "jhmdb21_mosaic_val/videos",
+        6,
+    ),
+    "7 UCF101-24 clips, every 3rd frame": ("clips/ucf24/gt_all_frames.csv", "clips/ucf24", 3),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--detector", default="person_small")
+    parser.add_argument("--threshold", type=float, default=SmallDetectorConfig().threshold)
+    options = parser.parse_args()
+    detector = person_detector(options.detector, threshold=LOWEST)
+    for name, (truth, videos, every) in SETS.items():
+        folder = options.data / videos
+        here = [v for v in read_ava_csv(options.data / truth).videos() if find_video(folder, v)]
+        frames = labelled_frames(options.data / truth, folder, every=every, names=here)
+        pairs = [(detector(image), people.boxes) for image, people in frames]
+        sure = measure((p.select(p.scores >= options.threshold), boxes) for p, boxes in pairs)
+        boxes = sum(int((p.scores >= options.threshold).sum()) for p, _ in pairs) / len(pairs)
+        whole = measure(pairs)
+        print(
+            f"{name}: AP@0.5 {whole.ap:.3f}, recall {whole.recall:.3f} of {whole.truth} people; "
+            f"at score {options.threshold:g}: recall {sure.recall:.3f} with {boxes:.1f} boxes a frame",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
