@@ -51,7 +51,7 @@ def main() -> None:
         whole = measure(pairs)
         print(
             f"{name}: AP@0.5 {whole.ap:.3f}, recall {whole.recall:.3f} of {whole.truth} people; "
-            f"at score {options.threshold:g}: recall {sure.recall:.3f} with {boxes:.1f} boxes a frame",
+            f"at score {options.threshold:g}: recall {sure.recall:.3f}, {boxes:.1f} boxes a frame",
             flush=True,
         )
 
