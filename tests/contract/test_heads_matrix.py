@@ -33,6 +33,9 @@ from tubelet.models.heads.relation import (
 )
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
+from tubelet.models.parts import HEADS as NAMED
+from tubelet.models.parts import MEMORIES as REMEMBERED
+from tubelet.models.parts import head_named, memory_named
 from tubelet.types import ConfigError, InputSpec
 
 FEW = (1, 1, 1, 1)
@@ -166,3 +169,13 @@ def test_relation_tokens_are_as_many_as_the_stamp_says() -> None:
             tokens = model.pool(model.features(FRAMES), rois_of([0]))
         stamp = bank_stamp(model, recipe="")
         assert tokens.shape[1:] == (stamp.positions, stamp.width)
+
+
+def test_every_kind_of_head_and_memory_has_a_name() -> None:
+    assert {type(h) for h in NAMED.values()} >= {type(h) for h in HEADS.values()}
+    assert {type(m) for m in REMEMBERED.values()} == {type(m) for m in MEMORIES.values()}
+    assert head_named("temporal_relation") == TemporalRelationHeadConfig()
+    with pytest.raises(ConfigError, match="did you mean temporal_relation"):
+        head_named("temporal")
+    with pytest.raises(ConfigError, match="no memory is called"):
+        memory_named("elephant")
