@@ -116,7 +116,8 @@ class Study:
             f"recall {self.people.recall:.4f}",
         ]
         groups = {**self.frame.groups, **self.frequency}
-        lines += [f"{name}: mAP {value:.4f}" for name, value in groups.items()]
+        defined = {name: value for name, value in groups.items() if not np.isnan(value)}
+        lines += [f"{name}: mAP {value:.4f}" for name, value in defined.items()]
         costs = sorted(self.errors.cost.items(), key=lambda item: -item[1])
         lines += [f"without {cause} errors: +{cost:.4f} mAP" for cause, cost in costs]
         return lines

@@ -96,6 +96,8 @@ def test_evaluate_prints_and_writes_the_same_figure(
     assert f"{report['map']:.4f}" in shown.stdout
     assert json.loads((tmp_path / "report.json").read_text())["map"] == report["map"]
     assert "<svg" in (tmp_path / "report.html").read_text()
+    study = tubelet("evaluate", *options, "--training", clips / "test.csv").stdout
+    assert "95% interval" in study and "tail: mAP" in study and "localisation errors" in study
 
 
 def test_people_writes_boxes_that_detect_reads(clips: Path, tmp_path: Path) -> None:
