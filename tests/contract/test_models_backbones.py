@@ -83,6 +83,10 @@ BACKBONES: dict[str, BackboneConfig] = {
 }
 FRAMES = 8
 every_backbone = pytest.mark.parametrize("name", BACKBONES)
+# Exporting takes ten seconds and more; variants of a family differ in numbers, not in operators.
+every_family = pytest.mark.parametrize(
+    "name", ["slowfast_nl", "i3d_nl", "r2plus1d_basic", "ir_csn", "vivit"]
+)
 
 
 def rois(boxes: Sequence[Sequence[float]], clip: Sequence[int]) -> Rois:
@@ -171,7 +175,7 @@ class Flat(nn.Module):
         return out
 
 
-@every_backbone
+@every_family
 def test_exports_with_any_number_of_people(name: str) -> None:
     model = Flat(model_of(name)).eval()
     people = torch.export.Dim("people", min=2, max=300)
