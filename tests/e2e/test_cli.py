@@ -214,6 +214,11 @@ TINY = (
     "stages.0.batch=2",
     "stages.0.save_every=2",
     "stages.0.precision=fp32",
+    "stages.0.input=null",
+    "stages.1.steps=4",
+    "stages.1.batch=2",
+    "stages.1.save_every=2",
+    "stages.1.precision=fp32",
     "test.clips=2",
 )
 
