@@ -23,7 +23,7 @@ from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import OnlineBank
 from tubelet.playground import PlaygroundConfig, clip_seed, label_space
-from tubelet.train.banks import build_bank, online_bank
+from tubelet.train.banks import bank_of, build_bank, online_bank
 from tubelet.train.collaborative import CollaborativeTraining
 from tubelet.train.groups import GroupStream, KeyframesByVideo, group_batches
 from tubelet.train.learners import BankLearner
@@ -266,3 +266,26 @@ def test_a_recipe_fills_its_bank_and_a_second_one_reads_a_finished_bank(tmp_path
     assert MemoryBank(tmp_path / "tokens").stamp.recipe == "first stage"
     _, losses = ran(recipe_of(T_ONLY, BANK, bank="tokens"), tmp_path / "offline", tmp_path)
     assert len(losses) == 3
+    # Its second half goes on with the same bank, although the model has moved on since.
+    offline = recipe_of(T_ONLY, BANK, bank="tokens")
+    assert ran(offline, tmp_path / "offline", tmp_path, resume=True)[1] in ([], losses[2:])
+
+
+def test_a_stage_builds_its_own_bank_or_has_an_empty_one(tmp_path: Path) -> None:
+    _, built = ran(recipe_of(T_ONLY, BANK, bank="build"), tmp_path / "built", tmp_path)
+    assert MemoryBank(tmp_path / "built" / "bank_one").videos()
+    _, empty = ran(recipe_of(T_ONLY, BANK, bank="empty"), tmp_path / "empty", tmp_path)
+    _, without = ran(recipe_of(T_ONLY, None), tmp_path / "without", tmp_path)
+    np.testing.assert_allclose(empty, without, rtol=1e-5)
+    assert len(built) == 3
+
+
+def test_a_finished_bank_of_another_backbone_is_refused(tmp_path: Path) -> None:
+    model, data = model_of(T_ONLY, BANK), dataset()
+    build_bank(model, data, tmp_path, recipe="r")
+    with torch.no_grad():
+        next(model.head.classifier.parameters()).add_(1)  # what makes tokens is as it was
+    bank_of(model, tmp_path)
+    other = replace(model.config, input=replace(SPEC, short_side=64)).build()
+    with pytest.raises(CheckpointError, match=r"weights differ[\s\S]*build the bank again"):
+        bank_of(other, tmp_path)

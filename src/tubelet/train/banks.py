@@ -51,11 +51,25 @@ def bank_stamp(model: ActionModel, *, recipe: str, trained: bool = True) -> Bank
         maps = backbone(torch.zeros(1, 3, spec.frames, side, side))
     positions = min(m.values.shape[2] for m in maps)
     return BankStamp(
-        weights=weights_hash(model) if trained else "",
+        weights=_tokens_hash(model, head) if trained else "",
         recipe=recipe,
         positions=positions,
         width=head.token_width,
     )
+
+
+def _tokens_hash(model: ActionModel, head: RelationHead) -> str:
+    """sha256 of whatever decides a token; the head's later layers may go on learning."""
+    parts = [weights_hash(model.backbone), recipe_hash(model.input)]
+    parts += [] if head.fusion is None else [weights_hash(head.fusion)]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def bank_of(model: ActionModel, folder: Path) -> MemoryBank:
+    """The finished bank in `folder`. Raises CheckpointError unless this model's weights made it,
+    and InputError if there is none."""
+    bank = MemoryBank(folder)
+    return MemoryBank(folder, expected=bank_stamp(model, recipe=bank.stamp.recipe))
 
 
 def online_bank(

@@ -43,9 +43,10 @@ class Stage:
 
     `input`: the clip to train on where it is not the model's own (smaller pictures first).
     `batch`: clips a step. A model with collaborative memory takes N clips of each of batch/N
-    videos, and learns from them as `collaborative` says. `bank`: where the tokens of a model with a
-    memory bank are: the folder of a finished one, relative to the data folder, or None for one that
-    grows as training sees clips. `clip_norm`: largest gradient norm. `ema`: decay of the weight
+    videos, and learns from them as `collaborative` says. `bank`: the tokens that a model with a
+    memory bank sees: the folder of a finished bank, relative to the data folder; "build", extracted
+    by the model as the stage begins; "empty", none at all; or None, a bank that grows as training
+    sees clips. `clip_norm`: largest gradient norm. `ema`: decay of the weight
     average that is kept as the result, 0 for none. `precision`: autocast type of the forward pass.
     `save_every`: steps between checkpoints.
     """

@@ -21,7 +21,7 @@ from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.weights import save_model, weights_hash
 from tubelet.scoring import detections_table, evaluate_tables
-from tubelet.train.banks import online_bank, recipe_hash
+from tubelet.train.banks import bank_of, build_bank, online_bank, recipe_hash
 from tubelet.train.groups import GroupStream, group_batches
 from tubelet.train.learners import BankLearner, CollaborativeLearner, Learner, PlainLearner
 from tubelet.train.loader import SampleStream, Step, batches
@@ -107,7 +107,9 @@ def _train(
     )
     seed = recipe.seed * 1000 + index
     steps = _steps(model, stage, dataset, start=progress.step, seed=seed)
-    learner = _learner(model, stage, dataset, root=root, out=out, recipe=recipe)
+    learner = _learner(
+        model, stage, dataset, start=progress.step, root=root, out=out, recipe=recipe
+    )
     fit(
         progress,
         steps,
@@ -150,6 +152,7 @@ def _learner(
     stage: Stage,
     dataset: ClipDataset,
     *,
+    start: int,
     root: Path,
     out: Path,
     recipe: Recipe,
@@ -160,14 +163,18 @@ def _learner(
         return CollaborativeLearner(
             model=model, loss=stage.loss, training=stage.collaborative, precision=stage.precision
         )
-    if isinstance(memory, MemoryBankConfig):
+    if isinstance(memory, MemoryBankConfig) and stage.bank != "empty":
         bank: BankReader
-        if stage.bank is not None:
-            bank = MemoryBank(root / stage.bank)
+        own, made_by = out / f"bank_{stage.name}", recipe_hash(recipe)
+        if stage.bank is None:
+            bank = online_bank(model, dataset, own, recipe=made_by)
+        elif start:  # checked when the stage began; the model has moved on since
+            bank = MemoryBank(own if stage.bank == "build" else root / stage.bank)
+        elif stage.bank == "build":
+            bank = build_bank(model, dataset, own, recipe=made_by)
+            model.train()
         else:
-            bank = online_bank(
-                model, dataset, out / f"bank_{stage.name}", recipe=recipe_hash(recipe)
-            )
+            bank = bank_of(model, root / stage.bank)
         return BankLearner(model=model, loss=stage.loss, bank=bank, precision=stage.precision)
     return PlainLearner(model=model, loss=stage.loss, precision=stage.precision)
 

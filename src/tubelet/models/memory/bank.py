@@ -31,7 +31,8 @@ _OPEN = 32  # videos whose file stays mapped
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BankStamp:
-    """What made a bank: sha256 of the weights and of the recipe, and the tokens' shape.
+    """What made a bank: sha256 of the weights that make tokens (with the clip they expect) and of
+    the recipe, and the tokens' shape.
 
     `weights` is empty for a bank that is updated while its model trains.
     """
