@@ -65,9 +65,11 @@ def test_absent_and_senseless_files_are_refused(form: Format, tmp_path: Path) ->
 @pytest.mark.parametrize("form", WRITABLE, ids=lambda f: f.name)
 def test_writers_are_atomic(form: Format, tmp_path: Path) -> None:
     assert form.write is not None
-    with pytest.raises(InputError):
-        form.write(tmp_path / "absent" / "file", _table(False), OPTIONS)
-    assert list(tmp_path.iterdir()) == []
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        form.write(folder, _table(False), OPTIONS)
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
 
 
 def test_names_are_unique_and_described() -> None:

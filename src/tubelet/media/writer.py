@@ -65,12 +65,11 @@ class VideoWriter:
             )
         except (FFmpegError, OSError) as error:
             raise VideoError(f"cannot write: {explain(error)}", where=self.path) from error
-        options = {"crf": str(self._quality), "preset": "veryfast", "threads": "2"}
+        options = {"crf": str(self._quality), "preset": "veryfast", "threads": "1"}
         stream = self._container.add_stream("libx264", rate=self.fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
-        # With PyAV's default, threads within a frame, one run in sixty gave other bytes.
-        context.thread_type = "FRAME"
+        # With several threads, of either kind, one run in some dozens gave other bytes.
         context.time_base = Fraction(1, _CLOCK)
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED
