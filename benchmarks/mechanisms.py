@@ -133,9 +133,9 @@ class Work:
 
 
 WORK = {
-    "partner": Work(videos=120, test_videos=50, steps=200),
-    "event": Work(videos=60, test_videos=25, steps=150),
-    "scene": Work(videos=150, test_videos=100, steps=80),
+    "partner": Work(videos=120, test_videos=50, steps=1000),
+    "event": Work(videos=60, test_videos=25, steps=1000),
+    "scene": Work(videos=150, test_videos=100, steps=1000),
 }
 QUICK = {name: Work(videos=4, test_videos=2, steps=3) for name in WORK}
 
