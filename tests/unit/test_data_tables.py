@@ -213,11 +213,11 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
     write_atomic(target, "old")
     mode = target.stat().st_mode & 0o777
     assert mode == 0o666 & ~_umask(), "readable as any new file"
-    with pytest.raises(InputError, match="cannot write"):
-        write_atomic(tmp_path / "absent" / "out.csv", "new")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError, match="is a folder"):
         write_atomic(tmp_path / "folder", "new")
+    with pytest.raises(InputError, match="cannot make a folder"):
+        write_atomic(target / "below_a_file.csv", "new")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "out.csv"]
     assert target.read_text() == "old"
 

@@ -61,10 +61,8 @@ def test_times_of_a_variable_rate_are_kept_from_the_first_on(tmp_path: Path) -> 
         assert [f.time_ms for f in video.frames()] == [t - 10_000 for t in times]
 
 
-def test_the_same_images_give_the_same_bytes_with_the_index_first(tmp_path: Path) -> None:
-    one, two = write(tmp_path / "1.mp4"), write(tmp_path / "2.mp4")
-    data = one.read_bytes()
-    assert data == two.read_bytes()
+def test_the_index_comes_first(tmp_path: Path) -> None:
+    data = write(tmp_path / "1.mp4").read_bytes()
     assert 0 < data.index(b"moov") < data.index(b"mdat")
 
 

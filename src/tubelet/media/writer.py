@@ -30,7 +30,7 @@ class VideoWriter:
 
     `fps`: frames per second. `hw`: size of the images; an odd side is encoded one pixel larger,
     its edge repeated, because 4:2:0 needs even ones. `quality`: x264's CRF, smaller is better.
-    The same images give the same bytes.
+    The same images may give other bytes: x264 does not promise otherwise, and now and then differs.
 
     The file appears under its name on leaving the block; when that is left by an exception, or
     nothing was written, no file is left.
@@ -65,11 +65,10 @@ class VideoWriter:
             )
         except (FFmpegError, OSError) as error:
             raise VideoError(f"cannot write: {explain(error)}", where=self.path) from error
-        options = {"crf": str(self._quality), "preset": "veryfast", "threads": "1"}
+        options = {"crf": str(self._quality), "preset": "veryfast", "threads": "2"}
         stream = self._container.add_stream("libx264", rate=self.fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
-        # With several threads, of either kind, one run in some dozens gave other bytes.
         context.time_base = Fraction(1, _CLOCK)
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED
