@@ -33,7 +33,7 @@ from tubelet.data.tables import (
     read_included,
     write_ava_csv,
 )
-from tubelet.types import TubeletError
+from tubelet.types import DataError, TubeletError
 
 FUZZ = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -183,6 +183,14 @@ def test_csv_errors_name_the_row(lines: list[str], kind: Kind, tmp_path: Path) -
         assert len(table) == sum(bool(line.replace(",", "").strip()) for line in lines) or (
             len(table) == len([x for x in lines if x.replace(",", "").strip()]) - 1
         ), "only blank lines and one header may be skipped"
+
+
+def test_a_stray_quote_swallows_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('v,902\n"v,903\nw",904\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"runs over the end of its line") as caught:
+        read_ava_csv(path)
+    assert "row 2" in str(caught.value.where)
 
 
 _NUMBER = st.floats(-1, 2).map(repr) | st.sampled_from(["0902", "1e-05", "-0.0", ".5", "5."])

@@ -143,9 +143,16 @@ def write_ava_csv(path: str | Path, table: Annotations, *, kind: Kind = "truth")
         .then(sign + seconds.cast(pl.String).str.zfill(4))
         .otherwise(sign + seconds.cast(pl.String) + "." + fraction)
     )
+    broken = frame["video"].str.contains(r"[\r\n]")
+    if broken.any():
+        raise DataError(
+            "a video id with a line break in it cannot be written",
+            where=table.where(broken.arg_max() or 0),
+            got=repr(frame["video"][broken.arg_max() or 0]),
+        )
     video = pl.col("video")
     quoted = '"' + video.str.replace_all('"', '""', literal=True) + '"'
-    name = pl.when(video.str.contains(r'[",\t\r\n]|^\s|\s$')).then(quoted).otherwise(video)
+    name = pl.when(video.str.contains(r'[",\t]|^\s|\s$')).then(quoted).otherwise(video)
     tail = [*BOX, "label"] if short else [*BOX, "label", last]
     cells = [pl.col(column).cast(pl.String).fill_null("") for column in tail]
     box = pl.concat_str(name, time, *cells, separator=",")
@@ -247,11 +254,19 @@ def _parse_fast(data: bytes, layout: _Layout) -> pl.DataFrame | None:
 def _parse_slow(data: bytes, layout: _Layout, path: str | Path) -> pl.DataFrame:
     """The same by Python's own parser; raises DataError at the first impossible cell."""
     text = decode(data, path)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=layout.separator)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=layout.separator, strict=True)
     rows: list[list[str | float | int | None]] = []
+    number = 0
     try:
         for cells in reader:
-            number = reader.line_num
+            first, number = number + 1, reader.line_num
+            if number > first:  # else one stray quote would swallow rows without a word
+                raise DataError(
+                    "a quoted cell runs over the end of its line",
+                    where=f"{path}, row {first}",
+                    got=f"one row that ends in line {number}",
+                    hint="close the quote",
+                )
             if number <= layout.header_lines or not any(cell.strip() for cell in cells):
                 continue
             where = f"{path}, row {number}"
