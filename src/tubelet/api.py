@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tubelet.batch import Sample, collate
 from tubelet.boxes import short_side_hw
@@ -17,6 +18,7 @@ from tubelet.media.sampling import Window, keyframe_times, windows
 from tubelet.media.transforms import boxes_in_clip, clip_size, prepare
 from tubelet.media.video import Video, VideoInfo
 from tubelet.models.detector import ActionModel
+from tubelet.models.memory.stream import scores_with_memory
 from tubelet.models.weights import load_model
 from tubelet.people.detector import PersonDetector
 from tubelet.people.given import GivenPeople
@@ -113,7 +115,9 @@ class ActionDetector:
         `people`: a detector's name, a detector, or boxes given for keyframes (then those are the
         keyframes and `every` is not used). `every`: seconds between keyframes. `on_keyframe` is
         told the time and the film, `on_note` what was wrong with a damaged file. Memory does not
-        grow with the film: each frame is decoded once and forgotten.
+        grow with the film: each frame is decoded once and forgotten. A model with memory gives out
+        a keyframe once it has seen what follows: after its bank's `after_ms`, or the N − 1 strides
+        of its collaborative memory.
         Raises InputError, and VideoError for a file with nothing to show.
         """
         if every <= 0:
@@ -140,9 +144,26 @@ class ActionDetector:
         key_hw = short_side_hw(info.hw, min(KEYFRAME_SHORT_SIDE, *info.hw))
         frames = video.frames(hw, keep_source=True)
         clips = windows(frames, keys, self.model.input, key_hw=None if given else key_hw)
+        if self.model.config.memory is not None:
+            yield from self._remember(name, info, clips, people)
+            return
         while some := list(islice(clips, _CLIPS_AT_ONCE)):
             found = [self._people(people, name, window) for window in some]
             yield from self._classify(name, info, some, found)
+
+    def _remember(
+        self,
+        name: str,
+        info: VideoInfo,
+        clips: Iterable[Window],
+        people: PersonDetector | GivenPeople,
+    ) -> Iterator[Detections]:
+        """With memory every clip waits for the rest of its window; one is computed at a time."""
+        samples = (self._sample(name, info, w, self._people(people, name, w)) for w in clips)
+        for sample, scores in scores_with_memory(
+            self.model, samples, device=self.device, bf16=self._bf16
+        ):
+            yield self._detections(sample, scores)
 
     def _people(self, people: PersonDetector | GivenPeople, name: str, window: Window) -> People:
         if isinstance(people, GivenPeople):
@@ -163,14 +184,17 @@ class ActionDetector:
         scores = self.model.scores(logits).cpu()
         sizes = [len(s.people) for s in samples]
         for sample, part in zip(samples, torch.split(scores, sizes), strict=True):
-            yield Detections(
-                key=sample.key,
-                boxes=sample.people.boxes,
-                person_scores=sample.people.scores,
-                action_scores=part.numpy(),
-                track_ids=sample.people.track_ids,
-                labels=self.model.labels,
-            )
+            yield self._detections(sample, part)
+
+    def _detections(self, sample: Sample, scores: Tensor) -> Detections:
+        return Detections(
+            key=sample.key,
+            boxes=sample.people.boxes,
+            person_scores=sample.people.scores,
+            action_scores=scores.numpy(),
+            track_ids=sample.people.track_ids,
+            labels=self.model.labels,
+        )
 
     def _sample(self, name: str, info: VideoInfo, window: Window, people: People) -> Sample:
         frames, geometry = prepare(window.clip, info.hw, self.model.input)

@@ -22,6 +22,7 @@ from tubelet.models.memory.bank import MemoryBank, memory_of
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import OnlineBank
+from tubelet.models.memory.stream import scores_with_memory
 from tubelet.playground import PlaygroundConfig, clip_seed, label_space
 from tubelet.train.banks import bank_of, build_bank, online_bank
 from tubelet.train.collaborative import CollaborativeTraining
@@ -29,7 +30,6 @@ from tubelet.train.groups import GroupStream, KeyframesByVideo, group_batches
 from tubelet.train.learners import BankLearner
 from tubelet.train.losses import ActionLoss
 from tubelet.train.predict import predict
-from tubelet.train.predict_memory import scores_with_memory
 from tubelet.train.recipe import Recipe, Stage
 from tubelet.train.run import run
 from tubelet.types import CheckpointError, ConfigError, Detections, InputSpec

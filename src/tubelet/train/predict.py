@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 from tubelet.batch import Sample, collate
 from tubelet.data.dataset import ClipDataset
 from tubelet.models.detector import ActionModel
+from tubelet.models.memory.stream import scores_with_memory
 from tubelet.train.groups import KeyframesByVideo
-from tubelet.train.predict_memory import scores_with_memory
 from tubelet.types import Detections, InputSpec
 
 
