@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,3 +63,16 @@ class ClipLabels:
             pl.col("label").drop_nulls().unique(maintain_order=True)
         )
         return {video: tuple(labels) for video, labels in grouped.iter_rows()}
+
+    def of_videos(self, videos: Collection[str]) -> ClipLabels:
+        """The rows of these videos."""
+        kept = self.frame.filter(pl.col("video").is_in(list(videos)))
+        return ClipLabels(frame=kept, source=self.source)
+
+    def intervals(self) -> dict[str, list[tuple[int, int | None, int | None]]]:
+        """Each video's (label, start_us, end_us), in file order; unlabelled videos have none."""
+        found: dict[str, list[tuple[int, int | None, int | None]]] = {v: [] for v in self.videos()}
+        labelled = self.frame.drop_nulls("label").select("video", "label", "start_us", "end_us")
+        for video, *interval in labelled.iter_rows():
+            found[video].append(tuple(interval))
+        return found

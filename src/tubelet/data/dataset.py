@@ -9,23 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from tubelet.batch import Sample
 from tubelet.data.annotations import Annotations
+from tubelet.data.clips import ClipLabels
+from tubelet.data.films import Films, Footage, Images
+from tubelet.data.proposals import with_boxes
 from tubelet.labels import LabelSpace
-from tubelet.media.sampling import read_window, window
-from tubelet.media.transforms import Augment, boxes_in_clip, clip_size, jitter_boxes, prepare
-from tubelet.media.video import Video, VideoInfo, probe
+from tubelet.media.sampling import window
+from tubelet.media.transforms import Augment, boxes_in_clip, jitter_boxes, prepare
 from tubelet.playground.make import keyframes_ms, render_window, world_of
 from tubelet.playground.world import PlaygroundConfig, label_space
-from tubelet.types import DataError, Floats, InputSpec, Ints, Key, People
+from tubelet.types import Floats, InputSpec, Key, People
 
-Images = npt.NDArray[np.uint8]
 _DRAWS = 5  # clips looked at for one in which somebody does what is sought
 
 
@@ -41,8 +41,12 @@ class ClipDataset(Protocol):
         """The moment of sample `index`, without reading any frame."""
         ...
 
-    def truth(self) -> Annotations:
-        """Every label of every keyframe."""
+    def label_ids(self, index: int) -> tuple[int, ...]:
+        """The classes that sample `index` shows, each once, without reading any frame."""
+        ...
+
+    def truth(self) -> Annotations | ClipLabels:
+        """Every label: of each keyframe's people, or of each video where that is classified."""
         ...
 
     def sample(
@@ -114,20 +118,12 @@ def assemble(
     )
 
 
-class Film(NamedTuple):
-    """A video held in memory: frames u8 `(n, H, W, 3)` and their times `(n,)`."""
-
-    info: VideoInfo
-    times_ms: Ints
-    frames: Images
-
-
 class VideoDataset:
-    """Labelled keyframes of video files.
+    """Labelled keyframes of films.
 
-    `videos` maps ids to files. With `cache_short_side` every film is decoded once, at that short
-    side, and kept in memory (for short clips: JHMDB's 660 take 1.3 GB at 120 pixels); otherwise
-    each sample seeks and decodes its own window.
+    `videos` maps ids to footage (see `Films` for `cache_short_side`). With `boxes`, the people of
+    a keyframe are these boxes, which have no targets, and no longer the annotated ones: testing on
+    a detector's boxes. The keyframes stay those of `annotations`.
     """
 
     def __init__(
@@ -136,25 +132,19 @@ class VideoDataset:
         name: str,
         annotations: Annotations,
         labels: LabelSpace,
-        videos: Mapping[str, Path],
+        videos: Mapping[str, Path | Footage],
         cache_short_side: int | None = None,
+        boxes: Annotations | None = None,
+        truth: Annotations | None = None,
     ) -> None:
         self.name, self.labels = name, labels
-        self._annotations = annotations
-        self._keyframes = list(annotations.keyframes())
+        self._truth = annotations if truth is None else truth
+        self._labelled = boxes is None
+        shown = annotations if boxes is None else with_boxes(annotations, boxes)
+        self._keyframes = list(shown.keyframes())
         self._targets = [multi_hot(k.labels, labels) for k in self._keyframes]
-        missing = sorted({k.key.video for k in self._keyframes} - videos.keys())
-        if missing:
-            raise DataError(
-                f"{len(missing)} annotated videos have no file",
-                where=annotations.source,
-                got=", ".join(missing[:5]),
-                hint="check the video folder",
-            )
-        self._videos = videos
-        self._cache_short_side = cache_short_side
-        self._films: dict[str, Film] = {}
-        self._infos: dict[str, VideoInfo] = {}
+        self._films = Films(videos, cache_short_side=cache_short_side)
+        self._films.check((k.key.video for k in self._keyframes), annotations.source)
 
     def __len__(self) -> int:
         return len(self._keyframes)
@@ -162,8 +152,11 @@ class VideoDataset:
     def key(self, index: int) -> Key:
         return self._keyframes[index].key
 
+    def label_ids(self, index: int) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(i for ids in self._keyframes[index].labels for i in ids))
+
     def truth(self) -> Annotations:
-        return self._annotations
+        return self._truth
 
     def sample(
         self,
@@ -174,11 +167,10 @@ class VideoDataset:
         rng: np.random.Generator | None = None,
     ) -> Sample:
         key, people, _ = self._keyframes[index]
-        info = self._info(key.video)
-        clip = self._clip(key, info, faster(spec, info.fps, augment, rng), augment)
-        return assemble(
+        info = self._films.info(key.video)
+        sample = assemble(
             key=key,
-            clip=clip,
+            clip=self._films.clip(key, faster(spec, info.fps, augment, rng), augment),
             source_hw=info.hw,
             people=people,
             targets=self._targets[index],
@@ -187,28 +179,7 @@ class VideoDataset:
             rng=rng,
             dataset=self.name,
         )
-
-    def _info(self, video: str) -> VideoInfo:
-        if video not in self._infos:
-            self._infos[video] = probe(self._videos[video])
-        return self._infos[video]
-
-    def _clip(self, key: Key, info: VideoInfo, spec: InputSpec, augment: Augment | None) -> Images:
-        path = self._videos[key.video]
-        if self._cache_short_side is None:
-            return read_window(path, key.time_ms, spec, clip_size(info.hw, spec, augment))
-        film = self._films.get(key.video)
-        if film is None:
-            film = self._films[key.video] = self._read(path, spec)
-        return film.frames[window(film.times_ms, key.time_ms, spec)]
-
-    def _read(self, path: Path, spec: InputSpec) -> Film:
-        side = self._cache_short_side or spec.short_side
-        with Video(path) as video:
-            hw = clip_size(video.info.hw, replace(spec, short_side=side, long_side=None))
-            frames = list(video.frames(hw))
-            times = np.array([f.time_ms for f in frames], np.int64)
-            return Film(video.info, times, np.stack([f.image for f in frames]))
+        return sample if self._labelled else replace(sample, targets=None)
 
 
 class PlaygroundDataset:
@@ -219,18 +190,17 @@ class PlaygroundDataset:
     names, it draws again, a few times, until somebody does one of them.
     """
 
-    name = "playground"
-
     def __init__(
         self,
         *,
+        name: str = "playground",
         world: PlaygroundConfig,
         clips: int,
         first_seed: int,
         vary: bool = False,
         seek: Sequence[str] = (),
     ) -> None:
-        self.labels = label_space(world.task)
+        self.name, self.labels = name, label_space(world.task)
         self._world, self._clips, self._first, self._vary = world, clips, first_seed, vary
         self._keys = keyframes_ms(world)
         self._seek = [self.labels.column_of(name) for name in seek]
@@ -241,6 +211,12 @@ class PlaygroundDataset:
     def key(self, index: int) -> Key:
         clip, moment = divmod(index, len(self._keys))
         return Key(video=f"playground_{self._first + clip}", time_ms=self._keys[moment])
+
+    def label_ids(self, index: int) -> tuple[int, ...]:
+        key = self.key(index)
+        world = world_of(self._first + index // len(self._keys), self._world)
+        _, _, targets = world.annotate(np.array([key.time_ms / 1000]))
+        return tuple(np.array(self.labels.ids)[targets[0].any(axis=0)].tolist())
 
     def truth(self) -> Annotations:
         tables = []

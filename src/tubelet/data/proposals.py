@@ -72,6 +72,16 @@ def for_testing(proposals: Annotations, *, min_score: float) -> Annotations:
     return Annotations(frame=boxes, source=proposals.source)
 
 
+def with_boxes(truth: Annotations, boxes: Annotations) -> Annotations:
+    """The keyframes of `truth` with the people of `boxes` and no labels: one row a box, or a row
+    without a box for a keyframe where `boxes` has none. Boxes of other moments are left out."""
+    moments = truth.frame.select(_MOMENT).unique(maintain_order=True)
+    rows = moments.join(
+        _boxes(boxes).drop("proposal_row"), on=_MOMENT, how="left", maintain_order="left_right"
+    )
+    return Annotations(frame=rows, source=boxes.source)
+
+
 def quality(truth: Annotations, proposals: Annotations, *, iou: float = 0.5) -> PersonQuality:
     """Recall and AP of boxes as person detections, as the AVA script would score one class.
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tubelet.media.frames import Film, FrameFolder, open_film
 from tubelet.media.video import Frame, Video, VideoInfo
 from tubelet.types import InputError, InputSpec, Ints, VideoError
 
@@ -86,6 +87,29 @@ def keyframe_times(info: VideoInfo, every_ms: int) -> list[int]:
     if info.duration_ms < every_ms:
         return [info.start_ms + info.duration_ms // 2]
     return list(range(info.start_ms, info.end_ms, every_ms))
+
+
+def clip_span(key_ms: int, spec: InputSpec, fps: float) -> tuple[float, float]:
+    """Times (ms) of the first and last frame of the clip at `key_ms` in a film of `fps`."""
+    step = 1000.0 / (spec.fps or fps)
+    steps = _steps(spec)
+    return key_ms + float(steps[0]) * step, key_ms + float(steps[-1]) * step
+
+
+def clip_centre(info: VideoInfo, spec: InputSpec, moment: float) -> int:
+    """The key (ms) of a clip that lies at `moment` of the film: 0 begins with its first frame, 1
+    ends with its last, 0.5 is its middle. A film shorter than the clip gives its own middle.
+
+    Raises InputError for a moment outside [0, 1].
+    """
+    if not 0 <= moment <= 1:
+        raise InputError("a moment of a film lies between 0 and 1", got=moment)
+    first, last = info.start_ms, max(info.start_ms, info.end_ms - 1000.0 / info.fps)
+    begin, end = clip_span(0, spec, info.fps)
+    spare = last - first - (end - begin)
+    if spare < 0:
+        return round((first + last) / 2)
+    return round(first - begin + moment * spare)
 
 
 def windows(
@@ -195,7 +219,7 @@ class _Ring:
 
 
 def read_window(
-    video: str | Path | Video,
+    video: str | Path | Film,
     key_ms: int,
     spec: InputSpec,
     hw: tuple[int, int] | None = None,
@@ -207,8 +231,8 @@ def read_window(
     `hw`: upright size to resize to, default the source's own. Raises VideoError when the film
     ends more than half a second before `key_ms`, and as `Video` does.
     """
-    if not isinstance(video, Video):
-        with Video(video, threads=threads) as opened:
+    if not isinstance(video, Video | FrameFolder):
+        with open_film(video, threads=threads) as opened:
             return read_window(opened, key_ms, spec, hw)
     info = video.info
     span_ms = (spec.frames // 2) * spec.stride * 1000.0 / (spec.fps or info.fps)

@@ -1,0 +1,66 @@
+"""Several datasets of the same classes as one: AVA-Kinetics is AVA and a part of Kinetics."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+
+from tubelet.batch import Sample
+from tubelet.data.annotations import Annotations
+from tubelet.data.dataset import VideoDataset
+from tubelet.media.transforms import Augment
+from tubelet.types import ConfigError, InputSpec, Key
+
+
+class JoinedDataset:
+    """The samples of `parts`, one part after the other; each keeps its part's name.
+
+    Raises ConfigError where the parts' classes differ.
+    """
+
+    def __init__(self, *, name: str, parts: Sequence[VideoDataset]) -> None:
+        if not parts:
+            raise ConfigError(f"the joined dataset {name!r} has no part")
+        self.name, self.labels = name, parts[0].labels
+        for part in parts:
+            if (part.labels.ids, part.labels.names) != (self.labels.ids, self.labels.names):
+                raise ConfigError(
+                    f"the parts of {name!r} have different classes",
+                    expected=f"those of {parts[0].name!r}",
+                    got=f"{part.name!r}: {', '.join(part.labels.names[:4])}",
+                    hint="give both the same label map",
+                )
+        self._parts = tuple(parts)
+        self._ends = list(accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def key(self, index: int) -> Key:
+        part, own = self._locate(index)
+        return part.key(own)
+
+    def label_ids(self, index: int) -> tuple[int, ...]:
+        part, own = self._locate(index)
+        return part.label_ids(own)
+
+    def truth(self) -> Annotations:
+        return Annotations.concat(part.truth() for part in self._parts)
+
+    def sample(
+        self,
+        index: int,
+        *,
+        spec: InputSpec,
+        augment: Augment | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Sample:
+        part, own = self._locate(index)
+        return part.sample(own, spec=spec, augment=augment, rng=rng)
+
+    def _locate(self, index: int) -> tuple[VideoDataset, int]:
+        number = bisect_right(self._ends, index)
+        return self._parts[number], index - (self._ends[number] - len(self._parts[number]))

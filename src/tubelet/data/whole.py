@@ -1,0 +1,121 @@
+"""Videos that carry their class, or their classes, as a whole: Kinetics, Something-Something,
+Moments in Time, Charades."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from tubelet.batch import Sample
+from tubelet.data.clips import ClipLabels
+from tubelet.data.dataset import faster, multi_hot
+from tubelet.data.films import Films, Footage
+from tubelet.labels import LabelSpace
+from tubelet.media.sampling import clip_centre, clip_span
+from tubelet.media.transforms import Augment, prepare
+from tubelet.types import Floats, InputSpec, Key, People
+
+WHOLE_FRAME = ((0.0, 0.0, 1.0, 1.0),)
+
+
+class WholeVideoDataset:
+    """One sample a video: a clip somewhere in it, with the classes of the video.
+
+    A sample's only "person" is the whole frame, so that what a detection model says of a person, a
+    classification model says of the clip; a random crop never takes it away.
+
+    `targets_of`: "video", every class of the video; "window", the classes whose interval meets the
+    clip (Charades; a row without times counts everywhere). Where classes are exclusive a video
+    without one is unlabelled, its targets None; elsewhere it shows none of the classes.
+    `missing`: videos of the list that are known to be absent; they are left out.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        clips: ClipLabels,
+        labels: LabelSpace,
+        videos: Mapping[str, Path | Footage],
+        targets_of: Literal["video", "window"] = "video",
+        missing: tuple[str, ...] = (),
+        cache_short_side: int | None = None,
+    ) -> None:
+        self.name, self.labels, self.missing = name, labels, missing
+        self._clips = clips.of_videos(videos.keys()) if missing else clips
+        self._videos = self._clips.videos()
+        self._intervals = self._clips.intervals()
+        self._by_window = targets_of == "window"
+        self._labels = list(self._clips.labels_of_videos().values())
+        self._targets = multi_hot(self._labels, labels)
+        self._films = Films(videos, cache_short_side=cache_short_side)
+        self._films.check(self._videos, clips.source)
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def key(self, index: int) -> Key:
+        """The video, at time 0: the moment is drawn when a sample is."""
+        return Key(video=self._videos[index], time_ms=0)
+
+    def label_ids(self, index: int) -> tuple[int, ...]:
+        return self._labels[index]
+
+    def truth(self) -> ClipLabels:
+        return self._clips
+
+    def sample(
+        self,
+        index: int,
+        *,
+        spec: InputSpec,
+        augment: Augment | None = None,
+        rng: np.random.Generator | None = None,
+        moment: float | None = None,
+    ) -> Sample:
+        """A clip of video `index`, its key the time of the clip's centre.
+
+        `moment` in [0, 1] says where the clip lies: 0 begins with the video's first frame, 1 ends
+        with its last. None: anywhere, drawn by `rng`; without one, in the middle. V evenly spread
+        views are `moment = i / (V − 1)`. Raises VideoError for a broken file.
+        """
+        video = self._videos[index]
+        info = self._films.info(video)
+        if moment is None:
+            moment = 0.5 if rng is None else float(rng.random())
+        drawn = faster(spec, info.fps, augment, rng)
+        key = Key(video=video, time_ms=clip_centre(info, drawn, moment))
+        clip = self._films.clip(key, drawn, augment)
+        frames, geometry = prepare(clip, info.hw, spec, augment, rng)
+        height, width = frames.shape[2:]
+        span = clip_span(key.time_ms, drawn, info.fps)
+        return Sample(
+            key=key,
+            frames=frames,
+            people=People.of(WHOLE_FRAME),
+            boxes_px=torch.tensor([[0.0, 0.0, width, height]]),
+            targets=self._target(index, span),
+            known=torch.ones(len(self.labels), dtype=torch.bool),
+            geometry=geometry,
+            dataset=self.name,
+        )
+
+    def _target(self, index: int, span: tuple[float, float]) -> torch.Tensor | None:
+        if self.labels.exclusive and not self._targets[index].any():
+            return None
+        if self._by_window:
+            return torch.from_numpy(self._targets_within(self._videos[index], span))
+        return torch.from_numpy(self._targets[index : index + 1])
+
+    def _targets_within(self, video: str, span: tuple[float, float]) -> Floats:
+        begin, end = (time * 1000 for time in span)
+        shown = [
+            label
+            for label, start_us, end_us in self._intervals[video]
+            if start_us is None or (start_us <= end and (end_us is None or end_us >= begin))
+        ]
+        return multi_hot([shown], self.labels)
