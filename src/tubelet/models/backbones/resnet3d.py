@@ -136,7 +136,7 @@ def _variant(
     )
 
 
-_CM, _PYSLOWFAST = "arXiv:2104.01198", "PySlowFast model zoo"
+_CM, _PYSLOWFAST = "arXiv:2104.01198 Table 1", "PySlowFast model zoo"
 _RES3_RES4: NonLocals = ((), (1, 3), (1, 3, 5), ())
 _RES3_RES4_R101: NonLocals = ((), (1, 3), (6, 13, 20), ())
 _SOFTMAX = NonLocalConfig(kind="softmax")
@@ -148,18 +148,20 @@ def _k400(score: float, source: str = _CM) -> Published:
 
 
 VARIANTS: dict[str, Variant[ResNet3dConfig]] = {
-    "slow_r50_4x16": _variant(4, 16, ResNet3dConfig(), weights=_PYSLOWFAST),
+    "slow_r50_4x16": _variant(
+        4, 16, ResNet3dConfig(), weights="PySlowFast, PyTorchVideo, MMAction2 (K400, AVA)"
+    ),
     "slow_r50_8x8": _variant(
         8,
         8,
         ResNet3dConfig(),
         _k400(74.4),
         _k400(74.8, source=_PYSLOWFAST),
-        weights=f"{_PYSLOWFAST}, PyTorchVideo, MMAction2",
+        weights="PySlowFast, PyTorchVideo, MMAction2 (K400, AVA)",
     ),
-    "slow_r101_8x8": _variant(8, 8, ResNet3dConfig(depth=101), weights="MMAction2"),
+    "slow_r101_8x8": _variant(8, 8, ResNet3dConfig(depth=101), weights="MMAction2 (K400, AVA)"),
     "slow_r50_nl_8x8": _variant(
-        8, 8, ResNet3dConfig(nonlocal_after=_RES3_RES4, attention=_SOFTMAX), weights=_PYSLOWFAST
+        8, 8, ResNet3dConfig(nonlocal_after=_RES3_RES4, attention=_SOFTMAX)
     ),
     "fast_r101_nl_32x2": _variant(
         32,
@@ -172,7 +174,7 @@ VARIANTS: dict[str, Variant[ResNet3dConfig]] = {
             attention=NonLocalConfig(pool=(2, 2, 2)),
         ),
         Published(
-            source="AVA 2019 entry",
+            source="AVA 2019 entry Table 3",
             dataset="K700",
             metric="top-1",
             score=70.6,
@@ -180,20 +182,21 @@ VARIANTS: dict[str, Variant[ResNet3dConfig]] = {
             views=30,
         ),
     ),
-    "i3d_r50_8x8": _variant(8, 8, _I3D, _k400(73.5, source=_PYSLOWFAST), weights=_PYSLOWFAST),
-    "i3d_r101_8x8": _variant(8, 8, replace(_I3D, depth=101), weights=_PYSLOWFAST),
+    "i3d_r50_8x8": _variant(
+        8, 8, _I3D, _k400(73.5, source=_PYSLOWFAST), weights="PySlowFast, PyTorchVideo"
+    ),
+    "i3d_r101_8x8": _variant(8, 8, replace(_I3D, depth=101)),
     "i3d_r50_nl_8x8": _variant(
         8,
         8,
         replace(_I3D, nonlocal_after=_RES3_RES4, attention=_SOFTMAX),
         _k400(74.0, source=_PYSLOWFAST),
-        weights=_PYSLOWFAST,
+        weights="PySlowFast",
     ),
     "i3d_r101_nl_8x8": _variant(
         8,
         8,
         replace(_I3D, depth=101, nonlocal_after=_RES3_RES4_R101, attention=_SOFTMAX),
-        weights=_PYSLOWFAST,
     ),
     "i3d_r50_nl_32x2": _variant(
         32, 2, replace(_I3D, nonlocal_after=_RES3_RES4, attention=_SOFTMAX), _k400(74.9)

@@ -193,15 +193,15 @@ def _variant(
 def _paper(
     source: str, dataset: str, score: float, gflops: float | None = None, metric: str = "top-1"
 ) -> Published:
-    views = 30 if metric == "top-1" else None
+    views = None if dataset.startswith("AVA") else 30
     return Published(
         source=source, dataset=dataset, metric=metric, score=score, gflops=gflops, views=views
     )
 
 
-_SF, _CM = "arXiv:1812.03982", "arXiv:2104.01198"
-_ENTRY, _ACAR = "AVA 2019 entry", "AVA-Kinetics 2021 entry"
-_PYSLOWFAST = "PySlowFast"
+_SF, _CM = "arXiv:1812.03982 Table 2", "arXiv:2104.01198 Table"
+_ENTRY, _WINNER = "AVA 2019 entry Table", "AVA-Kinetics 2021 winner Table 1"
+_AVA_PART = "AVA part of AVA-Kinetics v1.0"
 _R50_4X16 = SlowFastConfig(alpha=8, fusion_kernel=5)
 _R50_NL = SlowFastConfig(nonlocal_res3=(1, 3), nonlocal_res4=(1, 3, 5), nonlocal_kind="softmax")
 _R101 = SlowFastConfig(depth=101, slow_temporal=6, fast_temporal=6, fusion_kernel=5)
@@ -216,66 +216,67 @@ VARIANTS: dict[str, Variant[SlowFastConfig]] = {
         2,
         _R50_4X16,
         _paper(_SF, "K400", 75.6, 36.1),
-        _paper(_CM, "AVA v2.2", 26.9, metric="mAP"),
-        weights=f"{_PYSLOWFAST}, MMAction2 (AVA)",
+        _paper(f"{_CM} 7b", "AVA v2.2", 26.9, metric="mAP"),
+        weights="PySlowFast, PyTorchVideo, MMAction2 (K400, AVA)",
     ),
     "slowfast_r50_8x8": _variant(
         32,
         2,
         SlowFastConfig(),
         _paper(_SF, "K400", 77.0, 65.7),
-        weights=f"{_PYSLOWFAST}, PyTorchVideo, MMAction2 (AVA)",
+        weights="PySlowFast, PyTorchVideo (K400, AVA), MMAction2 (K400, AVA)",
     ),
     "slowfast_r50_16x8": _variant(
-        64, 2, SlowFastConfig(), _paper(_CM, "Charades", 39.4, 131, "mAP")
-    ),
-    "slowfast_r50_nl_4x16": _variant(
-        32, 2, replace(_R50_NL, alpha=8, fusion_kernel=5), weights=_PYSLOWFAST
-    ),
-    "slowfast_r50_nl_8x8": _variant(
-        32,
+        64,
         2,
-        replace(_R50_NL, fusion_kernel=5),
-        weights=_PYSLOWFAST,
+        SlowFastConfig(),
+        _paper(f"{_CM} 5", "Charades", 39.4, 131, "mAP"),
+        weights="PySlowFast (Charades, SSv2)",
     ),
-    "slowfast_r101_8x8": _variant(
-        32, 2, _R101, _paper(_SF, "K400", 77.9, 106), weights=_PYSLOWFAST
-    ),
+    "slowfast_r50_nl_4x16": _variant(32, 2, replace(_R50_NL, alpha=8, fusion_kernel=5)),
+    "slowfast_r50_nl_8x8": _variant(32, 2, replace(_R50_NL, fusion_kernel=5)),
+    "slowfast_r101_8x8": _variant(32, 2, _R101, _paper(_SF, "K400", 77.9, 106)),
     "slowfast_r101_16x8": _variant(
-        64, 2, _R101, _paper(_SF, "K400", 78.9, 213), weights=_PYSLOWFAST
+        64, 2, _R101, _paper(_SF, "K400", 78.9, 213), weights="PyTorchVideo"
     ),
     "slowfast_r101_nl_8x8": _variant(
         32,
         2,
         _R101_NL,
-        _paper(_ENTRY, "K700", 70.6, 115),
-        _paper(_ENTRY, "AVA v2.2", 29.0, metric="mAP"),
-        weights=f"{_PYSLOWFAST} (AVA)",
+        _paper(f"{_ENTRY} 3", "K700", 70.6, 115),
+        _paper(f"{_ENTRY} 2", "AVA v2.2", 29.0, metric="mAP"),
+        weights="PySlowFast (K600, AVA)",
     ),
     "slowfast_r101_nl_16x8": _variant(
         64,
         2,
         _R101_NL,
-        _paper(_ENTRY, "K700", 71.0, 234),
+        _paper(f"{_ENTRY} 3", "K700", 71.0, 234),
         _paper(_SF, "K400", 79.8, 234),
-        _paper(_ENTRY, "AVA v2.2", 29.8, metric="mAP"),
-        weights=_PYSLOWFAST,
+        _paper(f"{_ENTRY} 2, with context branch", "AVA v2.2", 29.8, metric="mAP"),
+        weights="PySlowFast (K600, AVA)",
     ),
     "slowfast_r101_101_8x8": _variant(
         32,
         2,
         _R101_101,
-        _paper(_CM, "K700", 69.2, 126),
-        _paper(_CM, "AVA v2.2", 29.0, metric="mAP"),
-        weights=_PYSLOWFAST,
+        _paper(f"{_CM} 4", "K700", 69.2, 126),
+        _paper(f"{_CM} 7b", "AVA v2.2", 29.0, metric="mAP"),
+        weights="PyTorchVideo",
     ),
-    "slowfast_r101_101_nl_8x8": _variant(32, 2, _R101_101_NL, _paper(_CM, "K700", 70.2, 135)),
+    "slowfast_r101_101_nl_8x8": _variant(
+        32, 2, _R101_101_NL, _paper(f"{_CM} 4", "K700", 70.2, 135)
+    ),
     "slowfast_r101_101_nl_16x8": _variant(
         64,
         2,
         _R101_101_NL,
-        _paper(_CM, "Charades", 41.3, 273, "mAP"),
+        _paper(f"{_CM} 5", "Charades", 41.3, 273, "mAP"),
     ),
-    "slowfast_r152_8x8": _variant(32, 2, _R152, _paper(_ACAR, "AVA v2.2", 35.29, metric="mAP")),
-    "slowfast_r152_16x4": _variant(64, 1, _R152, _paper(_ACAR, "AVA v2.2", 37.68, metric="mAP")),
+    "slowfast_r152_8x8": _variant(
+        32, 2, _R152, _paper(f"{_WINNER}, linear head", _AVA_PART, 35.29, metric="mAP")
+    ),
+    "slowfast_r152_16x4": _variant(
+        64, 1, _R152, _paper(f"{_WINNER}, T-only head, memory", _AVA_PART, 37.68, metric="mAP")
+    ),
 }
