@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,3 +17,34 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the reference data folder, absent here: {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def extract_frames() -> Callable[..., None]:
+    """`extract_frames(video, folder, "img_%05d.jpg", every=1, hw=None)` writes a film's frames as
+    pictures numbered from 1: JPEG, or PNG, which loses nothing."""
+    return _extract_frames
+
+
+def _extract_frames(
+    video: Path, folder: Path, name: str, *, every: int = 1, hw: tuple[int, int] | None = None
+) -> None:
+    from tubelet.media.video import Video
+
+    folder.mkdir(parents=True)
+    with Video(video) as film:
+        for number, frame in enumerate(list(film.frames(hw))[::every], 1):
+            _write_picture(folder / (name % number), frame.image)
+
+
+def _write_picture(path: Path, image: Any) -> None:
+    import av
+    from av.video.frame import VideoFrame
+
+    codec, pixels = ("png", "rgb24") if path.suffix == ".png" else ("mjpeg", "yuvj420p")
+    with av.open(str(path), "w", format="image2") as container:
+        stream: Any = container.add_stream(codec, rate=1)
+        (stream.height, stream.width), stream.pix_fmt = image.shape[:2], pixels
+        frame = VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pixels)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())

@@ -27,6 +27,7 @@ from tubelet.types import InputError, VideoError
 
 _NAME = re.compile(r"(?P<prefix>.*?)(?P<number>\d{1,9})\.(?P<kind>jpe?g|png)", re.IGNORECASE)
 _CODECS = {"jpg": "mjpeg", "jpeg": "mjpeg", "png": "png"}
+_JPEG_END, _JPEG_TAIL = b"\xff\xd9", 64
 # Where optical flow lies beside the pictures (flow_x_…, flow_y_…), these are the pictures.
 _PICTURES = "img_"
 
@@ -124,10 +125,13 @@ class FrameFolder:
             codec = CodecContext.create(_CODECS[path.suffix[1:].lower()], "r")
             context = cast("VideoCodecContext", codec)
             context.thread_count = 1
-            found = [*context.decode(Packet(path.read_bytes())), *context.decode(None)]
+            data = path.read_bytes()
+            found = [*context.decode(Packet(data)), *context.decode(None)]
         except (FFmpegError, OSError, ValueError) as error:
             raise _unreadable(path, explain(error)) from error
-        if not found or found[0].is_corrupt:
+        # FFmpeg shows half a JPEG without a word; a whole one says where it ends.
+        cut = codec.name == "mjpeg" and _JPEG_END not in data[-_JPEG_TAIL:]
+        if not found or found[0].is_corrupt or cut:
             raise _unreadable(path, "the picture is incomplete" if found else "no picture in it")
         return found[0]
 
