@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import subprocess
 import sys
 import textwrap
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -213,28 +211,3 @@ def test_an_online_bank_resumes_and_refuses_another_run(tmp_path: Path) -> None:
             online(tmp_path, **other)
     with pytest.raises(DataError, match="no place"):
         fill(again, Key(video="a", time_ms=5), 1)
-
-
-def _other_process(folder: str, seen: list[float]) -> None:
-    bank = online(Path(folder))
-    fill(bank, KEYS[1], 42)
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        found = bank.window(KEYS[1], before_ms=1000, after_ms=0, people=5)
-        if len(found.delta_ms):
-            seen.append(float(found.tokens[0, 0, 0]))
-            return
-        time.sleep(0.01)
-
-
-def test_two_processes_write_one_bank(tmp_path: Path) -> None:
-    bank = online(tmp_path)
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        seen = manager.list()
-        process = context.Process(target=_other_process, args=(str(tmp_path), seen))
-        process.start()
-        fill(bank, KEYS[0], 41)
-        process.join(60)
-        assert list(seen) == [41]
-    assert bank.window(KEYS[0], before_ms=0, after_ms=1000, people=5).tokens[0, 0, 0] == 42

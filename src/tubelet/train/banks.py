@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from tubelet.batch import Sample, collate
@@ -18,7 +19,7 @@ from tubelet.models.detector import ActionModel
 from tubelet.models.heads.relation import RelationHead
 from tubelet.models.memory.bank import BankStamp, BankWriter, MemoryBank
 from tubelet.models.memory.config import MemoryBankConfig
-from tubelet.models.memory.online import OnlineBank
+from tubelet.models.memory.online import OnlineBank, SharedBank
 from tubelet.models.weights import weights_hash
 from tubelet.train.groups import KeyframesByVideo
 from tubelet.types import ConfigError, InputSpec, VideoError
@@ -74,13 +75,24 @@ def bank_of(model: ActionModel, folder: Path) -> MemoryBank:
 
 def online_bank(
     model: ActionModel, dataset: ClipDataset, folder: Path, *, recipe: str
-) -> OnlineBank:
-    """The bank in `folder` that training on `dataset` fills; made empty if it is not there."""
+) -> OnlineBank | SharedBank:
+    """The bank in `folder` that training on `dataset` fills; made empty if it is not there.
+
+    In a distributed training it is one bank for all processes, and every process makes this call.
+    """
     memory = model.config.memory
     people = memory.people if isinstance(memory, MemoryBankConfig) else 5
     keys = [dataset.key(i) for i in range(len(dataset))]
     stamp = bank_stamp(model, recipe=recipe, trained=False)
-    return OnlineBank(folder, keys=keys, stamp=stamp, people=people)
+
+    def opened(where: Path) -> OnlineBank:
+        return OnlineBank(where, keys=keys, stamp=stamp, people=people)
+
+    return SharedBank(folder, opened) if _processes() > 1 else opened(folder)
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @torch.inference_mode()
@@ -96,14 +108,17 @@ def build_bank(
 ) -> MemoryBank:
     """Extract the people of every keyframe of `dataset` with a frozen model, video by video.
 
-    A build that was killed goes on where it stopped. A video that cannot be decoded is left out
-    and noted. Raises CheckpointError if the folder holds another model's bank.
+    A build that was killed goes on where it stopped. The processes of a distributed training share
+    the work: each begins elsewhere, and leaves when nothing is missing. A video that cannot be
+    decoded is left out and noted. Raises CheckpointError if the folder holds another model's bank.
     """
     device = device or torch.device("cpu")
     model = model.to(device).eval()
     writer = BankWriter(folder, bank_stamp(model, recipe=recipe))
     moments = KeyframesByVideo(dataset)
-    for video in moments.videos():
+    videos = moments.videos()
+    first = dist.get_rank() * len(videos) // _processes() if _processes() > 1 else 0
+    for video in videos[first:] + videos[:first]:
         if writer.done(video):
             continue
         try:

@@ -1,9 +1,9 @@
-"""A memory bank that is written as training sees clips, shared by the processes of one machine.
+"""A memory bank that is written as training sees clips.
 
-Every keyframe has a fixed place in one memory-mapped file, so processes never wait for each other;
+Every keyframe has a fixed place in one memory-mapped file, which the processes of a machine share;
 untouched places take no disk space. Each place has a version that is odd while it is written: a
 reader that meets an odd or changing version takes the place for empty, and so does a run that was
-killed half-way through it.
+killed half-way through it. Of several processes one writes; `SharedBank` sees to that.
 
 Shape legend: L keyframes of all videos, P people a place, S token positions, C their width.
 """
@@ -12,19 +12,41 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from tubelet.files import atomic_path
-from tubelet.models.memory.bank import BankStamp, Remembered, nobody
+from tubelet.models.memory.bank import BankReader, BankStamp, Remembered, nobody
 from tubelet.types import CheckpointError, DataError, Ints, Key
 
+T = TypeVar("T")
 _TOKENS, _INDEX = "tokens.bin", "index.json"
+
+
+class Seen(NamedTuple):
+    """The people of one moment, as training saw them: `tokens (N, S, C)`, `boxes (N, 4)` in [0, 1],
+    `scores (N,)` of the person detector."""
+
+    key: Key
+    tokens: Tensor
+    boxes: Tensor
+    scores: Tensor
+
+
+class LearningBank(BankReader, Protocol):
+    """A bank that is filled by the training that reads it."""
+
+    def remember(self, seen: Sequence[Seen]) -> None:
+        """Keep the people of a step's moments in place of what was known of them."""
+        ...
 
 
 class OnlineBank:
@@ -32,7 +54,6 @@ class OnlineBank:
 
     `keys` are the keyframes that may be written; the same keys, people and stamp must be given by
     every process and every resumed run. Raises CheckpointError if the folder holds another bank.
-    Under DDP let one process open it before the others do.
     """
 
     def __init__(
@@ -66,6 +87,11 @@ class OnlineBank:
         record["scores"][0, :count] = scores[best].cpu().numpy()
         record["count"] = count
         record["version"] = record["version"] + 1
+
+    def remember(self, seen: Sequence[Seen]) -> None:
+        """As `LearningBank.remember`; of a moment that comes twice the later row stays."""
+        for moment in seen:
+            self.write(*moment)
 
     def window(self, key: Key, *, before_ms: int, after_ms: int, people: int) -> Remembered:
         """As `BankReader.window`, of the moments written so far."""
@@ -133,3 +159,59 @@ class OnlineBank:
             with atomic_path(path) as part:
                 part.write_text(json.dumps(index), encoding="utf-8")
         return np.memmap(folder / _TOKENS, dtype=kind, mode="r+", shape=(max(1, len(keys)),))
+
+
+class SharedBank:
+    """An online bank of all processes of a distributed training: what one of them saw, all of them
+    remember from the next step on.
+
+    Once a step they exchange what they saw, in order of rank, and the first process of each machine
+    writes it to that machine's file. So no two processes ever write one place, nobody reads while
+    somebody writes, and which process was faster changes nothing. To make it and to `remember` are
+    collective: every process does either, and equally often.
+
+    `opened(folder)` opens the bank of one machine.
+    """
+
+    def __init__(self, folder: Path, opened: Callable[[Path], OnlineBank]) -> None:
+        # NCCL would need every row on a GPU; what a machine writes lies in its main memory.
+        self._group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+        hosts = self._gather(socket.gethostname())
+        machine = list(dict.fromkeys(hosts)).index(socket.gethostname())
+        own = folder if machine == 0 else folder.with_name(f"{folder.name}_{machine}")
+        self._writes = dist.get_rank() == hosts.index(socket.gethostname())
+        if self._writes:
+            self._bank = opened(own)
+        dist.barrier(self._group)
+        if not self._writes:
+            self._bank = opened(own)
+
+    @property
+    def stamp(self) -> BankStamp:
+        return self._bank.stamp
+
+    def window(self, key: Key, *, before_ms: int, after_ms: int, people: int) -> Remembered:
+        """As `BankReader.window`, of what all processes saw in the steps before this one."""
+        return self._bank.window(key, before_ms=before_ms, after_ms=after_ms, people=people)
+
+    def remember(self, seen: Sequence[Seen]) -> None:
+        """As `LearningBank.remember`; every process calls it once a step, if only with nobody."""
+        packed = [
+            Seen(m.key, m.tokens.detach().half().cpu(), m.boxes.cpu(), m.scores.cpu()) for m in seen
+        ]
+        # Whoever has everybody's rows knows that everybody has finished reading.
+        everyone = self._gather(packed)
+        if self._writes:
+            for part in everyone:
+                self._bank.remember(part)
+        dist.barrier(self._group)
+
+    def __len__(self) -> int:
+        """Moments written so far."""
+        return len(self._bank)
+
+    def _gather(self, own: T) -> list[T]:
+        """Everybody's value, in order of rank."""
+        found: list[T] = [own] * dist.get_world_size()
+        dist.all_gather_object(found, own, group=self._group)
+        return found
