@@ -70,7 +70,7 @@ def main() -> None:
     halved = options.run / "release.safetensors"
     save_model(halved, load_model(options.run / "model.safetensors"), dtype=torch.float16)
     model = load_model(halved)
-    dataset = recipe.test.build(options.data)
+    dataset = recipe.tests[0].data.build(options.data)
     detections = detections_table(predict(model, dataset))
     write_ava_csv(options.run / "release_predictions.csv", detections, kind="detections")
     write_ava_csv(options.run / "truth.csv", dataset.truth(), kind="truth")

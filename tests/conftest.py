@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says something of the machine, not of the code.
+settings.register_profile("tubelet", deadline=None)
+settings.load_profile("tubelet")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

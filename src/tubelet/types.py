@@ -73,6 +73,12 @@ class CheckpointError(TubeletError):
     """A weights file is unreadable, unsafe, or does not fit the model it claims to hold."""
 
 
+class Stopped(TubeletError):  # noqa: N818  nothing went wrong
+    """The process was asked to end (SIGTERM), and did so in good order."""
+
+    exit_code = 143
+
+
 class TrainingError(TubeletError):
     """Training stopped: a loss that is not a number, no usable sample, a lost worker."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -219,7 +220,7 @@ TINY = (
     "stages.1.batch=2",
     "stages.1.save_every=2",
     "stages.1.precision=fp32",
-    "test.clips=2",
+    "tests.0.data.clips=2",
 )
 
 
@@ -233,6 +234,17 @@ def _digest(output: str) -> str:
     return next(line for line in output.splitlines() if line.startswith("weights sha256"))
 
 
+def _wait_for_steps(run: Path, steps: int) -> None:
+    """Until `steps` steps of both stages are logged and the first checkpoint is written."""
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        done = sum(len(p.read_text().splitlines()) for p in run.glob("*.jsonl"))
+        if done >= steps and (run / "state.pt").exists():
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no {steps} steps in 200 seconds")
+
+
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
     options = {"capture_output": True, "text": True, "env": ENVIRONMENT, "timeout": 300}
     whole = subprocess.run(_train(tmp_path / "whole"), **options, check=True)  # type: ignore[call-overload]
@@ -240,9 +252,9 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
     process = subprocess.Popen(
         _train(run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
     )
-    deadline = time.monotonic() + 200
-    while not (run / "state.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    last = random.randrange(2, 15)  # a new one each time: any step must do
+    (tmp_path / f"killed_after_{last}").touch()  # for whoever reads a failure
+    _wait_for_steps(run, last)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (run / "model.safetensors").exists()

@@ -26,11 +26,12 @@ from tubelet.models.memory.stream import scores_with_memory
 from tubelet.playground import PlaygroundConfig, clip_seed, label_space
 from tubelet.train.banks import bank_of, build_bank, online_bank
 from tubelet.train.collaborative import CollaborativeTraining
-from tubelet.train.groups import GroupStream, KeyframesByVideo, group_batches
+from tubelet.train.groups import GroupStream, KeyframesByVideo
 from tubelet.train.learners import BankLearner
+from tubelet.train.loader import steps_of
 from tubelet.train.losses import ActionLoss
 from tubelet.train.predict import predict
-from tubelet.train.recipe import Recipe, Stage
+from tubelet.train.recipe import Recipe, Stage, Test
 from tubelet.train.run import run
 from tubelet.types import CheckpointError, ConfigError, Detections, InputSpec
 
@@ -88,7 +89,7 @@ def test_a_group_is_one_video_with_each_clips_own_people_at_its_ends_too() -> No
 
 
 def test_a_batch_of_groups_keeps_two_groups_of_one_film_apart() -> None:
-    [step] = list(group_batches(groups(3), videos=6, start=0, stop=1, workers=0))
+    [step] = list(steps_of([groups(3)], np.zeros(1, np.int64), batch=18))
     assert step.batch.group.tolist() == [i for i in range(6) for _ in range(3)]
     assert len({k.video for k in step.batch.keys}) <= 3
 
@@ -233,7 +234,7 @@ def recipe_of(head: HeadConfig, memory: MemoryConfig | None, **stage: object) ->
         summary="memory from end to end",
         model=config_of(head, memory),
         stages=(first,),
-        test=PlaygroundSource(world=WORLD, clips=1, split="test"),
+        tests=(Test(data=PlaygroundSource(world=WORLD, clips=1, split="test")),),
     )
 
 
@@ -242,7 +243,7 @@ def ran(recipe: Recipe, out: Path, root: Path, *, resume: bool = False) -> tuple
     outcome = run(
         recipe, out=out, root=root, device=torch.device("cpu"), resume=resume, reporter=quiet
     )
-    assert outcome.predictions.is_file()
+    assert outcome.tests[0].predictions.is_file()
     return outcome.weights_sha256, quiet.losses
 
 

@@ -19,7 +19,7 @@ from tubelet.media.sampling import windows
 from tubelet.media.transforms import Augment, clip_size, prepare
 from tubelet.media.video import Video
 from tubelet.playground import PlaygroundConfig, write_dataset
-from tubelet.train.loader import SampleStream, batches
+from tubelet.train.loader import SampleStream, steps_of
 from tubelet.train.losses import ActionLoss
 from tubelet.train.reporting import JsonLines, StepReport, TensorBoard
 from tubelet.train.schedules import CosineSchedule, StepSchedule
@@ -148,8 +148,9 @@ def test_a_crop_shows_the_person_it_was_drawn_around() -> None:
 def test_the_number_of_workers_changes_nothing(workers: int) -> None:
     dataset = PlaygroundDataset(world=WORLD, clips=3, first_seed=0, vary=True)
     stream = SampleStream(dataset=dataset, spec=SPEC, augment=Augment(flip=0.5), seed=11)
-    later = [stream[position].sample.frames for position in range(4, 8)]
-    steps = list(batches(stream, batch=2, start=2, stop=4, workers=workers))
+    later = [stream[position].samples[0].frames for position in range(4, 8)]
+    order = np.zeros(4, np.int64)
+    steps = list(steps_of([stream], order, batch=2, start=2, workers=workers))
     assert torch.equal(torch.cat([s.batch.frames for s in steps]), torch.stack(later))
 
 
@@ -170,7 +171,7 @@ def test_a_broken_file_is_passed_over_and_reported() -> None:
     draws = [stream[position] for position in range(len(dataset))]
     told = [reason for draw in draws for reason in draw.skipped]
     assert told and all("playground_0" in r and "a broken packet" in r for r in told)
-    assert not any(d.sample.key.video.endswith("_0") for d in draws)
+    assert not any(d.samples[0].key.video.endswith("_0") for d in draws)
     dataset.all_broken = True
     with pytest.raises(TrainingError, match="samples in a row could not be read"):
         stream[0]

@@ -11,8 +11,10 @@ from tubelet.config import override
 from tubelet.recipes import recipe_named
 from tubelet.recipes.person import train as train_person
 from tubelet.render.tables import report_table
-from tubelet.train.reporting import Reporter, Reporters, TensorBoard
-from tubelet.train.run import run
+from tubelet.train.distributed import joined_world
+from tubelet.train.reporting import Reporter, Reporters, Silent, TensorBoard
+from tubelet.train.run import Outcome, run
+from tubelet.train.saving import stopped_by_sigterm
 from tubelet.types import ConfigError
 
 PERSON = "person_small"
@@ -37,24 +39,29 @@ def train_recipe(
     if tensorboard:
         listeners.append(TensorBoard(out / "tensorboard"))
     reporter = Reporters(listeners)
-    try:
-        outcome = run(
-            recipe,
-            out=out,
-            root=root,
-            device=choose_device(device),
-            resume=resume,
-            reporter=reporter,
-        )
-    finally:
-        reporter.close()
-    _print(outcome.report.to_json(), outcome.weights, outcome.weights_sha256)
+    with joined_world(choose_device(device)) as (world, own), stopped_by_sigterm() as stop:
+        try:
+            outcome = run(
+                recipe,
+                out=out,
+                root=root,
+                device=own,
+                resume=resume,
+                reporter=reporter if world.first else Silent(),
+                world=world,
+                stop=stop,
+            )
+        finally:
+            reporter.close()
+    if world.first:
+        _print(outcome)
 
 
-def _print(report: dict[str, object], weights: Path, digest: str) -> None:
-    show([report_table(report)])
-    out.print(f"weights: {weights}")
-    out.print(f"weights sha256: {digest}")
+def _print(outcome: Outcome) -> None:
+    for tested in outcome.tests:
+        show([report_table(tested.report)])
+    out.print(f"weights: {outcome.weights}")
+    out.print(f"weights sha256: {outcome.weights_sha256}")
 
 
 def _train_person(root: Path, folder: Path, *, resume: bool, settings: Sequence[str]) -> None:

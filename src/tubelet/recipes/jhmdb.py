@@ -9,7 +9,8 @@ from tubelet.models.backbones.descriptors import DescriptorsConfig
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.grid import GridHeadConfig
 from tubelet.train.losses import ActionLoss
-from tubelet.train.recipe import Optimizer, Recipe, Stage
+from tubelet.train.optim import Optimizer
+from tubelet.train.recipe import Recipe, Stage, Test
 from tubelet.train.schedules import CosineSchedule
 from tubelet.types import InputSpec
 
@@ -73,5 +74,5 @@ def jhmdb21_small() -> Recipe:
                 save_every=50,
             ),
         ),
-        test=_source("val", "jhmdb21_keyframes_val_split1.csv", 96),
+        tests=(Test(data=_source("val", "jhmdb21_keyframes_val_split1.csv", 96)),),
     )  # fmt: skip

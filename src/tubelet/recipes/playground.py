@@ -11,7 +11,8 @@ from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.playground.actions import LABELS
 from tubelet.playground.world import PlaygroundConfig
-from tubelet.train.recipe import Optimizer, Recipe, Stage
+from tubelet.train.optim import Optimizer
+from tubelet.train.recipe import Recipe, Stage, Test
 from tubelet.train.schedules import CosineSchedule
 from tubelet.types import InputSpec
 
@@ -63,5 +64,5 @@ def playground_small() -> Recipe:
                 save_every=25,
             ),
         ),
-        test=PlaygroundSource(world=_WORLD, clips=100, split="test"),
+        tests=(Test(data=PlaygroundSource(world=_WORLD, clips=100, split="test")),),
     )

@@ -12,18 +12,17 @@ the n-th clip of its video.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet.batch import Batch, FeatureMap, Rois
 from tubelet.models.detector import ActionModel
 from tubelet.models.memory.collaborative import CollaborativeMemory, share
+from tubelet.train.norms import batch_norms, normalised_by
 from tubelet.types import ConfigError, ShapeError
 
 LogitLoss = Callable[[Tensor], Tensor]
@@ -171,38 +170,13 @@ def unchanged_statistics(module: nn.Module) -> Iterator[None]:
                 value.copy_(buffers[name])
 
 
-@contextmanager
-def norms_by_slot(module: nn.Module, slots: Tensor) -> Iterator[None]:
+def norms_by_slot(module: nn.Module, slots: Tensor) -> AbstractContextManager[None]:
     """Training batch norms normalise the clips of each slot by themselves, inside the block.
 
-    This is what multi-iteration's scans do, so the two stay equal with norms that train. Norms
-    whose input is not one row a clip are left alone.
+    This is what multi-iteration's scans do, so the two stay equal with norms that train.
     """
     rows = [(slots == s).nonzero()[:, 0] for s in torch.unique(slots)]
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm3d) and m.training]
-    if len(rows) < 2:
-        norms = []
-    with ExitStack() as undo:
-        for norm in norms:
-            norm.forward = partial(_norm_by_rows, norm, rows)  # type: ignore[method-assign]
-            undo.callback(delattr, norm, "forward")
-        yield
-
-
-def _norm_by_rows(norm: nn.BatchNorm3d, rows: Sequence[Tensor], x: Tensor) -> Tensor:
-    if len(x) != sum(len(r) for r in rows):
-        return nn.BatchNorm3d.forward(norm, x)
-    momentum = norm.momentum if norm.momentum is not None else 0.1
-    if norm.num_batches_tracked is not None:
-        norm.num_batches_tracked += len(rows)
-    parts = [
-        F.batch_norm(
-            x[r], norm.running_mean, norm.running_var, norm.weight, norm.bias, True, momentum,
-            norm.eps,
-        )
-        for r in rows
-    ]  # fmt: skip
-    return torch.cat(parts)[torch.argsort(torch.cat(list(rows)))]
+    return normalised_by([m for m in batch_norms(module) if m.training], rows)
 
 
 def _first_of(group: Tensor) -> Tensor:

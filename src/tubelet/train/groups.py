@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
 
-from tubelet.batch import Sample, collate
+from tubelet.batch import Sample
 from tubelet.data.dataset import ClipDataset
 from tubelet.media.transforms import Augment
 from tubelet.models.memory.window import clip_times
-from tubelet.train.loader import ATTEMPTS, Step, sample_order
-from tubelet.types import InputSpec, Ints, TrainingError, VideoError
-
-
-class Group(NamedTuple):
-    """Clips of one video, and why other videos were passed over for it."""
-
-    samples: tuple[Sample, ...]
-    skipped: tuple[str, ...]
+from tubelet.train.loader import Draw, draw, picker
+from tubelet.train.samplers import RandomSampler, Sampler
+from tubelet.types import InputSpec, Ints
 
 
 class KeyframesByVideo:
@@ -54,7 +44,7 @@ class KeyframesByVideo:
         return [int(i) for i in self._samples[video][chosen]]
 
 
-class GroupStream(Dataset[Group]):
+class GroupStream:
     """Endless stream of groups of clips; position n is the same group in every run and worker.
 
     Every clip of a group has its own people and labels. All are augmented alike: they are drawn
@@ -71,58 +61,29 @@ class GroupStream(Dataset[Group]):
         seed: int,
         clips: int,
         stride_ms: int,
+        sampler: Sampler | None = None,
     ) -> None:
-        if not len(dataset):
-            raise TrainingError(f"the dataset {dataset.name!r} has no sample to train on")
+        self.clips = clips
         self._dataset, self._spec, self._augment, self._seed = dataset, spec, augment, seed
-        self._clips, self._stride_ms = clips, stride_ms
+        self._stride_ms = stride_ms
+        self._pick = picker(dataset, sampler or RandomSampler(), seed)
         self._moments = KeyframesByVideo(dataset)
 
-    def __getitem__(self, position: int) -> Group:
-        epoch, offset = divmod(position, len(self._dataset))
-        anchor = int(sample_order(self._seed, epoch, len(self._dataset))[offset])
-        skipped: list[str] = []
-        for attempt in range(ATTEMPTS):
-            seed = [self._seed, position, attempt]
-            try:
-                return Group(tuple(self._draw(anchor, seed)), tuple(skipped))
-            except VideoError as error:
-                skipped.append(f"{self._dataset.key(anchor)}: {error.what} ({error.got})")
-                anchor = int(np.random.default_rng(seed).integers(len(self._dataset)))
-        raise TrainingError(
-            f"{ATTEMPTS} videos in a row could not be read",
-            where=f"dataset {self._dataset.name!r}",
-            got=skipped[-1],
-            hint="check the video folder: most of its files seem broken",
-        )
+    def __getitem__(self, position: int) -> Draw:
+        drawn = draw(self._dataset, self._pick(position), [self._seed, position], self._samples)
+        return drawn._replace(group=True)
 
-    def _draw(self, anchor: int, seed: Sequence[int]) -> Iterator[Sample]:
+    def _samples(self, anchor: int, seed: Sequence[int]) -> tuple[Sample, ...]:
         key = self._dataset.key(anchor)
-        for index in self._moments.around(
-            key.video, key.time_ms, clips=self._clips, stride_ms=self._stride_ms
-        ):
-            rng = np.random.default_rng(list(seed))
-            yield self._dataset.sample(index, spec=self._spec, augment=self._augment, rng=rng)
-
-
-def _join(groups: list[Group]) -> Step:
-    samples = [s for group in groups for s in group.samples]
-    number = np.repeat(np.arange(len(groups)), [len(group.samples) for group in groups])
-    # Two groups may be of one film at different times: each keeps its own memory.
-    batch = replace(collate(samples), group=torch.from_numpy(number.astype(np.int64)))
-    return Step(batch, tuple(s for group in groups for s in group.skipped))
-
-
-def group_batches(
-    stream: GroupStream, *, videos: int, start: int, stop: int, workers: int
-) -> Iterator[Step]:
-    """The steps `start`…`stop` − 1, each of `videos` groups."""
-    loader: DataLoader[Group] = DataLoader(
-        stream,
-        batch_size=videos,
-        sampler=range(start * videos, stop * videos),
-        num_workers=workers,
-        collate_fn=_join,
-        prefetch_factor=2 if workers else None,
-    )
-    yield from loader
+        members = self._moments.around(
+            key.video, key.time_ms, clips=self.clips, stride_ms=self._stride_ms
+        )
+        return tuple(
+            self._dataset.sample(
+                index,
+                spec=self._spec,
+                augment=self._augment,
+                rng=np.random.default_rng(list(seed)),
+            )
+            for index in members
+        )

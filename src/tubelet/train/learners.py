@@ -5,10 +5,10 @@ The loop knows only `backward`; which learner a stage uses is decided once, in `
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from tubelet.batch import Batch
 from tubelet.models.detector import ActionModel
 from tubelet.models.memory.bank import BankReader, memory_of
 from tubelet.models.memory.config import MemoryBankConfig
-from tubelet.models.memory.online import OnlineBank
+from tubelet.models.memory.online import OnlineBank, Seen, SharedBank
 from tubelet.train.collaborative import (
     CollaborativeTraining,
     LogitLoss,
@@ -26,17 +26,17 @@ from tubelet.train.collaborative import (
     with_video_loss,
 )
 from tubelet.train.losses import ActionLoss
+from tubelet.train.norms import batch_norms, clip_groups, normalised_by
+from tubelet.train.precision import Precision
 from tubelet.types import ConfigError, TrainingError
-
-Precision = Literal["fp32", "bf16"]
 
 
 class Learner(Protocol):
     """One way of learning from a batch."""
 
-    def backward(self, batch: Batch) -> Tensor:
-        """Add the gradients of this batch's loss to the parameters; returns the loss, detached.
-        A loss that is not finite leaves the gradients alone."""
+    def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
+        """Add the gradients of `scale` times this batch's loss to the parameters; returns the loss
+        itself, detached. A loss that is not finite leaves the gradients alone."""
         ...
 
 
@@ -47,11 +47,14 @@ class PlainLearner:
     model: ActionModel
     loss: ActionLoss
     precision: Precision = "fp32"
+    norm_clips: int | None = None
 
-    def backward(self, batch: Batch) -> Tensor:
-        with _autocast(batch, self.precision):
+    def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
+        norms = [m for m in batch_norms(self.model.backbone) if m.training]
+        groups = clip_groups(len(batch), self.norm_clips, batch.frames.device)
+        with _autocast(batch, self.precision), normalised_by(norms, groups):
             logits = self.model(batch.frames, batch.rois)
-        return _finish(loss_of(self.model, self.loss, batch)(logits))
+        return _finish(loss_of(self.model, self.loss, batch)(logits), scale)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,20 +66,20 @@ class CollaborativeLearner:
     training: CollaborativeTraining = field(default_factory=CollaborativeTraining)
     precision: Precision = "fp32"
 
-    def backward(self, batch: Batch) -> Tensor:
+    def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
         loss = loss_of(self.model, self.loss, batch, video_weight=self.training.video_weight)
         batched = self.training.mode == "batch_reduction"
         step = batch_reduction if batched else multi_iteration
         with _autocast(batch, self.precision):
-            return step(self.model, batch, loss)
+            return step(self.model, batch, lambda logits: loss(logits) * scale) / scale
 
 
 @dataclass(slots=True, kw_only=True)
 class BankLearner:
     """Each clip with what a memory bank knows of the rest of its video (000 §2.3).
 
-    With an OnlineBank the people of every clip are written to it as they are seen; until a moment
-    has been seen it is empty. Any other bank is only read.
+    An OnlineBank, or a SharedBank of several processes, learns the people of every clip as they are
+    seen; until a moment has been seen it is empty. Any other bank is only read.
     """
 
     model: ActionModel
@@ -84,7 +87,7 @@ class BankLearner:
     bank: BankReader
     precision: Precision = "fp32"
 
-    def backward(self, batch: Batch) -> Tensor:
+    def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
         window = self.model.config.memory
         if not isinstance(window, MemoryBankConfig):
             raise ConfigError(
@@ -100,16 +103,29 @@ class BankLearner:
         with _autocast(batch, self.precision):
             people = self.model.pool(self.model.features(batch.frames), batch.rois)
             logits = self.model.classify(people, batch.rois, memory)
-        if isinstance(self.bank, OnlineBank):
-            self._remember(self.bank, batch, people)
-        return _finish(loss_of(self.model, self.loss, batch)(logits))
+        if isinstance(self.bank, OnlineBank | SharedBank):
+            self.bank.remember(_seen(batch, people))
+        return _finish(loss_of(self.model, self.loss, batch)(logits), scale)
 
-    def _remember(self, bank: OnlineBank, batch: Batch, people: Tensor) -> None:
-        boxes = batch.rois.boxes_norm
-        for index, key in enumerate(batch.keys):
-            rows = (batch.rois.clip == index).nonzero()[:, 0]
-            scores = torch.ones(len(rows), device=rows.device)  # training boxes are the truth
-            bank.write(key, people[rows], boxes[rows], scores)
+
+def _seen(batch: Batch, people: Tensor) -> list[Seen]:
+    """The batch's moments with their people's tokens `(R, S, C)`."""
+    moments = []
+    for index, key in enumerate(batch.keys):
+        rows = (batch.rois.clip == index).nonzero()[:, 0]
+        scores = torch.ones(len(rows))  # training boxes are the truth
+        moments.append(Seen(key, people[rows].detach(), batch.rois.boxes_norm[rows], scores))
+    return moments
+
+
+@dataclass(slots=True, kw_only=True)
+class MixtureLearner:
+    """Each minibatch by the learner of the dataset that it comes from (002 §3.2)."""
+
+    learners: Mapping[str, Learner]
+
+    def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
+        return self.learners[batch.dataset[0]].backward(batch, scale=scale)
 
 
 def loss_of(
@@ -132,13 +148,14 @@ def loss_of(
     return with_video_loss(clip_loss, batch, weight=video_weight)
 
 
-def _finish(loss: Tensor) -> Tensor:
+def _finish(loss: Tensor, scale: float) -> Tensor:
     if torch.isfinite(loss):
-        loss.backward()
+        (loss * scale).backward()
     return loss.detach()
 
 
 @contextmanager
 def _autocast(batch: Batch, precision: Precision) -> Iterator[None]:
-    with torch.autocast(batch.frames.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    kind = torch.float16 if precision == "fp16" else torch.bfloat16
+    with torch.autocast(batch.frames.device.type, kind, enabled=precision != "fp32"):
         yield

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from tubelet.models.detector import ActionModel
+from tubelet.train.distributed import World
+from tubelet.train.family import Family
 from tubelet.train.learners import Learner
 from tubelet.train.loader import Step
+from tubelet.train.norms import train_mode
 from tubelet.train.recipe import Stage
 from tubelet.train.reporting import Reporter, StepReport
-from tubelet.types import TrainingError
+from tubelet.train.saving import Clock, StopFlag
+from tubelet.types import Key, Stopped, TrainingError
 
 
 def average_of(model: nn.Module, decay: float) -> AveragedModel:
@@ -35,74 +40,168 @@ def average_of(model: nn.Module, decay: float) -> AveragedModel:
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """What the loop changes: model, optimiser, weight average and the number of finished steps."""
+    """What the loop changes: models, optimiser, loss scale, weight average, and the number of
+    finished steps out of `steps`."""
 
-    model: ActionModel
+    family: Family
     optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
     average: AveragedModel | None
+    steps: int
     step: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the loop works with and does not change.
+
+    `save` writes a checkpoint; every process calls it. `alarm` is told the clips of a minibatch
+    whose loss is no number. `clip_load`: share of the device's peak that training on one clip a
+    second takes, where that is known.
+    """
+
+    device: torch.device
+    reporter: Reporter
+    save: Callable[[], None]
+    alarm: Callable[[int, tuple[Key, ...]], None]
+    world: World = field(default_factory=World)
+    stop: StopFlag = field(default_factory=StopFlag)
+    clip_load: float | None = None
 
 
 def fit(
     progress: Progress,
-    steps: Iterator[Step],
+    minibatches: Iterator[Step],
     stage: Stage,
     *,
     learner: Learner,
     seed: int,
-    device: torch.device,
-    reporter: Reporter,
-    save: Callable[[], None],
+    around: Surroundings,
 ) -> None:
-    """Train until `stage.steps`; `save` is called every `stage.save_every` steps and at the end.
+    """Train until `progress.steps`, saving every `stage.save_every` steps, at the end, and when
+    asked to stop.
 
-    Each step reseeds torch from (seed, step), so dropout does not depend on what ran before.
-    Raises TrainingError when the loss stops being a number, naming the clips.
+    Each minibatch reseeds torch from (seed, step, its number), so dropout depends neither on what
+    ran before nor on which process it falls to. Raises TrainingError when the loss stops being a
+    number, naming the clips, and Stopped after a request to end.
     """
-    model, optimizer = progress.model, progress.optimizer
-    model.train()
-    first, began, waited = progress.step, time.monotonic(), 0.0
-    base = [group["lr"] for group in optimizer.param_groups]
-    while progress.step < stage.steps:
-        asked = time.monotonic()
-        batch, skipped = next(steps)
-        waited += time.monotonic() - asked
-        for reason in skipped:
-            reporter.note(f"skipped {reason}")
-        scale = stage.schedule.at(progress.step, stage.steps)
-        for group, rate in zip(optimizer.param_groups, base, strict=True):
+    train_mode(progress.family, stage.norms)
+    pace = _Pace(progress.step, stage.batch)
+    base = [group["lr"] for group in progress.optimizer.param_groups]
+    clock = Clock(stage.save_minutes)
+    while progress.step < progress.steps:
+        scale = stage.schedule.at(progress.step, progress.steps)
+        for group, rate in zip(progress.optimizer.param_groups, base, strict=True):
             group["lr"] = rate * scale
-        torch.manual_seed(seed * 1_000_003 + progress.step)
-        optimizer.zero_grad(set_to_none=True)
-        loss = learner.backward(batch.to(device))
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                "the loss is not a number",
-                where=f"stage {stage.name!r}, step {progress.step}",
-                got=f"{loss.item()} on {', '.join(map(str, batch.keys))}",
-                hint="lower the learning rate, or look at these clips",
-            )
-        norm = nn.utils.clip_grad_norm_(model.parameters(), stage.clip_norm)
-        optimizer.step()
-        if progress.average is not None:
-            progress.average.update_parameters(model)
-        progress.step += 1
-        spent = max(time.monotonic() - began, 1e-9)
-        speed = (progress.step - first) / spent
-        reporter.step(
-            StepReport(
-                stage=stage.name,
-                step=progress.step,
-                steps=stage.steps,
-                loss=loss.item(),
-                rate=optimizer.param_groups[0]["lr"],
-                gradient_norm=float(norm),
-                clips_per_second=speed * stage.batch,
-                data_wait=waited / spent,
-                eta_s=(stage.steps - progress.step) / speed,
-            )
+        loss, stop, due = _gradients(
+            progress, minibatches, stage, learner, seed, around, pace, clock
         )
-        if progress.step % stage.save_every == 0 or progress.step == stage.steps:
-            for group, rate in zip(optimizer.param_groups, base, strict=True):
+        norm = _update(progress, stage, around.world)
+        progress.step += 1
+        rate = progress.optimizer.param_groups[0]["lr"]
+        around.reporter.step(pace.report(progress, stage.name, loss, rate, norm, around.clip_load))
+        regular = progress.step % stage.save_every == 0 or progress.step == progress.steps
+        if regular or due or stop:
+            for group, rate in zip(progress.optimizer.param_groups, base, strict=True):
                 group["lr"] = rate
-            save()
+            around.save()
+        if stop:
+            raise Stopped(
+                "training was asked to stop, and has saved itself",
+                where=f"stage {stage.name!r}, after step {progress.step} of {progress.steps}",
+                hint="continue it with --resume",
+            )
+
+
+def _gradients(
+    progress: Progress,
+    minibatches: Iterator[Step],
+    stage: Stage,
+    learner: Learner,
+    seed: int,
+    around: Surroundings,
+    pace: _Pace,
+    clock: Clock,
+) -> tuple[float, bool, bool]:
+    """Gradients of a whole step, over all minibatches and processes; (loss, stop?, save now?)."""
+    world, share = around.world, 1 / (stage.accumulate * around.world.size)
+    progress.optimizer.zero_grad(set_to_none=True)
+    total = 0.0
+    for turn in range(stage.accumulate):
+        with pace.waiting():
+            batch, skipped = next(minibatches)
+        for reason in skipped:
+            around.reporter.note(f"skipped {reason}")
+        number = world.rank * stage.accumulate + turn
+        torch.manual_seed(seed * 1_000_003 + progress.step + number * 10**12)
+        loss = learner.backward(batch.to(around.device), scale=share * progress.scaler.get_scale())
+        if not torch.isfinite(loss):
+            around.alarm(progress.step, batch.keys)
+        total += float(loss) * share
+    asked = [float(around.stop.raised), float(world.first and clock.due())]
+    total, stop, due = world.sum([total, *asked], around.device)
+    if not math.isfinite(total):
+        raise TrainingError(
+            "the loss is not a number",
+            where=f"stage {stage.name!r}, step {progress.step}",
+            got=f"{total} on {', '.join(map(str, batch.keys))}",
+            hint="lower the learning rate, or look at the clips that were written to not_a_number",
+        )
+    world.sum_gradients(progress.family.parameters())
+    return total, stop > 0, due > 0
+
+
+def _update(progress: Progress, stage: Stage, world: World) -> float:
+    """One step of the optimiser and of the average; returns the gradient's norm before clipping."""
+    optimizer, scaler = progress.optimizer, progress.scaler
+    if scaler.is_enabled():
+        scaler.scale(torch.zeros((), device=next(progress.family.parameters()).device))
+        scaler.unscale_(optimizer)
+    norm = nn.utils.clip_grad_norm_(progress.family.parameters(), stage.clip_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    if progress.average is not None:
+        progress.average.update_parameters(progress.family)
+    return float(norm)
+
+
+class _Pace:
+    """How fast the loop goes, and how much of its time it waits for data."""
+
+    def __init__(self, first: int, batch: int) -> None:
+        self._first, self._batch = first, batch
+        self._began, self._waited = time.monotonic(), 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time inside the block is waiting."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._waited += time.monotonic() - began
+
+    def report(
+        self,
+        progress: Progress,
+        stage: str,
+        loss: float,
+        rate: float,
+        norm: float,
+        load: float | None,
+    ) -> StepReport:
+        spent = max(time.monotonic() - self._began, 1e-9)
+        speed = (progress.step - self._first) / spent
+        clips = speed * self._batch
+        return StepReport(
+            stage=stage,
+            step=progress.step,
+            steps=progress.steps,
+            loss=loss,
+            rate=rate,
+            gradient_norm=norm,
+            clips_per_second=clips,
+            data_wait=self._waited / spent,
+            eta_s=(progress.steps - progress.step) / speed,
+            mfu=None if load is None else clips * load,
+        )

@@ -2,59 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
-
-import torch
-from torch import nn
 
 from tubelet.data.sources import SourceConfig
 from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModelConfig
 from tubelet.train.collaborative import CollaborativeTraining
 from tubelet.train.losses import ActionLoss
+from tubelet.train.mixture import Mixture
+from tubelet.train.norms import Norms
+from tubelet.train.optim import Optimizer
+from tubelet.train.precision import Precision
+from tubelet.train.samplers import RandomSampler, Sampler
 from tubelet.train.schedules import CosineSchedule, Schedule
+from tubelet.train.views import Views
 from tubelet.types import ConfigError, InputSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Optimizer:
-    """AdamW or SGD with momentum; weight decay spares norms and biases."""
+class Start:
+    """Where a stage's weights come from.
 
-    kind: Literal["adamw", "sgd"] = "adamw"
-    rate: float = 2e-3
-    weight_decay: float = 0.05
-    momentum: float = 0.9
+    `weights`: a weights file, or a released model's name; None is the stage before, or a fresh
+    initialisation in the first. `parts`: patterns of the parameters to take; those whose name or
+    shape the new model does not have are dropped, and everything is reported. With `required`
+    (patterns), each of these must be found, else the stage does not begin.
+    """
 
-    def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        trainable = [p for p in model.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trainable if p.ndim > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        if self.kind == "sgd":
-            return torch.optim.SGD(groups, lr=self.rate, momentum=self.momentum, nesterov=True)
-        return torch.optim.AdamW(groups, lr=self.rate, betas=(self.momentum, 0.999))
+    weights: str | None = None
+    parts: tuple[str, ...] = ("*",)
+    required: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One optimisation run: what is trained, on what, how long, and how.
 
+    `data`: a dataset, or a mixture of several. `steps`, or `epochs` of all its samples together.
+    `batch`: clips of an optimiser's step, over all processes and all `accumulate` minibatches.
+    `model`: the model from this stage on, where it is not the one before's; `start` says which
+    weights it inherits. `trainable`: patterns of the parameters that learn.
     `input`: the clip to train on where it is not the model's own (smaller pictures first).
-    `batch`: clips a step. A model with collaborative memory takes N clips of each of batch/N
-    videos, and learns from them as `collaborative` says. `bank`: the tokens that a model with a
-    memory bank sees: the folder of a finished bank, relative to the data folder; "build", extracted
-    by the model as the stage begins; "empty", none at all; or None, a bank that grows as training
-    sees clips. `clip_norm`: largest gradient norm. `ema`: decay of the weight
-    average that is kept as the result, 0 for none. `precision`: autocast type of the forward pass.
-    `save_every`: steps between checkpoints.
+    A model with collaborative memory takes N clips of each of batch/N videos, and learns from them
+    as `collaborative` says. `bank`: the tokens that a model with a memory bank sees: the folder of
+    a finished bank, relative to the data folder; "build", extracted by the model as the stage
+    begins; "empty", none at all; or None, a bank that grows as training sees clips.
+    `clip_norm`: largest gradient norm. `ema`: decay of the weight average that is kept as the
+    result, 0 for none. `precision`: autocast type of the forward pass. `checkpointing`: recompute
+    each residual or transformer block's activations instead of keeping them. `compile`: run the
+    backbone through torch.compile. `save_every`: steps between checkpoints; `save_minutes`: also
+    after so much time; `keep`: how many of them stay.
     """
 
     name: str
-    data: SourceConfig
-    steps: int
+    data: SourceConfig | Mixture
+    steps: int | None = None
+    epochs: float | None = None
     batch: int
+    accumulate: int = 1
+    model: ActionModelConfig | None = None
+    start: Start = field(default_factory=Start)
+    trainable: tuple[str, ...] = ("*",)
+    norms: Norms = field(default_factory=Norms)
+    sampler: Sampler = field(default_factory=RandomSampler)
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=CosineSchedule)
     loss: ActionLoss = field(default_factory=ActionLoss)
@@ -64,25 +76,112 @@ class Stage:
     bank: str | None = None
     clip_norm: float = 5.0
     ema: float = 0.0
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Precision = "bf16"
+    checkpointing: bool = False
+    compile: bool = False
     workers: int = 0
     save_every: int = 100
+    save_minutes: float | None = None
+    keep: int = 1
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or self.save_every < 1:
+        if (self.steps is None) == (self.epochs is None):
+            raise ConfigError(
+                f"stage {self.name!r} needs either steps or epochs",
+                got=f"steps {self.steps}, epochs {self.epochs}",
+            )
+        counts = {
+            name: getattr(self, name) for name in ("batch", "accumulate", "save_every", "keep")
+        }
+        if min(counts.values()) < 1 or (self.steps or 1) < 1 or (self.epochs or 1) <= 0:
             raise ConfigError(
                 f"stage {self.name!r} needs at least one step, one clip a batch",
-                got=f"steps {self.steps}, batch {self.batch}, save_every {self.save_every}",
+                got=f"steps {self.steps}, epochs {self.epochs}, {counts}",
+            )
+        if self.batch % self.accumulate:
+            raise ConfigError(
+                f"stage {self.name!r}: the batch does not divide into minibatches",
+                expected=f"a multiple of {self.accumulate}",
+                got=self.batch,
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Test:
+    """What a trained model is measured on.
+
+    `part`: the name of the mixture's dataset whose model is tested; None, the stage's own.
+    `metric`: "frame" mAP@0.5 of AVA, "topk" of single-label clips, "charades" mAP.
+    """
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    data: SourceConfig
+    name: str = "test"
+    part: str | None = None
+    views: Views = field(default_factory=Views)
+    metric: Literal["frame", "topk", "charades"] = "frame"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperRow:
+    """The row of a results table that a recipe stands for, as its paper prints it.
+
+    `scores`: metric → figure. `gflops` and `parameters` (millions) where the paper has them.
+    """
+
+    paper: str
+    table: str
+    row: str
+    scores: Mapping[str, float]
+    gflops: float | None = None
+    parameters: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A named, complete experiment: model, stages, and what it is tested on."""
+    """A named, complete experiment: model, stages, and what it is tested on.
+
+    `published`: what its paper reports; `reproduced`: what somebody measured, by metric, and
+    empty until then.
+    """
 
     name: str
     summary: str
     model: ActionModelConfig
     stages: tuple[Stage, ...]
-    test: SourceConfig
+    tests: tuple[Test, ...]
     seed: int = 0
+    published: PaperRow | None = None
+    reproduced: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for what in ("stages", "tests"):
+            names = [item.name for item in getattr(self, what)]
+            if not names or len(set(names)) < len(names):
+                raise ConfigError(
+                    f"recipe {self.name!r} needs {what} of different names", got=", ".join(names)
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ensemble:
+    """A weighted mean of the predictions of several recipes on one test set.
+
+    `weights`: one a member, equal by default. Every member predicts the same people.
+    """
+
+    name: str
+    summary: str
+    members: tuple[str, ...]
+    test: Test
+    weights: tuple[float, ...] = ()
+    published: PaperRow | None = None
+    reproduced: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.members or len(self.weights) not in (0, len(self.members)):
+            raise ConfigError(
+                f"ensemble {self.name!r} needs members, and a weight for each or for none",
+                got=f"{len(self.members)} members, {len(self.weights)} weights",
+            )

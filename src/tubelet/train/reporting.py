@@ -13,7 +13,8 @@ from tubelet.types import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """One finished step. `data_wait`: share of the time spent waiting for the loader."""
+    """One finished step. `data_wait`: share of the time spent waiting for the loader. `mfu`: share
+    of the device's peak arithmetic that the model's own operations take, where that is known."""
 
     stage: str
     step: int
@@ -24,6 +25,7 @@ class StepReport:
     clips_per_second: float
     data_wait: float
     eta_s: float
+    mfu: float | None = None
 
 
 class Reporter(Protocol):
@@ -57,6 +59,19 @@ class Reporters:
             listener.close()
 
 
+class Silent:
+    """Nobody listens: the processes beside the first one."""
+
+    def step(self, report: StepReport) -> None:
+        """Not told."""
+
+    def note(self, text: str) -> None:
+        """Not told."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class JsonLines:
     """A stage's metrics, one line a step. A resumed run drops the lines it is about to repeat."""
 
@@ -88,9 +103,10 @@ class TensorBoard:
         self._writer = SummaryWriter(str(folder))
 
     def step(self, report: StepReport) -> None:
-        for name in ("loss", "rate", "gradient_norm", "clips_per_second", "data_wait"):
+        for name in ("loss", "rate", "gradient_norm", "clips_per_second", "data_wait", "mfu"):
             value = getattr(report, name)
-            self._writer.add_scalar(f"{report.stage}/{name}", value, report.step)
+            if value is not None:
+                self._writer.add_scalar(f"{report.stage}/{name}", value, report.step)
 
     def note(self, text: str) -> None:
         self._writer.add_text("notes", text)

@@ -26,6 +26,7 @@ class TrainState:
     model: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     average: dict[str, torch.Tensor] | None
+    scaler: dict[str, Any]
 
     def save(self, path: Path) -> None:
         """Write atomically; a crash at any moment leaves the previous state whole."""

@@ -1,0 +1,69 @@
+"""Activation checkpointing: blocks recompute what they did instead of remembering it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from tubelet.train.norms import batch_norms
+
+
+@contextmanager
+def recomputed(backbone: nn.Module, *, on: bool = True) -> Iterator[None]:
+    """Inside the block, and if `on`, each part of the backbone keeps only its input.
+
+    A part is an element of an `nn.Sequential` or `nn.ModuleList` that holds parameters and lies in
+    no other part. Names of parameters do not change.
+    """
+    parts = list(_parts(backbone)) if on else []
+    for part in parts:
+        part.forward = partial(_recomputed, part)
+    try:
+        yield
+    finally:
+        for part in parts:
+            del part.__dict__["forward"]
+
+
+def _parts(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        if isinstance(child, (nn.Sequential, nn.ModuleList)):
+            yield from (m for m in child if next(m.parameters(), None) is not None)
+        else:
+            yield from _parts(child)
+
+
+def _recomputed(block: nn.Module, *args: Any, **options: Any) -> Any:
+    if not block.training:
+        return type(block).forward(block, *args, **options)
+    return checkpoint(
+        partial(type(block).forward, block),
+        *args,
+        use_reentrant=False,
+        context_fn=partial(_contexts, block),
+        **options,
+    )
+
+
+def _contexts(
+    block: nn.Module,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _statistics_kept(block)
+
+
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """The second run must not count its clips again."""
+    norms = [n for n in batch_norms(block) if n.training and n.track_running_stats]
+    kept = [{name: b.clone() for name, b in n.named_buffers()} for n in norms]
+    try:
+        yield
+    finally:
+        for norm, buffers in zip(norms, kept, strict=True):
+            for name, value in norm.named_buffers():
+                value.copy_(buffers[name])

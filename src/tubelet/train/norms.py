@@ -1,0 +1,122 @@
+"""What a stage trains, and how its batch norms normalise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tubelet.train.distributed import World
+from tubelet.train.transfer import matches
+from tubelet.types import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Norms:
+    """Batch norms while a stage trains.
+
+    `mode`: "train" normalises by the batch; "frozen" by the stored statistics (scale and shift
+    still learn, as in PySlowFast's fine-tuning); "synced" by the batch of all processes (CUDA).
+    `clips`: statistics over groups of so many clips of a process's batch (001 §4: 8).
+    `processes`: how many processes share statistics when "synced"; None, all.
+    Norms whose own parameters do not train are frozen whatever `mode` says.
+    """
+
+    mode: Literal["train", "frozen", "synced"] = "train"
+    clips: int | None = None
+    processes: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.clips or 1) < 1 or (self.processes or 1) < 1:
+            raise ConfigError("norm groups hold at least one", got=f"{self.clips, self.processes}")
+
+
+def freeze(model: nn.Module, trainable: Sequence[str]) -> int:
+    """Let only the parameters that match a pattern learn; returns how many numbers do.
+
+    Raises ConfigError for a pattern that matches nothing.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in trainable:
+        if not any(matches(name, [pattern]) for name in names):
+            raise ConfigError(
+                f"no parameter matches the trainable pattern {pattern!r}",
+                expected=f"for example {', '.join(names[-3:])}",
+            )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(matches(name, trainable))
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def set_norms(model: nn.Module, norms: Norms, world: World, device: torch.device) -> nn.Module:
+    """Norms as a stage wants them; synchronised ones are other modules, so take what returns."""
+    if norms.mode != "synced":
+        return model
+    if device.type != "cuda" or world.size == 1:
+        raise ConfigError(
+            "synchronised norms need several processes on CUDA devices",
+            got=f"{world.size} process on {device.type}",
+            hint="set the stage's norms.mode to train or frozen",
+        )
+    group = None
+    if norms.processes is not None:
+        group, _ = dist.new_subgroups(norms.processes)
+    synced: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model, group)
+    return synced
+
+
+def train_mode(model: nn.Module, norms: Norms) -> None:
+    """Train mode, with those norms in eval mode that are not to learn statistics."""
+    model.train()
+    for norm in batch_norms(model):
+        parameters = list(norm.parameters())
+        idle = bool(parameters) and not any(p.requires_grad for p in parameters)
+        if norms.mode == "frozen" or idle:
+            norm.eval()
+
+
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """Every batch norm of a model."""
+    return [m for m in model.modules() if isinstance(m, _BatchNorm)]
+
+
+@contextmanager
+def normalised_by(norms: Sequence[_BatchNorm], rows: Sequence[Tensor]) -> Iterator[None]:
+    """Inside the block each of `norms` takes its statistics over each group of rows alone.
+
+    A norm whose input has another number of rows than the groups together is left alone.
+    """
+    with ExitStack() as undo:
+        for norm in norms if len(rows) > 1 else ():
+            norm.forward = partial(_norm_by_rows, norm, rows)  # type: ignore[method-assign]
+            undo.callback(delattr, norm, "forward")
+        yield
+
+
+def _norm_by_rows(norm: _BatchNorm, rows: Sequence[Tensor], x: Tensor) -> Tensor:
+    if len(x) != sum(len(r) for r in rows):
+        return type(norm).forward(norm, x)
+    momentum = norm.momentum if norm.momentum is not None else 0.1
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked += len(rows)
+    parts = [
+        F.batch_norm(
+            x[r], norm.running_mean, norm.running_var, norm.weight, norm.bias, True, momentum,
+            norm.eps,
+        )
+        for r in rows
+    ]  # fmt: skip
+    return torch.cat(parts)[torch.argsort(torch.cat(list(rows)))]
+
+
+def clip_groups(clips: int, size: int | None, device: torch.device) -> list[Tensor]:
+    """Rows 0…clips − 1 in groups of `size`, the last one smaller; one group if None."""
+    return list(torch.split(torch.arange(clips, device=device), size or max(1, clips)))
