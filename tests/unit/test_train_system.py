@@ -1,0 +1,395 @@
+"""What stages can say: who learns, from what, how it is sampled, and what stays the same."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tubelet.batch import Batch, collate
+from tubelet.data.dataset import PlaygroundDataset
+from tubelet.data.sources import PlaygroundSource
+from tubelet.models import ActionModel, ActionModelConfig
+from tubelet.models.backbones.resnet3d import ResNet3dConfig
+from tubelet.models.backbones.vivit import ViViTConfig
+from tubelet.models.heads.clip import ClipHeadConfig
+from tubelet.models.heads.linear import LinearHeadConfig
+from tubelet.models.weights import load_model, save_model
+from tubelet.playground import PlaygroundConfig, label_space
+from tubelet.train.activations import recomputed
+from tubelet.train.family import Family
+from tubelet.train.learners import PlainLearner
+from tubelet.train.losses import ActionLoss
+from tubelet.train.mixture import Mixture, Part
+from tubelet.train.norms import Norms, freeze, train_mode
+from tubelet.train.optim import Optimizer
+from tubelet.train.recipe import Recipe, Stage, Start, Test
+from tubelet.train.reporting import StepReport
+from tubelet.train.run import Outcome, run
+from tubelet.train.samplers import ClassBalancedSampler, RandomSampler, samples_by_class
+from tubelet.train.saving import Checkpoints, StopFlag
+from tubelet.train.state import TrainState
+from tubelet.train.transfer import transfer
+from tubelet.types import CheckpointError, ConfigError, InputSpec, Stopped, TrainingError
+
+WORLD = PlaygroundConfig(height=32, width=48, fps=4.0, seconds=3.0, people=(1, 2), occluders=0.0)
+EVENT = replace(WORLD, task="event")
+SPEC = InputSpec(frames=2, stride=1, fps=4.0, short_side=32)
+
+
+def config_of(task: str = "atomic", backbone: ResNet3dConfig | None = None) -> ActionModelConfig:
+    return ActionModelConfig(
+        backbone=backbone or ResNet3dConfig(blocks=(1, 1, 1, 1), width=4),
+        head=LinearHeadConfig(dropout=0.1),
+        input=SPEC,
+        labels=label_space(task),  # type: ignore[arg-type]
+    )
+
+
+def recipe_of(*stages: Stage) -> Recipe:
+    return Recipe(
+        name="tiny",
+        summary="the training system",
+        model=config_of(),
+        stages=stages,
+        tests=(Test(data=PlaygroundSource(world=WORLD, clips=1, split="test")),),
+    )
+
+
+def stage_of(name: str = "one", **fields: Any) -> Stage:
+    chosen = {
+        "data": PlaygroundSource(world=WORLD, clips=4),
+        "batch": 4,
+        "precision": "fp32",
+        "save_every": 2,
+        **({} if "epochs" in fields else {"steps": 3}),
+    }
+    return Stage(name=name, **{**chosen, **fields})
+
+
+class Listener:
+    """Keeps what a run tells."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.notes: list[str] = []
+
+    def step(self, report: StepReport) -> None:
+        self.losses.append(report.loss)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def ran(recipe: Recipe, out: Path, **options: Any) -> tuple[Outcome, Listener]:
+    listener = Listener()
+    outcome = run(
+        recipe,
+        out=out,
+        device=torch.device("cpu"),
+        reporter=listener,
+        **{"resume": False, "root": out, **options},
+    )
+    return outcome, listener
+
+
+def batch_of(clips: int = 4) -> Batch:
+    data = PlaygroundDataset(world=WORLD, clips=clips, first_seed=0)
+    return collate([data.sample(i, spec=SPEC) for i in range(clips)])
+
+
+# Samplers and mixtures
+
+
+def test_a_balanced_sampler_shows_rare_classes_as_often_as_common_ones() -> None:
+    data = PlaygroundDataset(world=WORLD, clips=12, first_seed=0)
+    members = {label: set(rows) for label, rows in samples_by_class(data).items() if len(rows)}
+    rare = min(members, key=lambda label: len(members[label]))
+    even, natural = (
+        sampler.build(data, seed=1)
+        for sampler in (ClassBalancedSampler(), ClassBalancedSampler(power=1.0))
+    )
+    draws = 1500
+    often = sum(even(i) in members[rare] for i in range(draws)) / draws
+    seldom = sum(natural(i) in members[rare] for i in range(draws)) / draws
+    assert often > 0.8 / len(members) > seldom
+    assert [even(i) for i in range(50)] == [
+        ClassBalancedSampler().build(data, seed=1)(i) for i in range(50)
+    ]
+
+
+def test_a_random_sampler_shows_every_sample_once_an_epoch() -> None:
+    data = PlaygroundDataset(world=WORLD, clips=5, first_seed=0)
+    pick = RandomSampler().build(data, seed=3)
+    first, second = ([pick(e * len(data) + i) for i in range(len(data))] for e in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(len(data)))
+    assert first != second
+
+
+def mixture_of(sampling: str, **second: Any) -> Mixture:
+    return Mixture(
+        parts=(
+            Part(data=PlaygroundSource(name="actions", world=WORLD, clips=4)),
+            Part(data=PlaygroundSource(name="events", world=EVENT, clips=2), **second),
+        ),
+        sampling=sampling,  # type: ignore[arg-type]
+    )
+
+
+def test_mixtures_weigh_datasets_by_size_by_share_or_in_turn() -> None:
+    sizes = np.array([900, 100])
+    weighted = mixture_of("weighted").order(sizes, 4000, seed=5)
+    assert abs(float((weighted == 1).mean()) - 0.1) < 0.02
+    explicit = mixture_of("explicit", share=3.0).order(sizes, 4000, seed=5)
+    assert abs(float((explicit == 1).mean()) - 0.75) < 0.03
+    assert mixture_of("alternating").order(sizes, 5, seed=5).tolist() == [0, 1, 0, 1, 0]
+    with pytest.raises(ConfigError, match="different names"):
+        Mixture(parts=(Part(data=PlaygroundSource()), Part(data=PlaygroundSource())))
+
+
+# Several heads on one backbone
+
+
+def test_a_family_has_one_backbone_and_a_head_for_each_dataset() -> None:
+    main = config_of().build()
+    family = Family(main, {"events": config_of("event")})
+    other = family.model_of("events")
+    assert family.model_of("anything else") is main
+    mine = {id(p) for p in main.backbone.parameters()}
+    assert {id(p) for p in other.backbone.parameters()} == mine
+    assert {id(b) for b in other.backbone.buffers()} == {id(b) for b in main.backbone.buffers()}
+    count = sum(p.numel() for p in main.parameters())
+    head = sum(p.numel() for p in other.head.parameters())
+    assert sum(p.numel() for p in family.parameters()) == count + head
+    family.to(torch.float32).share()
+    family.load_state_dict({k: v + 1 for k, v in family.state_dict().items()})
+    assert torch.equal(next(main.backbone.parameters()), next(other.backbone.parameters()))
+
+
+def test_dense_and_pooled_forms_of_a_transformer_share_what_they_have_in_common() -> None:
+    tiny = ViViTConfig(width=16, layers=1, heads=2, mlp=32, temporal_layers=1, positions=(1, 2, 2))
+    dense = replace(config_of(), backbone=tiny)
+    pooled = replace(config_of(), backbone=replace(tiny, detection=False), head=ClipHeadConfig())
+    family = Family(dense.build(), {"clips": pooled})
+    mine = {id(p) for p in family.main.backbone.parameters()}
+    theirs = {id(p) for p in family.model_of("clips").backbone.parameters()}
+    assert len(mine & theirs) >= len(mine) - 2
+    with pytest.raises(ConfigError, match="another backbone"):
+        Family(dense.build(), {"events": config_of("event")})
+
+
+def test_cofinetuning_trains_every_head_and_leaves_a_model_for_each(tmp_path: Path) -> None:
+    stage = stage_of(data=mixture_of("alternating", model=config_of("event")), steps=4, ema=0.5)
+    recipe = recipe_of(stage)
+    event_test = PlaygroundSource(name="events", world=EVENT, clips=1, split="test")
+    recipe = replace(
+        recipe, tests=(*recipe.tests, Test(name="events", part="events", data=event_test))
+    )
+    outcome, _ = ran(recipe, tmp_path)
+    assert [t.name for t in outcome.tests] == ["test", "events"]
+    assert outcome.tests[1].predictions.is_file()
+    main, events = (
+        load_model(tmp_path / f"{name}.safetensors") for name in ("model", "model_events")
+    )
+    for (name, a), b in zip(
+        main.backbone.state_dict().items(), events.backbone.state_dict().values(), strict=True
+    ):
+        assert torch.equal(a, b), name
+    assert events.labels.names == label_space("event").names
+
+
+# What learns, and how
+
+
+def test_only_what_is_trainable_changes_and_frozen_norms_keep_their_statistics(
+    tmp_path: Path,
+) -> None:
+    before = config_of().build()
+    save_model(tmp_path / "start.safetensors", before)
+    stage = stage_of(
+        start=Start(weights="start.safetensors"),
+        trainable=("head.classifier.*",),
+        sampler=ClassBalancedSampler(),
+    )
+    outcome, listener = ran(recipe_of(stage), tmp_path / "out", root=tmp_path)
+    after = load_model(outcome.weights).state_dict()
+    changed = {n for n, v in before.state_dict().items() if n in after and not v.equal(after[n])}
+    assert changed == {"head.classifier.weight", "head.classifier.bias"}
+    assert any("trains" in note and "parameters" in note for note in listener.notes)
+    with pytest.raises(ConfigError, match="no parameter matches"):
+        freeze(before, ["no.such.*"])
+
+
+def test_a_second_stage_inherits_by_name_and_reports_it(tmp_path: Path) -> None:
+    second = stage_of(
+        "two",
+        model=config_of("event"),
+        data=PlaygroundSource(world=EVENT, clips=2),
+        start=Start(parts=("backbone.*",), required=("backbone.*",)),
+        optimizer=Optimizer(rate=1e-9, weight_decay=0.0),
+        norms=Norms(mode="frozen"),
+    )
+    recipe = replace(
+        recipe_of(stage_of(), second),
+        tests=(Test(data=PlaygroundSource(world=EVENT, clips=1, split="test")),),
+    )
+    outcome, listener = ran(recipe, tmp_path)
+    [told] = [n for n in listener.notes if "starts from the stage before" in n]
+    assert "2 unasked (head.classifier.weight, head.classifier.bias)" in told
+    assert "2 new" in told
+    assert load_model(outcome.weights).labels.names == label_space("event").names
+
+
+def test_transfer_accounts_for_every_tensor() -> None:
+    source, target = config_of().build(), config_of("event").build()
+    done = transfer(source.state_dict(), target)
+    own = [n for n in target.state_dict() if not n.endswith("num_batches_tracked")]
+    assert set(done.loaded) | set(done.new) == set(own)
+    assert done.dropped == ("head.classifier.weight", "head.classifier.bias")
+    with pytest.raises(CheckpointError, match="do not hold what this model needs"):
+        transfer(source.state_dict(), target, required=("head.*",))
+
+
+def test_layer_decay_slows_what_lies_deeper_and_the_linear_rule_follows_the_batch() -> None:
+    model = replace(
+        config_of(),
+        backbone=ViViTConfig(
+            width=16, layers=3, heads=2, mlp=32, temporal_layers=2, positions=(1, 2, 2)
+        ),
+    ).build()
+    groups = Optimizer(rate=1.0, layer_decay=0.5, per_clips=64).build(model, batch=16).param_groups
+    rate = {id(p): g["lr"] for g in groups for p in g["params"]}
+    rates = {name: rate[id(p)] for name, p in model.named_parameters()}
+    assert rates["head.classifier.weight"] == 0.25
+    layers = sorted({r for n, r in rates.items() if n.startswith("backbone.")}, reverse=True)
+    assert layers == [0.25 * 0.5**depth for depth in range(1, 7)]  # 5 blocks, embeddings last
+
+
+def test_norms_take_their_statistics_over_groups_of_clips() -> None:
+    batch = batch_of(4)
+    model = config_of().build()
+    train_mode(model, Norms())
+    stem = next(m for m in model.backbone.modules() if isinstance(m, torch.nn.BatchNorm3d))
+    seen = []
+    stem.register_forward_hook(lambda module, given, out: seen.append((given[0], out.clone())))
+    PlainLearner(model=model, loss=ActionLoss(), norm_clips=2).backward(batch)
+    given, out = seen[0]
+    for rows in (slice(0, 2), slice(2, 4)):
+        alone = torch.nn.functional.batch_norm(
+            given[rows], None, None, stem.weight, stem.bias, True, 0.1, stem.eps
+        )
+        torch.testing.assert_close(out[rows], alone)
+    frozen = config_of().build()
+    train_mode(frozen, Norms(mode="frozen"))
+    assert not any(m.training for m in frozen.modules() if isinstance(m, torch.nn.BatchNorm3d))
+
+
+def test_recomputed_activations_give_the_same_gradients_and_count_clips_once() -> None:
+    one, other = config_of().build(), config_of().build()
+    other.load_state_dict(one.state_dict())
+    train_mode(one, Norms())
+    train_mode(other, Norms())
+    batch = batch_of()
+    torch.manual_seed(0)
+    PlainLearner(model=one, loss=ActionLoss()).backward(batch)
+    torch.manual_seed(0)
+    with recomputed(other.backbone):
+        PlainLearner(model=other, loss=ActionLoss()).backward(batch)
+    for (name, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
+        assert a.grad is not None and b.grad is not None, name
+        torch.testing.assert_close(a.grad, b.grad)
+    for (name, x), y in zip(one.named_buffers(), other.buffers(), strict=True):
+        assert torch.equal(x, y), name
+
+
+def test_accumulated_minibatches_are_one_step(tmp_path: Path) -> None:
+    frozen = {"norms": Norms(mode="frozen"), "steps": 2}
+    model = replace(config_of(), head=LinearHeadConfig(dropout=0.0))
+    world = replace(WORLD, people=(1, 1))  # the mean of means is the mean: one person a clip
+    data = PlaygroundSource(world=world, clips=4)
+    losses = [
+        ran(
+            replace(recipe_of(stage_of(data=data, accumulate=n, **frozen)), model=model),
+            tmp_path / str(n),
+        )[1].losses
+        for n in (1, 2)
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_fp16_scales_its_loss_and_learns(tmp_path: Path) -> None:
+    _, listener = ran(recipe_of(stage_of(precision="fp16", steps=2)), tmp_path)
+    _, exact = ran(recipe_of(stage_of(steps=2)), tmp_path / "fp32")
+    np.testing.assert_allclose(listener.losses, exact.losses, rtol=2e-2)
+
+
+# Running
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_loss_curve_does_not_depend_on_workers(tmp_path: Path, workers: int) -> None:
+    curves = [
+        ran(recipe_of(stage_of(workers=n)), tmp_path / str(n))[1].losses for n in (0, workers)
+    ]
+    assert curves[0] == curves[1]
+
+
+def test_epochs_count_the_samples_of_every_dataset(tmp_path: Path) -> None:
+    data = mixture_of("weighted", model=config_of("event"))
+    sizes = [len(part.data.build(tmp_path)) for part in data.parts]
+    _, listener = ran(recipe_of(stage_of(data=data, epochs=0.5)), tmp_path)
+    assert len(listener.losses) == -(-sum(sizes) // 2 // 4)
+    with pytest.raises(ConfigError, match="either steps or epochs"):
+        stage_of(steps=3, epochs=1.0)
+
+
+def test_a_loss_that_is_no_number_stops_and_leaves_the_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: ActionModel, frames: torch.Tensor, rois: object) -> torch.Tensor:
+        return self.head.classifier.weight.sum() * torch.full((1, len(self.labels)), torch.nan)
+
+    monkeypatch.setattr(ActionModel, "forward", broken)
+    monkeypatch.setattr(ActionLoss, "__call__", lambda self, logits, *_, **__: logits.sum())
+    with pytest.raises(TrainingError, match="not a number"):
+        ran(recipe_of(stage_of()), tmp_path)
+    [file] = tmp_path.glob("not_a_number_one_*.json")
+    told = json.loads(file.read_text())
+    assert len(told["clips"]) == 4
+    assert told["clips"][0]["video"].startswith("playground_")
+
+
+def test_a_request_to_stop_saves_first_and_the_rest_equals_an_undisturbed_run(
+    tmp_path: Path,
+) -> None:
+    recipe = recipe_of(stage_of(steps=5, save_every=100))
+    whole, _ = ran(recipe, tmp_path / "whole")
+    flag = StopFlag()
+    flag.raised = True
+    with pytest.raises(Stopped, match="asked to stop"):
+        ran(recipe, tmp_path / "stopped", stop=flag)
+    assert TrainState.load(tmp_path / "stopped" / "state.pt").step == 1
+    rest, listener = ran(recipe, tmp_path / "stopped", resume=True)
+    assert len(listener.losses) == 4
+    assert rest.weights_sha256 == whole.weights_sha256
+
+
+def test_the_last_checkpoints_stay(tmp_path: Path) -> None:
+    keeper = Checkpoints(tmp_path, keep=3)
+    for step in range(1, 6):
+        keeper.save(
+            TrainState(
+                recipe={}, stage=0, step=step, model={}, optimizer={}, average=None, scaler={}
+            )
+        )
+    names = ("state.pt", "state_before_1.pt", "state_before_2.pt")
+    assert [TrainState.load(tmp_path / n).step for n in names] == [5, 4, 3]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(names)
