@@ -7,18 +7,27 @@ agree unless one video labels two moments within a millisecond, and such a table
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 
-from tubelet.data.annotations import Annotations
+from tubelet.data.annotations import BOX, Annotations
+from tubelet.data.clips import ClipLabels
+from tubelet.data.importers import Options, read_clips
 from tubelet.data.labelmaps import read_label_map
 from tubelet.data.tables import read_ava_csv, read_excluded
 from tubelet.evaluate.bootstrap import Interval, bootstrap
 from tubelet.evaluate.boxtable import NO_LABEL, BoxTable, join_frames
+from tubelet.evaluate.clips import (
+    ClipScores,
+    evaluate_multilabel,
+    evaluate_topk,
+    read_clip_scores,
+)
 from tubelet.evaluate.errors import ErrorBreakdown, error_breakdown
 from tubelet.evaluate.files import read_detections
 from tubelet.evaluate.frame_map import evaluate_frames
@@ -26,8 +35,12 @@ from tubelet.evaluate.from_annotations import box_table, frame_list
 from tubelet.evaluate.longtail import frequency_split, group_means, label_counts
 from tubelet.evaluate.people import PeopleReport, evaluate_people
 from tubelet.evaluate.report import FrameReport, jsonable
+from tubelet.evaluate.topk import MultiLabelReport, TopK
+from tubelet.evaluate.tubes import true_tubes, unseen_share
+from tubelet.evaluate.video_map import VideoReport, action_tubes, evaluate_videos
 from tubelet.labels import LabelSpace
-from tubelet.types import Detections, Ints
+from tubelet.people.linking import link
+from tubelet.types import Detections, Ints, Key, Tube
 
 
 def detections_table(detections: Iterable[Detections]) -> Annotations:
@@ -187,6 +200,81 @@ def study_files(
         interval=bootstrap(report),
         frequency=frequency,
     )
+
+
+def tubes_of(detections: Annotations, labels: LabelSpace) -> list[Tube]:
+    """Tubes of a table of detections, its people linked from moment to moment.
+
+    A box's score as a person is that of its best action; an action without a row scores 0.
+    """
+    tubes = []
+    for video in detections.videos():
+        tubes += link(_moments(detections.of_video(video), labels))
+    return tubes
+
+
+def score_tubes(tubes: Iterable[Tube], truth: Annotations, labels: LabelSpace) -> VideoReport:
+    """Video mAP at 0.2, 0.5 and 0.5:0.95 of detected tubes, every action of each scored."""
+    found = [action for tube in tubes for action in action_tubes(tube)]
+    true = true_tubes(truth)
+    report = evaluate_videos(found, true, labels)
+    unseen = unseen_share(found, true)
+    if not unseen > 0.5:
+        return report
+    told = f"{unseen:.0%} of the labelled moments have no detection: detect at the labels' times"
+    return replace(report, warnings=(*report.warnings, told))
+
+
+def score_clips(predictions: Path, truth: Path, *, labels: Path | LabelSpace | None = None) -> TopK:
+    """Top-1 and top-5 of a file of clip scores against any list of classes of videos."""
+    found, known = _clip_files(predictions, truth, labels)
+    return evaluate_topk(found, known)
+
+
+def score_charades(
+    predictions: Path, truth: Path, *, labels: Path | LabelSpace | None = None
+) -> tuple[MultiLabelReport, LabelSpace]:
+    """Charades' mAP of a file of clip scores (or a submission to Charades, which needs `labels`),
+    and the classes of its columns."""
+    found, known = _clip_files(predictions, truth, labels)
+    space = _label_map(labels)
+    names = dict(zip(space.ids, space.names, strict=True)) if space is not None else {}
+    columns = LabelSpace(ids=found.ids, names=tuple(names.get(i, str(i)) for i in found.ids))
+    return evaluate_multilabel(found, known), columns
+
+
+def _clip_files(
+    predictions: Path, truth: Path, labels: Path | LabelSpace | None
+) -> tuple[ClipScores, ClipLabels]:
+    space = _label_map(labels)
+    known, _ = read_clips(truth, Options(labels=space))
+    return read_clip_scores(predictions, space), known
+
+
+def _label_map(labels: Path | LabelSpace | None) -> LabelSpace | None:
+    return read_label_map(labels) if isinstance(labels, Path) else labels
+
+
+def _moments(detections: Annotations, labels: LabelSpace) -> Iterator[Detections]:
+    """One video's rows as records, moment by moment."""
+    frame = detections.frame.with_columns(detections.time_ms)
+    column = {label: i for i, label in enumerate(labels.ids)}
+    frame = frame.filter(pl.col("label").is_in(list(column)) & pl.col("x1").is_not_null())
+    for (video, time_ms), rows in frame.sort("time_ms", maintain_order=True).group_by(
+        ["video", "time_ms"], maintain_order=True
+    ):
+        boxes, person = np.unique(rows.select(BOX).to_numpy(), axis=0, return_inverse=True)
+        scores = np.zeros((len(boxes), len(labels)), np.float32)
+        columns = [column[label] for label in rows["label"]]
+        scores[person.reshape(-1), columns] = rows["score"].fill_null(1.0).to_numpy()
+        yield Detections(
+            key=Key(video=str(video), time_ms=int(str(time_ms))),
+            boxes=boxes.astype(np.float32),
+            person_scores=scores.max(axis=1),
+            action_scores=scores,
+            track_ids=np.full(len(boxes), -1, np.int64),
+            labels=labels,
+        )
 
 
 def labels_for(truth: BoxTable, labels: Path | LabelSpace | None) -> LabelSpace:

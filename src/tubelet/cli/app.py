@@ -131,8 +131,11 @@ def train(
 
 @app.command()
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="AVA detection CSV")],
-    truth: Annotated[Path, typer.Argument(help="AVA ground-truth CSV")],
+    predictions: Annotated[
+        Path, typer.Argument(help="AVA detection CSV, tubes.json, or clip scores")
+    ],
+    truth: Annotated[Path, typer.Argument(help="AVA ground-truth CSV, or a list of videos")],
+    metric: Annotated[str, typer.Option(help="frame, video, topk or charades")] = "frame",
     labels: Annotated[Path | None, typer.Option(help="label map (pbtxt, txt or JSON)")] = None,
     exclude: Annotated[Path | None, typer.Option(help="CSV of excluded timestamps")] = None,
     protocol: Annotated[str, typer.Option(help="ava, pyslowfast or mmaction2")] = "ava",
@@ -146,21 +149,24 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="also write report.json, .csv and .html")] = None,
     as_json: Json = False,
 ) -> None:
-    """Frame mAP exactly as the official AVA script computes it."""
-    from tubelet.cli.scoring import evaluate_csv
+    """Frame mAP exactly as the official AVA script computes it; or the mAP of tubes (video),
+    the accuracy of whole videos (topk), their mAP where each has several classes (charades)."""
+    from tubelet.cli.scoring import Question, metric_named
+    from tubelet.cli.scoring import evaluate as run
 
-    evaluate_csv(
-        predictions,
-        truth,
+    question = Question(
+        predictions=predictions,
+        truth=truth,
+        metric=metric_named(metric),
         labels=labels,
         exclude=exclude,
         training=training,
         protocol=protocol,
         iou=iou,
         details=details,
-        out=out,
-        as_json=as_json,
+        curves=out is not None,
     )
+    run(question, folder=out, as_json=as_json)
 
 
 @app.command()

@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from tubelet.types import ShapeError
+from tubelet.data.files import write_atomic
+from tubelet.types import DataError, ShapeError
 
 CLIP_SCHEMA: dict[str, Any] = {
     "video": pl.String,
@@ -76,3 +77,15 @@ class ClipLabels:
         for video, *interval in labelled.iter_rows():
             found[video].append(tuple(interval))
         return found
+
+
+def write_clip_list(path: str | Path, clips: ClipLabels) -> None:
+    """Write `video<tab>class id` lines, one a class of a video, as the format "paths" reads them.
+
+    Times are not kept, and videos without a class are left out.
+    """
+    labels = clips.labels_of_videos()
+    broken = next((v for v in labels if any(mark in v for mark in "\t\r\n")), None)
+    if broken is not None:
+        raise DataError("a video id with a tab or line break cannot be written", got=repr(broken))
+    write_atomic(path, "".join(f"{v}\t{i}\n" for v, ids in labels.items() for i in ids))

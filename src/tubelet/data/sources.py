@@ -16,7 +16,7 @@ from tubelet.data.clips import ClipLabels
 from tubelet.data.dataset import ClipDataset, PlaygroundDataset, VideoDataset
 from tubelet.data.files import find_video, read_text
 from tubelet.data.films import Footage, find_footage
-from tubelet.data.importers import Imported, Options
+from tubelet.data.importers import Imported, Options, read_clips
 from tubelet.data.importers import read as read_any
 from tubelet.data.joined import JoinedDataset
 from tubelet.data.labelmaps import read_label_map
@@ -178,9 +178,8 @@ class ClipSource:
         if given is not None and self.first_id is not None:
             given = LabelSpace.of(given.names, first_id=self.first_id)
         path = root / self.annotations
-        imported = read_any(path, None, Options(labels=given))
-        clips = _clips_of(imported, path)
-        labels = _classes(given or imported.labels, path, self.exclusive)
+        clips, named = read_clips(path, Options(labels=given))
+        labels = _classes(given or named, path, self.exclusive)
         found = _whole_films(folder, clips, labels if self.by_class else None, self.frame_rate)
         missing = tuple(v for v in clips.videos() if v not in found)
         return WholeVideoDataset(
@@ -214,7 +213,7 @@ class CharadesSource:
         """The dataset under `root`. Raises InputError or DataError naming what is missing."""
         folder = _folder(root, self.videos, self.name)
         path, labels = root / self.annotations, read_label_map(root / self.labels)
-        clips = _clips_of(read_any(path, "charades", Options(labels=labels)), path)
+        clips, _ = read_clips(path, Options(labels=labels))
         return WholeVideoDataset(
             name=self.name,
             clips=clips,
@@ -268,12 +267,6 @@ def _folder(root: Path, videos: str, name: str) -> Path:
 def _boxes_of(imported: Imported, path: Path) -> Annotations:
     if not isinstance(imported.table, Annotations):
         raise DataError("the file lists whole clips", where=path, expected="boxes of people")
-    return imported.table
-
-
-def _clips_of(imported: Imported, path: Path) -> ClipLabels:
-    if not isinstance(imported.table, ClipLabels):
-        raise DataError("the file lists boxes of people", where=path, expected="classes of videos")
     return imported.table
 
 

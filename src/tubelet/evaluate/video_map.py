@@ -55,11 +55,13 @@ class ActionTube:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoReport:
     """mAP in [0, 1] by threshold; `map_50_95` their mean over 0.5:0.95, None unless all ten were
-    asked for; `ap[class id][threshold]`, NaN without truth; numbers of tubes and videos."""
+    asked for; `ap[class id][threshold]`, NaN without truth; `instances[class id]` true tubes; numbers
+    of tubes and videos."""
 
     map: Mapping[float, float]
     map_50_95: float | None
     ap: Mapping[int, Mapping[float, float]]
+    instances: Mapping[int, int]
     truths: int
     detections: int
     videos: int
@@ -137,6 +139,7 @@ def evaluate_videos(
         if set(COCO_THRESHOLDS) <= set(thresholds)
         else None,
         ap=ap,
+        instances={i: sum(t.label == i for t in true) for i in ids},
         truths=len(true),
         detections=len(found),
         videos=len(videos),

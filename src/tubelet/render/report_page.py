@@ -19,14 +19,22 @@ MAX_POINTS = 400
 
 
 def write_report_page(
-    path: str | Path, report: Mapping[str, Any], *, title: str = "Evaluation"
+    path: str | Path,
+    report: Mapping[str, Any],
+    *,
+    title: str = "Evaluation",
+    unit: str = "labelled boxes",
 ) -> None:
     """Write the evaluation page.
 
     `report`: `{"map": float | None, "classes": [{"name": str, "ap": float | None (no truth),
     "instances": int, "pr": [[recall, precision], …] (optional)}, …],
-    "protocol": {name: value, …} (optional)}`. Raises DataError naming the class and the field for
-    a report that lacks something or holds a figure outside [0, 1].
+    "protocol": {name: value, …} (optional)}`, and what a study adds (all optional): "groups" and
+    "frequency" `{name: mAP}`, "people" `{"ap", "recall", "iou"}`, "interval" `{"low", "high",
+    "level"}`, "errors" `{"cost": {cause: mAP}}`. `unit`: what `instances` count.
+
+    Raises DataError naming the class and the field for a report that lacks something or holds a
+    figure outside [0, 1].
     """
     try:
         mean, classes = _figure(report["map"], "map"), by_ap(report["classes"])
@@ -46,7 +54,18 @@ def write_report_page(
         facts=[
             ("–" if mean is None else f"{mean:.4f}", "mean average precision"),
             (f"{counted} of {len(rows)}", "classes with truth"),
-            (f"{instances:,}", "labelled boxes"),
+            (f"{instances:,}", unit),
+            *_study_facts(report),
+        ],
+        groups=[
+            _bar(name, value)
+            for name, value in {**report.get("groups", {}), **report.get("frequency", {})}.items()
+            if has_truth(value)
+        ],
+        errors=[
+            _bar(name, value)
+            for name, value in report.get("errors", {}).get("cost", {}).items()
+            if has_truth(value)
         ],
         classes=rows,
         curves=[row for row in rows if row["curve"]],
@@ -54,6 +73,27 @@ def write_report_page(
     )
     with atomic_text(Path(path)) as file:
         file.write(page)
+
+
+def _study_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    facts = []
+    if "interval" in report:
+        spread = report["interval"]
+        if has_truth(spread["low"]) and has_truth(spread["high"]):
+            span = f"{spread['low']:.4f}–{spread['high']:.4f}"
+            facts.append((span, f"{spread['level']:.0%} interval over videos"))
+    if "people" in report:
+        people = report["people"]
+        for name in ("ap", "recall"):
+            if has_truth(people[name]):
+                title = f"{'AP' if name == 'ap' else name}@{people['iou']:g} of the boxes alone"
+                facts.append((f"{people[name]:.4f}", title))
+    return facts
+
+
+def _bar(name: str, value: float) -> dict[str, str]:
+    percent = f"{100 * min(max(value, 0.0), 1.0):.2f}"
+    return {"name": name, "value": f"{value:.4f}", "percent": percent}
 
 
 def _row(index: int, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,11 +15,13 @@ from functools import partial
 from pathlib import Path
 
 from tubelet.data.annotations import Annotations
+from tubelet.data.clips import ClipLabels
 from tubelet.data.importers import acar, cliplists, coco, cvat, mmaction, tubes, via
 from tubelet.data.importers.pyslowfast import FrameList, read_frame_list
 from tubelet.data.importers.records import Imported, Options
 from tubelet.data.pickles import load_pickle
 from tubelet.data.tables import Kind, read_ava_csv, write_ava_csv
+from tubelet.labels import LabelSpace
 from tubelet.types import DataError, InputError
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Options",
     "convert",
     "read",
+    "read_clips",
     "read_frame_list",
     "sniff",
 ]
@@ -202,6 +205,21 @@ def read(
 ) -> Imported:
     """Read a file of any format; None sniffs it. Raises InputError for an unknown name."""
     return _format(format_name or sniff(path)).read(path, options)
+
+
+def read_clips(
+    path: str | Path, options: Options | None = None
+) -> tuple[ClipLabels, LabelSpace | None]:
+    """Read a list of classes of videos, of whatever format, and the classes it names.
+
+    Where `video,3` could also be an AVA frame without people, here it is a video and its class.
+    Raises DataError for a file of boxes.
+    """
+    name = sniff(path)
+    table, labels = read(path, "paths" if name == "ava-csv" else name, options)
+    if not isinstance(table, ClipLabels):
+        raise DataError("the file lists boxes of people", where=path, expected="classes of videos")
+    return table, labels
 
 
 def convert(
