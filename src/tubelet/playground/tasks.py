@@ -70,22 +70,26 @@ def event_cast(rng: Rng, config: PlaygroundConfig) -> Cast:
 
 
 def scene_cast(rng: Rng, config: PlaygroundConfig) -> Cast:
-    """People who stand in the middle, and a lamp at the left or right edge that names them."""
+    """People who stand in the middle, and a lamp at the left or right edge that names them.
+
+    In a picture three times as wide as high it is further from everybody than a small network's
+    person features reach.
+    """
     count = int(rng.integers(config.people[0], config.people[1] + 1))
     colour = int(rng.integers(2))
-    low, high = 0.3 * config.aspect, 0.7 * config.aspect
+    low, width = config.aspect / 2 - 0.3, 0.6
     actors = []
     for i in range(count):
-        x = low + (i + 0.5) / count * (high - low)
+        x = low + (i + 0.5) / count * width
         span = (-1.0, config.seconds + 1.0)
         actors.append(_actor(rng, config, i, (_gesture(rng, span, None, x, (AT_LAMP[colour],)),)))
-    edge = 0.09 if rng.random() < 0.5 else config.aspect - 0.09
-    y = float(rng.uniform(0.14, 0.3))
+    edge = 0.3 if rng.random() < 0.5 else config.aspect - 0.3
+    y = float(rng.uniform(0.28, 0.44))
     parts = (
         Thing(ellipse=False, centre=(edge, (y + 0.8) / 2), half=(0.012, (0.8 - y) / 2),
               colour=(0.2, 0.2, 0.22)),
-        Thing(ellipse=False, centre=(edge, y), half=(0.062, 0.062), colour=(0.10, 0.10, 0.12)),
-        Thing(ellipse=True, centre=(edge, y), half=(0.046, 0.046), colour=_LAMP_COLOURS[colour]),
+        Thing(ellipse=False, centre=(edge, y), half=(0.22, 0.22), colour=(0.10, 0.10, 0.12)),
+        Thing(ellipse=True, centre=(edge, y), half=(0.18, 0.18), colour=_LAMP_COLOURS[colour]),
     )  # fmt: skip
     return actors, parts
 
