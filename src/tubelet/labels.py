@@ -38,8 +38,8 @@ class LabelSpace:
                 got=len(self.names),
             )
         for what, values in (("id", self.ids), ("name", self.names)):
-            repeated = sorted({v for v in values if values.count(v) > 1}, key=str)
-            if repeated:
+            if len(set(values)) < len(values):
+                repeated = sorted({v for v in values if values.count(v) > 1}, key=str)
                 raise DataError(f"label {what} {repeated[0]!r} stands twice in the label map")
         named = {i for members in self.groups.values() for i in members}
         for unknown in [i for i in (*self.evaluated, *named) if i not in self.ids]:
@@ -55,8 +55,18 @@ class LabelSpace:
             ids=tuple(range(first_id, first_id + len(listed))), names=listed, exclusive=exclusive
         )
 
+    @classmethod
+    def nameless(cls, count: int, *, exclusive: bool = False) -> LabelSpace:
+        """`count` classes that a dataset has yet to name."""
+        return cls.of(_nameless(count), exclusive=exclusive)
+
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether these are the classes of `nameless`: a number of them, and no more."""
+        return self.names == _nameless(len(self))
 
     def column(self, label_id: int) -> int:
         """Column of a file's class id. Raises DataError for an id outside the space."""
@@ -96,3 +106,7 @@ class LabelSpace:
             evaluated=tuple(data.get("evaluated", ())),
             groups={name: tuple(ids) for name, ids in data.get("groups", {}).items()},
         )
+
+
+def _nameless(count: int) -> tuple[str, ...]:
+    return tuple(f"class {i}" for i in range(1, count + 1))

@@ -10,7 +10,7 @@ import numpy as np
 
 from tubelet.batch import Sample
 from tubelet.data.annotations import Annotations
-from tubelet.data.dataset import VideoDataset
+from tubelet.data.dataset import PlaygroundDataset, VideoDataset
 from tubelet.media.transforms import Augment
 from tubelet.types import ConfigError, InputSpec, Key
 
@@ -21,7 +21,7 @@ class JoinedDataset:
     Raises ConfigError where the parts' classes differ.
     """
 
-    def __init__(self, *, name: str, parts: Sequence[VideoDataset]) -> None:
+    def __init__(self, *, name: str, parts: Sequence[VideoDataset | PlaygroundDataset]) -> None:
         if not parts:
             raise ConfigError(f"the joined dataset {name!r} has no part")
         self.name, self.labels = name, parts[0].labels
@@ -61,6 +61,6 @@ class JoinedDataset:
         part, own = self._locate(index)
         return part.sample(own, spec=spec, augment=augment, rng=rng)
 
-    def _locate(self, index: int) -> tuple[VideoDataset, int]:
+    def _locate(self, index: int) -> tuple[VideoDataset | PlaygroundDataset, int]:
         number = bisect_right(self._ends, index)
         return self._parts[number], index - (self._ends[number] - len(self._parts[number]))

@@ -20,6 +20,7 @@ from tubelet.data.importers import Imported, Options, read_clips
 from tubelet.data.importers import read as read_any
 from tubelet.data.joined import JoinedDataset
 from tubelet.data.labelmaps import read_label_map
+from tubelet.data.playground_clips import playground_clips
 from tubelet.data.proposals import for_testing, for_training
 from tubelet.data.tables import read_ava_csv, read_excluded
 from tubelet.data.whole import WholeVideoDataset
@@ -38,7 +39,7 @@ class VideoSource:
 
     `begin_s`: the labels' time at which the files begin (900 for the quarter hours that AVA's
     scripts cut; Kinetics' `id_000010_000020.mp4` says it itself). `excluded`: CSV of timestamps
-    to leave out.
+    to leave out. `evaluated`: label map of the classes that count in the mean (AVA: 60 of 80).
 
     `boxes`: whose boxes a sample has. "truth": the annotated ones. "truth+proposals", for training:
     those, and the proposals scored `score_threshold` or higher that overlap one by more than
@@ -50,6 +51,7 @@ class VideoSource:
     videos: str
     annotations: str
     labels: str
+    evaluated: str | None = None
     exclusive: bool = False
     cache_short_side: int | None = None
     frame_rate: float | None = None
@@ -71,7 +73,10 @@ class VideoSource:
     def build(self, root: Path) -> VideoDataset:
         """The dataset under `root`. Raises InputError or DataError naming what is missing."""
         folder = _folder(root, self.videos, self.name)
-        labels = replace(read_label_map(root / self.labels), exclusive=self.exclusive)
+        counted = read_label_map(root / self.evaluated).ids if self.evaluated else ()
+        labels = replace(
+            read_label_map(root / self.labels), exclusive=self.exclusive, evaluated=counted
+        )
         truth = read_ava_csv(root / self.annotations, kind="truth", labels=labels)
         if self.excluded is not None:
             truth = truth.without(read_excluded(root / self.excluded))
@@ -143,7 +148,7 @@ class JoinedSource:
     """Sets with the same classes as one, such as the two parts of AVA-Kinetics."""
 
     name: str
-    parts: tuple[VideoSource | TubeSource, ...]
+    parts: tuple[VideoSource | TubeSource | PlaygroundSource, ...]
 
     def build(self, root: Path) -> ClipDataset:
         return JoinedDataset(name=self.name, parts=[part.build(root) for part in self.parts])
@@ -236,7 +241,7 @@ class PlaygroundSource:
     vary: bool = False
     seek: tuple[str, ...] = ()
 
-    def build(self, root: Path) -> ClipDataset:
+    def build(self, root: Path) -> PlaygroundDataset:
         first = clip_seed(self.split, 0, 0)  # type: ignore[arg-type]
         return PlaygroundDataset(
             name=self.name,
@@ -248,8 +253,35 @@ class PlaygroundSource:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaygroundClipSource:
+    """Whole clips of the rendered world: `exclusive` with one class each, as Kinetics has them,
+    else with every class that happens in them, as Charades has."""
+
+    name: str = "playground_clips"
+    world: PlaygroundConfig = field(default_factory=lambda: PlaygroundConfig(task="scene"))
+    clips: int = 100
+    split: str = "train"
+    exclusive: bool = True
+
+    def build(self, root: Path) -> WholeVideoDataset:
+        return playground_clips(
+            name=self.name,
+            world=self.world,
+            clips=self.clips,
+            first_seed=clip_seed(self.split, 0, 0),  # type: ignore[arg-type]
+            exclusive=self.exclusive,
+        )
+
+
 SourceConfig = (
-    VideoSource | TubeSource | JoinedSource | ClipSource | CharadesSource | PlaygroundSource
+    VideoSource
+    | TubeSource
+    | JoinedSource
+    | ClipSource
+    | CharadesSource
+    | PlaygroundSource
+    | PlaygroundClipSource
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -13,13 +13,24 @@ import torch
 from tubelet.batch import Sample
 from tubelet.data.clips import ClipLabels
 from tubelet.data.dataset import faster, multi_hot
-from tubelet.data.films import Films, Footage
+from tubelet.data.films import Films, Footage, Images
 from tubelet.labels import LabelSpace
 from tubelet.media.sampling import clip_centre, clip_span
 from tubelet.media.transforms import Augment, prepare
+from tubelet.media.video import VideoInfo
 from tubelet.types import Floats, InputSpec, Key, People
 
 WHOLE_FRAME = ((0.0, 0.0, 1.0, 1.0),)
+
+
+class FilmReader(Protocol):
+    """Where a video's clips come from: `Films`, or anything that can draw them."""
+
+    def info(self, video: str) -> VideoInfo: ...
+
+    def clip(self, key: Key, spec: InputSpec, augment: Augment | None = None) -> Images:
+        """The clip u8 `(T, H, W, 3)` at `key`, at least as large as asked for."""
+        ...
 
 
 class WholeVideoDataset:
@@ -31,7 +42,8 @@ class WholeVideoDataset:
     `targets_of`: "video", every class of the video; "window", the classes whose interval meets the
     clip (Charades; a row without times counts everywhere). Where classes are exclusive a video
     without one is unlabelled, its targets None; elsewhere it shows none of the classes.
-    `missing`: videos of the list that are known to be absent; they are left out.
+    `missing`: videos of the list that are known to be absent; they are left out. `films`: who shows
+    the videos, where they are no files.
     """
 
     def __init__(
@@ -40,20 +52,26 @@ class WholeVideoDataset:
         name: str,
         clips: ClipLabels,
         labels: LabelSpace,
-        videos: Mapping[str, Path | Footage],
+        videos: Mapping[str, Path | Footage] | None = None,
+        films: FilmReader | None = None,
         targets_of: Literal["video", "window"] = "video",
         missing: tuple[str, ...] = (),
         cache_short_side: int | None = None,
     ) -> None:
         self.name, self.labels, self.missing = name, labels, missing
-        self._clips = clips.of_videos(videos.keys()) if missing else clips
+        self._clips = clips.of_videos((videos or {}).keys()) if missing else clips
         self._videos = self._clips.videos()
         self._intervals = self._clips.intervals()
         self._by_window = targets_of == "window"
         self._labels = list(self._clips.labels_of_videos().values())
         self._targets = multi_hot(self._labels, labels)
-        self._films = Films(videos, cache_short_side=cache_short_side)
-        self._films.check(self._videos, clips.source)
+        self._films: FilmReader
+        if films is None:
+            files = Films(videos or {}, cache_short_side=cache_short_side)
+            files.check(self._videos, clips.source)
+            self._films = files
+        else:
+            self._films = films
 
     def __len__(self) -> int:
         return len(self._videos)

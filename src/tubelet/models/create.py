@@ -64,8 +64,9 @@ def as_labels(labels: Labels, task: str) -> LabelSpace:
     """
     if isinstance(labels, LabelSpace):
         return labels
-    names = [f"class {i}" for i in range(1, labels + 1)] if isinstance(labels, int) else labels
-    return LabelSpace.of(names, exclusive=task == "classification")
+    if isinstance(labels, int):
+        return LabelSpace.nameless(labels, exclusive=task == "classification")
+    return LabelSpace.of(labels, exclusive=task == "classification")
 
 
 def model_config(
