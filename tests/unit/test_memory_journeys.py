@@ -290,3 +290,37 @@ def test_a_finished_bank_of_another_backbone_is_refused(tmp_path: Path) -> None:
     other = replace(model.config, input=replace(SPEC, short_side=64)).build()
     with pytest.raises(CheckpointError, match=r"weights differ[\s\S]*build the bank again"):
         bank_of(other, tmp_path)
+
+
+def test_a_killed_run_with_an_online_bank_resumes_to_the_same_losses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_of(T_ONLY, BANK)
+    recipe = replace(recipe, stages=(replace(recipe.stages[0], steps=5),))
+    digest, whole = ran(recipe, tmp_path / "whole", tmp_path)
+    backward, seen = BankLearner.backward, []
+
+    def killed(self: BankLearner, batch: Batch, *, scale: float = 1.0) -> torch.Tensor:
+        loss = backward(self, batch, scale=scale)  # its people are in the bank by now
+        seen.append(loss)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BankLearner, "backward", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ran(recipe, tmp_path / "killed", tmp_path)
+    again, rest = ran(recipe, tmp_path / "killed", tmp_path, resume=True)
+    assert rest == whole[2:]  # the checkpoint was after step 2
+    assert again == digest
+
+
+def test_a_bank_that_cannot_go_back_says_so(tmp_path: Path) -> None:
+    bank = online_bank(model_of(T_ONLY, BANK), dataset(1), tmp_path, recipe="r")
+    bank.restore(0)
+    bank.mark(2)
+    bank.settle(2)
+    with pytest.raises(CheckpointError, match="cannot go back"):
+        bank.restore(1)
+    bank.restore(2)

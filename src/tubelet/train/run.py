@@ -17,8 +17,9 @@ from tubelet.train.distributed import World
 from tubelet.train.family import Family
 from tubelet.train.recipe import Recipe
 from tubelet.train.reporting import Reporter
+from tubelet.train.running import Running
 from tubelet.train.saving import STATE, StopFlag
-from tubelet.train.stage import Running, begin, config_at, train_stage
+from tubelet.train.stage import begin, config_at, train_stage
 from tubelet.train.state import TrainState
 from tubelet.train.testing import Tested, run_test
 from tubelet.types import ConfigError, InputError

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,49 +13,25 @@ import torch
 from tubelet.config import encode
 from tubelet.data.dataset import ClipDataset
 from tubelet.files import write_text
-from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModel, ActionModelConfig
-from tubelet.models.memory.bank import BankReader, MemoryBank
-from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
-from tubelet.models.memory.config import MemoryBankConfig
+from tubelet.models.memory.online import LearningBank
 from tubelet.train.activations import recomputed
-from tubelet.train.banks import bank_of, build_bank, online_bank, recipe_hash
+from tubelet.train.assemble import learner_of, learning_banks, stream_of
 from tubelet.train.distributed import World
 from tubelet.train.family import Family
-from tubelet.train.groups import GroupStream
-from tubelet.train.learners import (
-    BankLearner,
-    CollaborativeLearner,
-    Learner,
-    MixtureLearner,
-    PlainLearner,
-)
-from tubelet.train.loader import SampleStream, Share, Stream, steps_of
+from tubelet.train.learners import MixtureLearner
+from tubelet.train.loader import Share, Step, Stream, steps_of
 from tubelet.train.loop import Progress, Surroundings, average_of, fit
 from tubelet.train.mixture import Mixture, Part
 from tubelet.train.norms import freeze, set_norms
 from tubelet.train.recipe import Recipe, Stage
 from tubelet.train.reporting import JsonLines, Reporter, Reporters, Silent
-from tubelet.train.saving import Checkpoints, StopFlag
+from tubelet.train.running import Running
+from tubelet.train.saving import Checkpoints
 from tubelet.train.state import TrainState
 from tubelet.train.throughput import clip_load
 from tubelet.train.transfer import read_weights, transfer
-from tubelet.types import ConfigError, Key
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """Where and how a recipe runs; nothing here changes what it computes.
-
-    `root`: the data folder. `out`: the run's own folder. `stop`: raised when it is to end early.
-    """
-
-    root: Path
-    out: Path
-    device: torch.device
-    reporter: Reporter
-    world: World
-    stop: StopFlag
+from tubelet.types import ConfigError, Ints, Key
 
 
 def begin(recipe: Recipe, index: int, before: ActionModel | None, running: Running) -> ActionModel:
@@ -91,64 +65,73 @@ def train_stage(
     recipe: Recipe, index: int, model: ActionModel, running: Running, state: TrainState | None
 ) -> Family:
     """Train stage `index` from its beginning, or from `state`; the family that came out of it."""
-    stage, device = recipe.stages[index], running.device
-    parts = _parts(stage)
+    stage = recipe.stages[index]
+    parts = stage.data.parts if isinstance(stage.data, Mixture) else (Part(data=stage.data),)
     datasets = [part.data.build(running.root) for part in parts]
     family = _family(stage, model, running)
     for part, dataset in zip(parts, datasets, strict=True):
         _check_labels(family.model_of(part.data.name), dataset)
     sizes = np.array([len(dataset) for dataset in datasets], np.int64)
-    progress = Progress(
-        family=family,
-        optimizer=stage.optimizer.build(family, batch=stage.batch),
-        scaler=torch.amp.GradScaler(device.type, enabled=stage.precision == "fp16"),
-        average=average_of(family, stage.ema) if stage.ema else None,
-        steps=stage.steps or ceil((stage.epochs or 0) * int(sizes.sum()) / stage.batch),
-    )
+    progress = _progress(stage, family, int(sizes.sum()), running)
     if state is not None:
         _restore(progress, state)
         running.reporter.note(f"stage {stage.name!r} continues at step {progress.step}")
     running.world.copy_from_first(family)
+    learners = {
+        dataset.name: learner_of(
+            family.model_of(part.data.name), stage, dataset, progress.step, recipe, running
+        )
+        for part, dataset in zip(parts, datasets, strict=True)
+    }
+    banks = learning_banks(learners.values(), progress.step)
     seed = recipe.seed * 1000 + index
-    mixture = stage.data if isinstance(stage.data, Mixture) else Mixture(parts=parts)
     streams = [
-        _stream(family.model_of(part.data.name), stage, part, dataset, seed=seed + 7919 * number)
+        stream_of(family.model_of(part.data.name), stage, part, dataset, seed=seed + 7919 * number)
         for number, (part, dataset) in enumerate(zip(parts, datasets, strict=True))
     ]
-    minibatches = steps_of(
-        streams,
-        mixture.order(sizes, progress.steps, seed=seed),
-        batch=stage.batch,
-        start=progress.step,
-        share=Share(
-            accumulate=stage.accumulate, rank=running.world.rank, processes=running.world.size
-        ),
-        workers=stage.workers,
-    )
-    learner = MixtureLearner(
-        learners={
-            dataset.name: _learner(
-                family.model_of(part.data.name), stage, dataset, progress.step, recipe, running
-            )
-            for part, dataset in zip(parts, datasets, strict=True)
-        }
-    )
     with _prepared(stage, family):
         fit(
             progress,
-            minibatches,
+            _minibatches(stage, parts, streams, sizes, progress, running.world, seed=seed),
             stage,
-            learner=learner,
+            learner=MixtureLearner(learners=learners),
             seed=seed,
-            around=_surroundings(recipe, index, progress, running),
+            around=_surroundings(recipe, index, progress, banks, running),
         )
     if progress.average is not None:
         family.load_state_dict(progress.average.module.state_dict())
     return family
 
 
-def _parts(stage: Stage) -> tuple[Part, ...]:
-    return stage.data.parts if isinstance(stage.data, Mixture) else (Part(data=stage.data),)
+def _progress(stage: Stage, family: Family, samples: int, running: Running) -> Progress:
+    return Progress(
+        family=family,
+        optimizer=stage.optimizer.build(family, batch=stage.batch),
+        scaler=torch.amp.GradScaler(running.device.type, enabled=stage.precision == "fp16"),
+        average=average_of(family, stage.ema) if stage.ema else None,
+        steps=stage.steps or ceil((stage.epochs or 0) * samples / stage.batch),
+    )
+
+
+def _minibatches(
+    stage: Stage,
+    parts: tuple[Part, ...],
+    streams: Sequence[Stream],
+    sizes: Ints,
+    progress: Progress,
+    world: World,
+    *,
+    seed: int,
+) -> Iterator[Step]:
+    mixture = stage.data if isinstance(stage.data, Mixture) else Mixture(parts=parts)
+    return steps_of(
+        streams,
+        mixture.order(sizes, progress.steps, seed=seed),
+        batch=stage.batch,
+        start=progress.step,
+        share=Share(accumulate=stage.accumulate, rank=world.rank, processes=world.size),
+        workers=stage.workers,
+    )
 
 
 def _family(stage: Stage, model: ActionModel, running: Running) -> Family:
@@ -176,76 +159,13 @@ def _prepared(stage: Stage, family: Family) -> Iterator[None]:
         yield
 
 
-def _stream(
-    model: ActionModel, stage: Stage, part: Part, dataset: ClipDataset, *, seed: int
-) -> Stream:
-    """Single clips, or N of each video where the model's memory is collaborative."""
-    spec, memory = stage.input or model.input, model.config.memory
-    if part.model is not None:
-        spec = model.input
-    augment: Augment | None = part.augment or stage.augment
-    if isinstance(memory, CollaborativeMemoryConfig):
-        return GroupStream(
-            dataset=dataset,
-            spec=spec,
-            augment=augment,
-            seed=seed,
-            clips=memory.clips,
-            stride_ms=memory.stride_ms,
-            sampler=stage.sampler,
-        )
-    return SampleStream(
-        dataset=dataset, spec=spec, augment=augment, seed=seed, sampler=stage.sampler
-    )
-
-
-def _learner(
-    model: ActionModel,
-    stage: Stage,
-    dataset: ClipDataset,
-    start: int,
+def _surroundings(
     recipe: Recipe,
+    index: int,
+    progress: Progress,
+    banks: Sequence[LearningBank],
     running: Running,
-) -> Learner:
-    """How the dataset's batches become gradients, as the model's memory demands."""
-    memory = model.config.memory
-    if isinstance(memory, CollaborativeMemoryConfig):
-        if stage.norms.clips is not None:
-            raise ConfigError(
-                f"stage {stage.name!r}: with collaborative memory, norms already take their "
-                "statistics over clips of different videos only",
-                hint="leave norms.clips out",
-            )
-        return CollaborativeLearner(
-            model=model, loss=stage.loss, training=stage.collaborative, precision=stage.precision
-        )
-    if isinstance(memory, MemoryBankConfig) and stage.bank != "empty":
-        bank = _bank(model, stage, dataset, start, recipe, running)
-        return BankLearner(model=model, loss=stage.loss, bank=bank, precision=stage.precision)
-    return PlainLearner(
-        model=model, loss=stage.loss, precision=stage.precision, norm_clips=stage.norms.clips
-    )
-
-
-def _bank(
-    model: ActionModel,
-    stage: Stage,
-    dataset: ClipDataset,
-    start: int,
-    recipe: Recipe,
-    running: Running,
-) -> BankReader:
-    own, made_by = running.out / f"bank_{stage.name}", recipe_hash(recipe)
-    if stage.bank is None:
-        return online_bank(model, dataset, own, recipe=made_by)
-    if start:  # checked when the stage began; the model has moved on since
-        return MemoryBank(own if stage.bank == "build" else running.root / stage.bank)
-    if stage.bank == "build":
-        return build_bank(model, dataset, own, recipe=made_by, device=running.device)
-    return bank_of(model, running.root / stage.bank)
-
-
-def _surroundings(recipe: Recipe, index: int, progress: Progress, running: Running) -> Surroundings:
+) -> Surroundings:
     stage, world = recipe.stages[index], running.world
     checkpoints = Checkpoints(running.out, keep=stage.keep)
     listeners: Reporter = Silent()
@@ -255,9 +175,13 @@ def _surroundings(recipe: Recipe, index: int, progress: Progress, running: Runni
 
     def save() -> None:
         world.average_buffers(progress.family)
+        for bank in banks:
+            bank.mark(progress.step)
         if world.first:
             checkpoints.save(_capture(recipe, index, progress))
         world.wait()
+        for bank in banks:
+            bank.settle(progress.step)
 
     def alarm(step: int, keys: tuple[Key, ...]) -> None:
         where = running.out / f"not_a_number_{stage.name}_{step}_{world.rank}.json"

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from tubelet.files import atomic_path
 from tubelet.models.memory.bank import BankReader, BankStamp, Remembered, nobody
+from tubelet.models.memory.journal import UndoJournal
 from tubelet.types import CheckpointError, DataError, Ints, Key
 
 T = TypeVar("T")
@@ -48,6 +49,19 @@ class LearningBank(BankReader, Protocol):
         """Keep the people of a step's moments in place of what was known of them."""
         ...
 
+    def mark(self, step: int) -> None:
+        """A checkpoint of `step` is about to be written: `restore(step)` comes back to now."""
+        ...
+
+    def settle(self, step: int) -> None:
+        """The checkpoint of `step` is written; nobody comes back to an earlier one."""
+        ...
+
+    def restore(self, step: int) -> None:
+        """Forget what was seen after the checkpoint of `step`. Raises CheckpointError where that
+        cannot be."""
+        ...
+
 
 class OnlineBank:
     """Opens the bank in `folder`, or makes an empty one.
@@ -67,6 +81,7 @@ class OnlineBank:
             for video, members in itertools.groupby(ordered, key=lambda k: k.video)
         }
         self._data = self._open(folder, ordered)
+        self._journal = UndoJournal(folder, self._data)
 
     @property
     def stamp(self) -> BankStamp:
@@ -78,6 +93,7 @@ class OnlineBank:
         if key not in self._place:
             raise DataError("this moment has no place in the memory bank", got=key)
         best = torch.argsort(scores, descending=True, stable=True)[: self._people]
+        self._journal.keep(self._place[key])
         record = self._data[self._place[key] : self._place[key] + 1]
         version = int(record["version"][0])
         record["version"] = version + 1 + version % 2
@@ -92,6 +108,18 @@ class OnlineBank:
         """As `LearningBank.remember`; of a moment that comes twice the later row stays."""
         for moment in seen:
             self.write(*moment)
+
+    def mark(self, step: int) -> None:
+        """As `LearningBank.mark`."""
+        self._journal.mark(step)
+
+    def settle(self, step: int) -> None:
+        """As `LearningBank.settle`."""
+        self._journal.settle(step)
+
+    def restore(self, step: int) -> None:
+        """As `LearningBank.restore`."""
+        self._journal.restore(step)
 
     def window(self, key: Key, *, before_ms: int, after_ms: int, people: int) -> Remembered:
         """As `BankReader.window`, of the moments written so far."""
@@ -204,6 +232,23 @@ class SharedBank:
         if self._writes:
             for part in everyone:
                 self._bank.remember(part)
+        dist.barrier(self._group)
+
+    def mark(self, step: int) -> None:
+        """As `LearningBank.mark`; collective, like the other two."""
+        self._first_of_machine(lambda: self._bank.mark(step))
+
+    def settle(self, step: int) -> None:
+        """As `LearningBank.settle`."""
+        self._first_of_machine(lambda: self._bank.settle(step))
+
+    def restore(self, step: int) -> None:
+        """As `LearningBank.restore`."""
+        self._first_of_machine(lambda: self._bank.restore(step))
+
+    def _first_of_machine(self, action: Callable[[], None]) -> None:
+        if self._writes:
+            action()
         dist.barrier(self._group)
 
     def __len__(self) -> int:

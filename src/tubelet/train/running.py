@@ -1,0 +1,27 @@
+"""Where and how a recipe runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tubelet.train.distributed import World
+from tubelet.train.reporting import Reporter
+from tubelet.train.saving import StopFlag
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """Where and how a recipe runs; nothing here changes what it computes.
+
+    `root`: the data folder. `out`: the run's own folder. `stop`: raised when it is to end early.
+    """
+
+    root: Path
+    out: Path
+    device: torch.device
+    reporter: Reporter
+    world: World
+    stop: StopFlag
