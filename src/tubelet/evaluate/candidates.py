@@ -38,9 +38,10 @@ class Candidates:
 
     def keep(self, mask: Bools) -> int:
         """Keep what `mask` says; return how many rows went."""
-        gone = int(len(mask) - np.count_nonzero(mask))
+        kept = np.flatnonzero(mask)
+        gone = len(mask) - len(kept)
         if gone:
-            self.row, self.frame, self.column = self.row[mask], self.frame[mask], self.column[mask]
+            self.row, self.frame, self.column = self.row[kept], self.frame[kept], self.column[kept]
         return gone
 
     def groups(self) -> tuple[Rows, Rows]:

@@ -13,12 +13,15 @@ import numpy as np
 import polars as pl
 
 from tubelet.data.tables import read_ava_csv
-from tubelet.evaluate.boxtable import F64, I64, BoxTable
+from tubelet.evaluate.boxtable import F64, I32, I64, BoxTable
 from tubelet.evaluate.from_annotations import box_table, video_codes
 from tubelet.types import InputError
 
 BLOCK = 1 << 22
 """Bytes read at a time: small enough that their memory is used again, not fetched anew."""
+
+SPARE = 1.05
+"""Room beyond the rows that a file's first block leads to expect."""
 
 NUMBERS = ("seconds", "x1", "y1", "x2", "y2", "label", "score")
 SCHEMA = {"video": pl.String, **dict.fromkeys(NUMBERS, pl.Float64)}
@@ -40,44 +43,76 @@ def read_detections(path: str | Path, *, strict: bool = True) -> BoxTable:
 
 def _read_plain(path: Path, strict: bool) -> BoxTable | None:
     """The file as a BoxTable, or None unless every row is eight plain columns."""
+    table: _Columns | None = None
+    names: dict[str, int] = {}
     try:
-        rows = sum(block.count(b"\n") for block in _blocks(path))
-        names: dict[str, int] = {}
-        video, time = np.empty(rows, np.int32), np.empty(rows, np.int64)
-        boxes, labels = np.empty((rows, 4), order="F"), np.empty(rows, np.int64)
-        scores = np.empty(rows)
-        at = 0
+        size = path.stat().st_size
         for block in _blocks(path):
             frame = _parse(block)
-            if frame is None or at + frame.height > rows:
+            if frame is None:
                 return None
-            own = slice(at, at + frame.height)
-            at += frame.height
-            found, codes = video_codes(frame["video"])
-            shared = np.array([names.setdefault(n, len(names)) for n in found], np.int32)
-            video[own] = shared[codes]
+            if table is None:
+                table = _Columns(round(size / len(block) * frame.height * SPARE) + 1)
+            own = table.rows(frame.height)
+            table.video[own] = _codes(frame["video"], names)
             seconds = frame["seconds"].to_numpy()
-            time[own] = np.rint(seconds * 1e6)
+            table.time[own] = np.rint(seconds * 1e6)
             for i, name in enumerate(("x1", "y1", "x2", "y2")):
-                boxes[own, i] = frame[name].to_numpy()
+                table.boxes[own, i] = frame[name].to_numpy()
             label = frame["label"].to_numpy()
-            labels[own], scores[own] = label, frame["score"].to_numpy()
-            if not _plain(seconds, boxes[own], label, labels[own], scores[own], strict):
+            table.labels[own], table.scores[own] = label, frame["score"].to_numpy()
+            numbers = table.boxes[own], label, table.labels[own], table.scores[own]
+            if not _plain(seconds, *numbers, strict):
                 return None
     except OSError as error:
         raise InputError(
             "cannot read the file", where=path, got=error, hint="check the path"
         ) from error
-    if at != rows or "" in names:
-        return None
-    return BoxTable(
-        videos=tuple(names),
-        video=video,
-        time_us=time,
-        boxes=boxes,
-        labels=labels,
-        scores=scores,
-    )
+    return None if table is None or "" in names else table.finished(tuple(names))
+
+
+class _Columns:
+    """Columns that grow: room for `capacity` rows costs nothing until it is written to."""
+
+    def __init__(self, capacity: int) -> None:
+        self.video, self.time = np.empty(capacity, np.int32), np.empty(capacity, np.int64)
+        self.boxes = np.empty((capacity, 4), order="F")
+        self.labels, self.scores = np.empty(capacity, np.int64), np.empty(capacity)
+        self._used = 0
+
+    def rows(self, count: int) -> slice:
+        """The next `count` rows."""
+        own = slice(self._used, self._used + count)
+        if own.stop > len(self.video):
+            self._grow(2 * own.stop)
+        self._used = own.stop
+        return own
+
+    def _grow(self, capacity: int) -> None:
+        larger = _Columns(capacity)
+        for name, column in vars(self).items():
+            if isinstance(column, np.ndarray):
+                getattr(larger, name)[: self._used] = column[: self._used]
+                setattr(self, name, getattr(larger, name))
+
+    def finished(self, videos: tuple[str, ...]) -> BoxTable:
+        own = slice(self._used)
+        return BoxTable(
+            videos=videos,
+            video=self.video[own],
+            time_us=self.time[own],
+            boxes=self.boxes[own],
+            labels=self.labels[own],
+            scores=self.scores[own],
+        )
+
+
+def _codes(video: pl.Series, names: dict[str, int]) -> I32 | int:
+    """The number of each row's video, new names added; one number where all rows share it."""
+    if (video == video[0]).all():
+        return names.setdefault(video[0], len(names))
+    found, codes = video_codes(video)
+    return np.array([names.setdefault(n, len(names)) for n in found], np.int32)[codes]
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
@@ -94,7 +129,7 @@ def _parse(block: bytes) -> pl.DataFrame | None:
         frame = pl.read_csv(block, has_header=False, schema=SCHEMA, quote_char=None)
     except pl.exceptions.PolarsError:
         return None
-    return None if any(frame[name].null_count() for name in SCHEMA) else frame
+    return None if any(frame[name].null_count() for name in SCHEMA) or not frame.height else frame
 
 
 def _plain(seconds: F64, boxes: F64, label: F64, whole: I64, scores: F64, strict: bool) -> bool:

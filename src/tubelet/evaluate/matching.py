@@ -67,9 +67,25 @@ class Matches:
         order = np.argsort(self.column, kind="stable")
         bounds = np.searchsorted(self.column[order], np.arange(len(self.instances) + 1))
         return [
-            own[np.argsort(self.score[own], kind="stable")[::-1]]
-            for own in (order[a:b] for a, b in pairwise(bounds))
+            own[best_first(self.score[own])] for own in (order[a:b] for a, b in pairwise(bounds))
         ]
+
+
+def best_first(scores: F64) -> Rows:
+    """The order `(N,)` of falling `scores`; of equal ones the later comes first.
+
+    NumPy's unstable sort takes a third of the stable one's time; only ties are sorted again.
+    """
+    order = np.argsort(scores)
+    ranked = scores[order]
+    same = ranked[1:] == ranked[:-1]
+    if same.any():
+        tied = np.zeros(len(scores), np.bool_)
+        tied[1:] = same
+        tied[:-1] |= same
+        rows = order[tied]
+        order[tied] = rows[np.lexsort((rows, scores[rows]))]
+    return order[::-1]
 
 
 def match(

@@ -55,8 +55,8 @@ class ActionTube:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoReport:
     """mAP in [0, 1] by threshold; `map_50_95` their mean over 0.5:0.95, None unless all ten were
-    asked for; `ap[class id][threshold]`, NaN without truth; `instances[class id]` true tubes; numbers
-    of tubes and videos."""
+    asked for; `ap[class id][threshold]`, NaN without truth; `instances[class id]`, its true tubes;
+    numbers of tubes and videos."""
 
     map: Mapping[float, float]
     map_50_95: float | None
