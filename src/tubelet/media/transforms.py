@@ -8,7 +8,7 @@ only a crop or zeros at the right and below. Everything stays uint8; the model n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,22 @@ class Augment:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ConfigError(f"Augment.{name} is out of range", expected="[0, 1]", got=value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One of several looks at a test clip; as it stands, the one that `prepare` takes.
+
+    `flip`: mirrored left–right. `place`: where along the longer side a crop lies, in [0, 1]: 0
+    begins at the left (or top), 1 ends at the right (or bottom).
+    """
+
+    flip: bool = False
+    place: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.place <= 1:
+            raise ConfigError("View.place is out of range", expected="[0, 1]", got=self.place)
 
 
 def _sides(crop: int | tuple[int, int]) -> Hw:
@@ -116,28 +132,75 @@ def _plan(
 ) -> Geometry:
     """Draw the resize, crop and flip; without `augment` the test-time ones."""
     if augment is None or rng is None:
-        resized = clip_size(source_hw, spec)
-        visible = _cropped(resized, spec.crop)
-        left, top = ((resized[i] - visible[i]) // 2 for i in (1, 0))
-        flip = False
-    else:
-        stretch = 1 + augment.aspect * rng.uniform(-1, 1)
-        height, width = _scaled_hw(source_hw, spec, rng.uniform(*augment.scale))
-        resized = height, max(1, round(width * stretch))
-        visible = _cropped(resized, augment.crop or spec.crop)
-        left, top = (_offset(resized[i], visible[i], focus, 1 - i, rng) for i in (1, 0))
-        flip = bool(rng.random() < augment.flip)
-    side = (augment.crop if augment else None) or spec.crop
-    wanted = _sides(side) if side else visible
-    out = tuple(-(-edge // spec.multiple) * spec.multiple for edge in wanted)
+        return _test_plan(source_hw, spec, View())
+    stretch = 1 + augment.aspect * rng.uniform(-1, 1)
+    height, width = _scaled_hw(source_hw, spec, rng.uniform(*augment.scale))
+    resized = height, max(1, round(width * stretch))
+    side = augment.crop or spec.crop
+    visible = _cropped(resized, side)
+    left, top = (_offset(resized[i], visible[i], focus, 1 - i, rng) for i in (1, 0))
+    flip = bool(rng.random() < augment.flip)
+    return _geometry(source_hw, resized, (left, top), visible, side, spec.multiple, flip=flip)
+
+
+def _test_plan(source_hw: Hw, spec: InputSpec, view: View) -> Geometry:
+    resized = clip_size(source_hw, spec)
+    visible = _cropped(resized, spec.crop)
+    along = int(resized[1] >= resized[0])
+    left, top = (
+        int((resized[i] - visible[i]) * (view.place if i == along else 0.5)) for i in (1, 0)
+    )
+    return _geometry(
+        source_hw, resized, (left, top), visible, spec.crop, spec.multiple, flip=view.flip
+    )
+
+
+def _geometry(
+    source_hw: Hw,
+    resized: Hw,
+    corner: tuple[int, int],
+    visible: Hw,
+    side: int | tuple[int, int] | None,
+    multiple: int,
+    *,
+    flip: bool,
+) -> Geometry:
+    """The plan that shows `visible` pixels from `corner` (x, y) on, in a crop of `side`."""
+    height, width = (
+        -(-edge // multiple) * multiple for edge in (_sides(side) if side else visible)
+    )
+    left, top = corner
     # A mirrored clip keeps its zeros at the right: the crop begins that much further left.
     return Geometry(
         source_hw=source_hw,
         resized_hw=resized,
-        crop_xy=(left - (out[1] - visible[1]) if flip else left, top),
-        out_hw=(out[0], out[1]),
+        crop_xy=(left - (width - visible[1]) if flip else left, top),
+        out_hw=(height, width),
         flip=flip,
     )
+
+
+def whole(spec: InputSpec) -> InputSpec:
+    """`spec` without crop and zeros: the clip that every `look` of a scale is cut from."""
+    return replace(spec, crop=None, multiple=1)
+
+
+def look(
+    frames: Tensor, geometry: Geometry, spec: InputSpec, view: View
+) -> tuple[Tensor, Geometry]:
+    """One view of a test clip: what `prepare` would have made of the same decoded frames.
+
+    `frames` u8 `(3, T, H, W)` and `geometry` are the clip of `whole(spec)`, so that a film is
+    decoded once for all crops and mirrorings. Raises ShapeError for any other clip.
+    """
+    plan = _test_plan(geometry.source_hw, spec, view)
+    if tuple(frames.shape[2:]) != plan.resized_hw or geometry.resized_hw != plan.resized_hw:
+        raise ShapeError(
+            "a view is cut from the whole clip of its scale",
+            expected=plan.resized_hw,
+            got=tuple(frames.shape[2:]),
+        )
+    return _pad(_cut(frames, plan), plan.out_hw), plan
 
 
 def _cropped(hw: Hw, side: int | tuple[int, int] | None) -> Hw:

@@ -1,89 +1,297 @@
-"""Run a model over the keyframes of a dataset: the test half of a recipe."""
+"""Run a model over a dataset, in every view of it: the test half of a recipe.
+
+A sample's scores depend on that sample alone. Clips share a forward pass only where they have one
+size, because the zeros beside a smaller clip would reach its features; so neither the batch nor
+the number of processes changes a score.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from tubelet.batch import Sample, collate
 from tubelet.data.dataset import ClipDataset
+from tubelet.data.whole import WholeVideoDataset
+from tubelet.media.transforms import View, boxes_in_clip, look
 from tubelet.models.detector import ActionModel
+from tubelet.models.memory.inference import video_memory, video_scores
 from tubelet.models.memory.stream import scores_with_memory
+from tubelet.train.distributed import World
 from tubelet.train.groups import KeyframesByVideo
-from tubelet.types import Detections, InputSpec
+from tubelet.train.precision import Precision
+from tubelet.train.reading import Place, Read, read
+from tubelet.train.views import Views
+from tubelet.types import ConfigError, Detections, InputSpec
+
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class _Keyframes(Dataset[Sample]):
-    """Every sample of a dataset once, without augmentation."""
-
-    def __init__(self, dataset: ClipDataset, spec: InputSpec) -> None:
-        self._dataset, self._spec = dataset, spec
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._dataset.sample(index, spec=self._spec)
-
-
-def _as_list(samples: list[Sample]) -> list[Sample]:
-    return samples
-
-
-@torch.inference_mode()
 def predict(
     model: ActionModel,
     dataset: ClipDataset,
     *,
+    views: Views | None = None,
     batch: int = 16,
     device: torch.device | None = None,
-    bf16: bool = False,
+    precision: Precision = "fp32",
     workers: int = 0,
+    shard: World | None = None,
+    on_skip: Callable[[str], None] | None = None,
 ) -> Iterator[Detections]:
-    """Action scores of the annotated people (ground-truth boxes) of every keyframe, in order.
+    """Action scores of the people of every sample, in the dataset's order.
 
-    A model with memory sees each video from start to end, one clip at a time.
+    The people are those whom the samples carry: annotated ones, or a detector's. For the other
+    arguments, and what is raised, see `Predictor`.
     """
-    device = device or torch.device("cpu")
-    model = model.to(device).eval()
-    if model.config.memory is not None:
-        yield from _predict_with_memory(model, dataset, device=device, bf16=bf16)
-        return
-    loader: DataLoader[Sample] = DataLoader(
-        _Keyframes(dataset, model.input),
-        batch_size=batch,
-        num_workers=workers,
-        collate_fn=_as_list,
+    predictor = Predictor(
+        model=model,
+        dataset=dataset,
+        views=views or Views(),
+        batch=batch,
+        device=device or torch.device("cpu"),
+        precision=precision,
+        workers=workers,
+        shard=shard or World(),
+        on_skip=on_skip,
     )
-    for samples in loader:
-        together = collate(samples).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            logits = model(together.frames, together.rois)
-        scores = model.scores(logits).cpu()
-        sizes = [len(s.people) for s in samples]
-        for sample, part in zip(samples, torch.split(scores, sizes), strict=True):
-            yield _detections(model, sample, part)
+    for item in predictor.items():
+        yield detections_of(model, item)
 
 
-def _predict_with_memory(
-    model: ActionModel, dataset: ClipDataset, *, device: torch.device, bf16: bool
-) -> Iterator[Detections]:
-    moments = KeyframesByVideo(dataset)
-    for video in moments.videos():
-        samples = (dataset.sample(i, spec=model.input) for i in moments.samples(video))
-        for sample, scores in scores_with_memory(model, samples, device=device, bf16=bf16):
-            yield _detections(model, sample, scores)
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """What a model says of sample `index`: `scores (N, K)`, joined over the views. `sample` is as
+    its first view was read, perhaps without its frames."""
+
+    index: int
+    sample: Sample
+    scores: Tensor
 
 
-def _detections(model: ActionModel, sample: Sample, scores: Tensor) -> Detections:
+def detections_of(model: ActionModel, item: Item) -> Detections:
+    """The scores with the people whom they are of."""
+    people = item.sample.people
     return Detections(
-        key=sample.key,
-        boxes=sample.people.boxes,
-        person_scores=sample.people.scores,
-        action_scores=scores.numpy(),
-        track_ids=sample.people.track_ids,
+        key=item.sample.key,
+        boxes=people.boxes,
+        person_scores=people.scores,
+        action_scores=item.scores.numpy(),
+        track_ids=people.track_ids,
         labels=model.labels,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictor:
+    """A model, a dataset, and how the one is run over the other.
+
+    `batch`: most clips of one forward pass. `shard`: only this process's share of the samples; of
+    the videos, where the model has memory. `on_skip` is told of samples that cannot be decoded,
+    which are left out; without it they raise VideoError.
+
+    A model with memory sees a film's keyframes from start to end, once a view. Of whole videos,
+    collaborative memory is filled by the centre crops and shared by all views (004 §3.4), and a
+    memory bank stays empty. Raises ConfigError where model, views and dataset do not go together.
+    """
+
+    model: ActionModel
+    dataset: ClipDataset
+    views: Views = field(default_factory=Views)
+    batch: int = 16
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: Precision = "fp32"
+    workers: int = 0
+    shard: World = field(default_factory=World)
+    on_skip: Callable[[str], None] | None = None
+
+    def __post_init__(self) -> None:
+        model, name = self.model, self.dataset.name
+        if self.precision == "fp16" and model.config.memory is not None:
+            raise ConfigError("a model with memory is tested in fp32 or bf16", got=self.precision)
+        if self.of_videos and model.task == "detection" and model.memory is not None:
+            raise ConfigError(
+                f"{name!r} labels whole videos, whose memory a classification head uses",
+                expected="ClipHeadConfig",
+                got=type(model.config.head).__name__,
+            )
+        if not self.of_videos and model.task == "classification":
+            raise ConfigError(
+                f"{name!r} labels people, but the model classifies whole clips",
+                expected="a detection head",
+                got=type(model.config.head).__name__,
+            )
+        if not self.of_videos and self.views.moments * self.views.crops > 1:
+            raise ConfigError(
+                f"{name!r} labels people, who are seen in their whole frame at their own moment",
+                expected="views with 1 moment and 1 crop",
+                got=f"{self.views.moments} moments, {self.views.crops} crops",
+            )
+
+    @property
+    def of_videos(self) -> bool:
+        """Whether a sample is a whole video, one score a class, instead of people."""
+        return isinstance(self.dataset, WholeVideoDataset)
+
+    def items(self) -> Iterator[Item]:
+        """This process's share of the results, in the dataset's order."""
+        self.model.to(self.device).eval()
+        if self.of_videos or self.model.config.memory is None:
+            return self._each_sample()
+        return self._each_film()
+
+    @property
+    def _specs(self) -> tuple[InputSpec, ...]:
+        return self.views.specs(self.model.input)
+
+    def _each_sample(self) -> Iterator[Item]:
+        """Samples that have nothing to do with one another."""
+        times = self.views.times() if self.of_videos else (None,)
+        scales = range(len(self._specs))
+        own = range(len(self.dataset))[self.shard.rank :: self.shard.size]
+        places = [Place(i, scale, time) for i in own for time in times for scale in scales]
+        clips = len(times) * len(scales)  # of each sample
+        for reads in self._read(places, clips * max(1, self.batch // self.views.count)):
+            by_index: defaultdict[int, list[Clip]] = defaultdict(list)
+            for place, sample, _ in reads:
+                if sample is not None:
+                    by_index[place.index].append(Clip(place, sample))
+            whole = {i: found for i, found in by_index.items() if len(found) == clips}
+            if self.of_videos and self.model.memory is not None:
+                for index, found in whole.items():
+                    yield Item(index, found[0].sample, self._of_video(found)[None])
+            else:
+                yield from self._of_samples(whole)
+
+    def _of_samples(self, clips: Mapping[int, Sequence[Clip]]) -> Iterator[Item]:
+        """Samples by number, each with its clips, all views in the same forward passes."""
+        looks = self.views.looks()
+        seen = [self._cut(clip, view) for own in clips.values() for clip in own for view in looks]
+        scores = iter(self._scores(seen))
+        for index, own in clips.items():
+            joined = self._joined([next(scores) for _ in range(len(own) * len(looks))])
+            yield Item(index, own[0].sample, joined)
+
+    @torch.inference_mode()
+    def _scores(self, samples: Sequence[Sample]) -> list[Tensor]:
+        """Probabilities `(N, K)` of the people of each sample."""
+        found: dict[int, Tensor] = {}
+        for some in alike(samples, self.batch):
+            together = collate([samples[i] for i in some]).to(self.device)
+            with self._autocast():
+                logits = self.model(together.frames, together.rois)
+            scores = self.model.scores(logits).cpu()
+            sizes = [len(samples[i].people) for i in some]
+            found |= dict(zip(some, torch.split(scores, sizes), strict=True))
+        return [found[i] for i in range(len(samples))]
+
+    def _of_video(self, clips: Sequence[Clip]) -> Tensor:
+        """Probabilities `(K,)` of a video whose clips share what its centre crops remember."""
+        looks = self.views.looks()
+        centre = [view for view in looks if view.place == 0.5]
+        with self._autocast():
+            memory = video_memory(self.model, self._frames(clips, centre))
+            views = self._frames(clips, looks)
+            return video_scores(self.model, views, memory, join=self.views.join).cpu()
+
+    def _frames(self, clips: Sequence[Clip], looks: Sequence[View]) -> Iterator[Tensor]:
+        """The views of some clips u8 `(b, 3, T, H, W)`, cut as they are needed."""
+        for scale in range(len(self._specs)):
+            wanted = [(c, view) for c in clips if c.place.scale == scale for view in looks]
+            for first in range(0, len(wanted), self.batch):
+                seen = [self._cut(*one).frames for one in wanted[first : first + self.batch]]
+                yield torch.stack(seen).to(self.device)
+
+    def _each_film(self) -> Iterator[Item]:
+        """Films from start to end, once in each view."""
+        moments = KeyframesByVideo(self.dataset)
+        looks = self.views.looks()
+        passes = [(scale, n) for scale in range(len(self._specs)) for n in range(len(looks))]
+        places = [
+            Place(index, scale, None, number)
+            for video in moments.videos()[self.shard.rank :: self.shard.size]
+            for scale, number in passes
+            for index in moments.samples(video)
+        ]
+        reads = (read for [read] in self._read(places, 1))
+        for _, film in groupby(reads, lambda r: self.dataset.key(r.place.index).video):
+            found: defaultdict[int, list[Item]] = defaultdict(list)
+            for (_, number), one in groupby(film, lambda r: (r.place.scale, r.place.look)):
+                for item in self._film(one, looks[number]):
+                    found[item.index].append(item)
+            for index, items in found.items():
+                if len(items) == len(passes):
+                    yield Item(index, items[0].sample, self._joined([i.scores for i in items]))
+
+    def _film(self, reads: Iterable[Read], view: View) -> Iterator[Item]:
+        """A film in one view."""
+        index_of: dict[int, int] = {}
+
+        def samples() -> Iterator[Sample]:
+            for place, sample, _ in reads:
+                if sample is not None:
+                    index_of[sample.key.time_ms] = place.index
+                    yield self._cut(Clip(place, sample), view)
+
+        for sample, scores in scores_with_memory(
+            self.model, samples(), device=self.device, bf16=self.precision == "bf16"
+        ):
+            yield Item(index_of[sample.key.time_ms], sample, scores)
+
+    def _read(self, places: Sequence[Place], together: int) -> Iterator[list[Read]]:
+        """Every place, those that cannot be decoded without a sample."""
+        told: set[int] = set()
+        for reads in read(
+            self.dataset, places, self._specs, together=together, workers=self.workers
+        ):
+            for place, _, fault in reads:
+                if fault is None or place.index in told:
+                    continue
+                if self.on_skip is None:
+                    raise fault
+                told.add(place.index)
+                self.on_skip(f"{self.dataset.key(place.index)}: {fault.what} ({fault.got})")
+            yield reads
+
+    def _cut(self, clip: Clip, view: View) -> Sample:
+        """A view of a clip, its people's boxes with it."""
+        sample, spec = clip.sample, self._specs[clip.place.scale]
+        frames, geometry = look(sample.frames, sample.geometry, spec, view)
+        if self.of_videos:  # the only "person" is all that the clip shows, zeros included
+            height, width = frames.shape[2:]
+            boxes_px = torch.tensor([[0.0, 0.0, width, height]])
+        else:
+            boxes_px = torch.from_numpy(boxes_in_clip(sample.people.boxes, geometry)[0])
+        return replace(sample, frames=frames, geometry=geometry, boxes_px=boxes_px)
+
+    def _joined(self, views: Sequence[Tensor]) -> Tensor:
+        together = torch.stack(list(views))
+        return together.amax(dim=0) if self.views.join == "max" else together.mean(dim=0)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, _TYPES[self.precision], enabled=self.precision != "fp32"
+        )
+
+
+class Clip(NamedTuple):
+    """A clip that was read, uncropped."""
+
+    place: Place
+    sample: Sample
+
+
+def alike(samples: Sequence[Sample], most: int) -> Iterator[list[int]]:
+    """Numbers of samples of one size, at most so many at a time."""
+    sizes: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    for number, sample in enumerate(samples):
+        sizes[tuple(sample.frames.shape)].append(number)
+    for numbers in sizes.values():
+        for first in range(0, len(numbers), most):
+            yield numbers[first : first + most]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -33,20 +34,25 @@ def video_memory(model: ActionModel, clips: Iterable[Tensor]) -> Tensor:
 
 
 @torch.inference_mode()
-def video_scores(model: ActionModel, views: Iterable[Tensor], memory: Tensor) -> Tensor:
-    """Mean probabilities `(K,)` of a video's views (batches u8 `(b, 3, T, H, W)`), all infused with
-    one `memory` as `video_memory` makes it: the ten centre crops' serves all thirty views."""
+def video_scores(
+    model: ActionModel,
+    views: Iterable[Tensor],
+    memory: Tensor,
+    *,
+    join: Literal["mean", "max"] = "mean",
+) -> Tensor:
+    """Mean (or greatest) probabilities `(K,)` of a video's views (batches u8 `(b, 3, T, H, W)`),
+    all infused with one `memory` as `video_memory` makes it: the ten centre crops' serves all
+    thirty views."""
     module = _memory_of(model)
-    total: Tensor | None = None
-    count = 0
+    found = []
     for frames in views:
         maps = module.infuse(model.features(frames), memory.expand(len(frames), -1, -1))
-        scores = model.scores(model.classify(model.pool(maps)))
-        total = scores.sum(0) + (0 if total is None else total)
-        count += len(scores)
-    if total is None:
+        found.append(model.scores(model.classify(model.pool(maps))))
+    if not found:
         raise ShapeError("a video needs at least one view")
-    return total / count
+    scores = torch.cat(found)
+    return scores.amax(dim=0) if join == "max" else scores.mean(dim=0)
 
 
 def _memory_of(model: ActionModel) -> CollaborativeMemory:
