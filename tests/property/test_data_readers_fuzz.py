@@ -33,6 +33,8 @@ from tubelet.data.tables import (
     read_included,
     write_ava_csv,
 )
+from tubelet.evaluate.clips import read_clip_scores
+from tubelet.labels import LabelSpace
 from tubelet.types import DataError, TubeletError
 
 FUZZ = settings(
@@ -98,6 +100,8 @@ def _seeds() -> list[bytes]:
         b'item {\n name: "walk"\n id: 3\n label_type: PERSON_MOVEMENT\n}\n',
         b"1: walk\n3: run\n",
         b'{"1": "walk"}',
+        b"video,0,1\na,0.5,0.5\nb,0.25,1e-7\n",
+        b"a 0.5 0.5\nb  0.25 1\n",
         b"0902\n0903.5\n",
         b"v1,0902\nv2,0903.5\n",
     ]
@@ -124,6 +128,8 @@ def _readers() -> list[tuple[str, Reader]]:
         ("included", read_included),
         ("frame list", read_frame_list),
         ("splits", read_splits),
+        ("clip scores", read_clip_scores),
+        ("submission", lambda path: read_clip_scores(path, LabelSpace.of(["sit", "stand"]))),
     ]
 
 

@@ -3,7 +3,7 @@ Moments in Time, Charades."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -18,7 +18,7 @@ from tubelet.labels import LabelSpace
 from tubelet.media.sampling import clip_centre, clip_span
 from tubelet.media.transforms import Augment, prepare
 from tubelet.media.video import VideoInfo
-from tubelet.types import Floats, InputSpec, Key, People
+from tubelet.types import InputSpec, Key, People
 
 WHOLE_FRAME = ((0.0, 0.0, 1.0, 1.0),)
 
@@ -61,10 +61,9 @@ class WholeVideoDataset:
         self.name, self.labels, self.missing = name, labels, missing
         self._clips = clips.of_videos((videos or {}).keys()) if missing else clips
         self._videos = self._clips.videos()
-        self._intervals = self._clips.intervals()
-        self._by_window = targets_of == "window"
+        self._intervals = self._clips.intervals() if targets_of == "window" else None
         self._labels = list(self._clips.labels_of_videos().values())
-        self._targets = multi_hot(self._labels, labels)
+        multi_hot([sorted({i for ids in self._labels for i in ids})], labels)  # all are known
         self._films: FilmReader
         if films is None:
             files = Films(videos or {}, cache_short_side=cache_short_side)
@@ -123,17 +122,14 @@ class WholeVideoDataset:
         )
 
     def _target(self, index: int, span: tuple[float, float]) -> torch.Tensor | None:
-        if self.labels.exclusive and not self._targets[index].any():
+        shown: Sequence[int] = self._labels[index]
+        if self.labels.exclusive and not shown:
             return None
-        if self._by_window:
-            return torch.from_numpy(self._targets_within(self._videos[index], span))
-        return torch.from_numpy(self._targets[index : index + 1])
-
-    def _targets_within(self, video: str, span: tuple[float, float]) -> Floats:
-        begin, end = (time * 1000 for time in span)
-        shown = [
-            label
-            for label, start_us, end_us in self._intervals[video]
-            if start_us is None or (start_us <= end and (end_us is None or end_us >= begin))
-        ]
-        return multi_hot([shown], self.labels)
+        if self._intervals is not None:
+            begin, end = (time * 1000 for time in span)
+            shown = [
+                label
+                for label, start_us, end_us in self._intervals[self._videos[index]]
+                if start_us is None or (start_us <= end and (end_us is None or end_us >= begin))
+            ]
+        return torch.from_numpy(multi_hot([shown], self.labels))

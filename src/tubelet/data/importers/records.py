@@ -78,9 +78,10 @@ class Options:
                 where=f"video {video!r}",
                 hint=f"give {option}, or the folder of the videos",
             )
-        from tubelet.media.video import probe  # PyAV loads slowly, and few formats need it
+        from tubelet.media.frames import open_film  # PyAV loads slowly, and few formats need it
 
-        return probe(path)
+        with open_film(path, fps=self.fps, threads=1) as film:
+            return film.info
 
 
 @dataclass(slots=True)
