@@ -271,6 +271,15 @@ def test_testing_boxes_have_no_targets(built: dict[str, ClipDataset], root: Path
         assert len(sample.people) or key.time_ms == 1900
 
 
+def test_some_classes_count_in_the_mean(root: Path) -> None:
+    (root / "counted.pbtxt").write_text('item { name: "x" id: 3 } item { name: "y" id: 1 }')
+    labels = _ava(evaluated="counted.pbtxt").build(root).labels
+    assert labels.evaluated == (3, 1) and len(labels) > 2
+    (root / "counted.pbtxt").write_text('item { name: "x" id: 99 }')
+    with pytest.raises(DataError, match="class id 99 is evaluated"):
+        _ava(evaluated="counted.pbtxt").build(root)
+
+
 def test_proposals_without_a_use_are_refused() -> None:
     for more in ({"proposals": "boxes.csv"}, {"boxes": "proposals"}):
         with pytest.raises(ConfigError, match="proposals and a use for them"):
