@@ -132,7 +132,7 @@ def train(
 @app.command()
 def evaluate(
     predictions: Annotated[
-        Path, typer.Argument(help="AVA detection CSV, tubes.json, or clip scores")
+        Path, typer.Argument(help="AVA detection CSV or Parquet, tubes.json, or clip scores")
     ],
     truth: Annotated[Path, typer.Argument(help="AVA ground-truth CSV, or a list of videos")],
     metric: Annotated[str, typer.Option(help="frame, video, topk or charades")] = "frame",

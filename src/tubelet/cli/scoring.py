@@ -13,6 +13,7 @@ from typing import Any, Literal
 from tubelet.cli.app import print_json
 from tubelet.cli.console import note, out, show
 from tubelet.data.files import write_atomic
+from tubelet.data.predictions import read_predictions
 from tubelet.data.tables import read_ava_csv
 from tubelet.evaluate.from_annotations import box_table
 from tubelet.evaluate.report import jsonable
@@ -148,7 +149,7 @@ def _videos(question: Question) -> Scored:
         tubes = [tube for file in files for tube in file.tubes]
     else:
         labels = labels_for(box_table(truth), question.labels)
-        tubes = tubes_of(read_ava_csv(found, kind="detections"), labels)
+        tubes = tubes_of(read_predictions(found), labels)
     return _video_report(score_tubes(tubes, truth, labels), labels)
 
 
@@ -202,42 +203,26 @@ def _video_report(report: VideoReport, labels: LabelSpace) -> Scored:
 
 def _topk(question: Question) -> Scored:
     found = score_clips(question.predictions, question.truth, labels=question.labels)
-    plain = {
-        "metric": "topk",
-        "top1": jsonable(found.top1),
-        "top5": jsonable(found.top5),
-        "mean_error": jsonable(found.mean_error),
-        "videos": found.clips,
-    }
-    line = f"top-1 {found.top1:.4f}, top-5 {found.top5:.4f}, mean error {found.mean_error:.4f}"
+    plain = found.to_json()
     return Scored(
         plain=plain,
         rows=[list(plain), list(plain.values())],
-        lines=[f"{line} ({found.clips} videos)"],
+        lines=[found.line()],
         classes=False,
     )
 
 
 def _charades(question: Question) -> Scored:
     report, columns = score_charades(question.predictions, question.truth, labels=question.labels)
-    per_class = zip(
-        columns.ids, columns.names, report.ap.tolist(), report.positives.tolist(), strict=True
-    )
-    classes = [{"id": i, "name": n, "ap": a, "instances": c} for i, n, a, c in per_class]
+    plain = report.to_json(columns)
+    rows = [
+        [c["id"], c["name"], "" if c["ap"] is None else c["ap"], c["instances"]]
+        for c in plain["classes"]
+    ]
     return Scored(
-        plain={
-            "metric": "charades",
-            "map": jsonable(report.map),
-            "weighted_map": jsonable(report.weighted_map),
-            "classes": jsonable(classes),
-            "videos": report.videos,
-            "unlabelled": report.unlabelled,
-        },
-        rows=[["id", "action", "AP", "videos"], *(list(c.values()) for c in classes)],
-        lines=[
-            f"mAP {report.map:.4f}, weighted by positives {report.weighted_map:.4f} "
-            f"({report.videos} videos, {report.unlabelled} without any class)"
-        ],
+        plain=plain,
+        rows=[["id", "action", "AP", "videos"], *rows],
+        lines=[report.line()],
         unit="labels of videos",
     )
 

@@ -1,7 +1,8 @@
 """Classification of whole videos: the files of scores and labels, and the figures of both.
 
 A score file is a table with the line `video,<class id>,<class id>,…` on top and a row a video, or
-a row a view of it. Charades' submissions (`id s0 s1 …`, spaces, no line on top) are read too.
+a row a view of it; `.parquet` holds the same table. Charades' submissions (`id s0 s1 …`, spaces,
+no line on top) are read too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import polars as pl
 
 from tubelet.data.clips import ClipLabels
 from tubelet.data.files import read_text, write_atomic
+from tubelet.data.predictions import is_parquet, read_parquet, write_parquet
 from tubelet.evaluate.boxtable import F64
 from tubelet.evaluate.topk import MultiLabelReport, TopK, charades_map, top_k
 from tubelet.labels import LabelSpace
@@ -53,7 +55,12 @@ class ClipScores:
 
 
 def write_clip_scores(path: str | Path, found: ClipScores) -> None:
-    """Write a score file, seven significant digits a score, whole or not at all."""
+    """Write a score file, whole or not at all; a CSV with seven significant digits a score."""
+    if is_parquet(path):
+        columns = [pl.Series(str(i), found.scores[:, k]) for k, i in enumerate(found.ids)]
+        videos = pl.Series("video", found.videos, dtype=pl.String)
+        write_parquet(path, pl.DataFrame([videos, *columns]))
+        return
     lines = [",".join(["video", *map(str, found.ids)])]
     for video, row in zip(found.videos, found.scores.tolist(), strict=True):
         if re.search(r'[",\r\n]', video):
@@ -70,6 +77,8 @@ def read_clip_scores(path: str | Path, labels: LabelSpace | None = None) -> Clip
     Raises DataError naming the row for a score that is missing or no finite number, and for a
     first line that names no classes.
     """
+    if is_parquet(path):
+        return _scores_of(read_parquet(path), path)
     text = read_text(path)
     first, _, rest = text.lstrip().partition("\n")
     head = first.strip().split(",")
@@ -123,8 +132,27 @@ def _parse(
             where=path,
             got=str(error).splitlines()[0][:120],
         ) from None
-    scores = frame.select(names).to_numpy().astype(np.float64)
-    bad = ~np.isfinite(scores).all(axis=1) | frame["video"].is_null().to_numpy()
+    return _checked(frame, ids, first, path)
+
+
+def _scores_of(frame: pl.DataFrame, path: str | Path) -> ClipScores:
+    """A Parquet file's table."""
+    kinds = [frame.schema[name].is_numeric() for name in frame.columns[1:]]
+    if not frame.width or frame.schema[frame.columns[0]] != pl.String or not all(kinds):
+        raise DataError(
+            "the columns are not those of clip scores",
+            where=path,
+            expected="video, then a column of numbers for each class id",
+            got=", ".join(frame.columns[:8]),
+        )
+    return _checked(frame, _class_ids(frame.columns[1:], path), 1, path)
+
+
+def _checked(frame: pl.DataFrame, ids: tuple[int, ...], first: int, path: str | Path) -> ClipScores:
+    """The scores of a table, its rows counted from `first` in messages."""
+    videos, numbers = frame.to_series(0), frame.select(frame.columns[1:]).cast(pl.Float64)
+    scores = numbers.to_numpy().astype(np.float64)
+    bad = ~np.isfinite(scores).all(axis=1) | videos.is_null().to_numpy()
     if bad.any():
         row = int(bad.argmax())
         raise DataError(
@@ -133,7 +161,7 @@ def _parse(
             expected=f"a video and {len(ids)} scores",
         )
     return ClipScores(
-        videos=tuple(frame["video"].str.strip_chars().to_list()),
+        videos=tuple(videos.str.strip_chars().to_list()),
         ids=ids,
         scores=scores,
         source=str(path),

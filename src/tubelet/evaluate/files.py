@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from tubelet.data.predictions import is_parquet, read_predictions
 from tubelet.data.tables import read_ava_csv
 from tubelet.evaluate.boxtable import F64, I32, I64, BoxTable
 from tubelet.evaluate.from_annotations import box_table, video_codes
@@ -32,9 +33,11 @@ def read_detections(path: str | Path, *, strict: bool = True) -> BoxTable:
 
     Means the same as `read_ava_csv(path, kind="detections", strict=strict)`, which also reads
     whatever is not eight plain columns (headers, gzip, tabs, missing scores) and finds the row
-    and column of every mistake; this function only takes the short way where it can.
-    Raises what `read_ava_csv` raises.
+    and column of every mistake; this function only takes the short way where it can. Parquet is
+    read as `read_predictions` does. Raises what these two raise.
     """
+    if is_parquet(path):
+        return box_table(read_predictions(path))
     table = _read_plain(Path(path), strict)
     if table is not None:
         return table

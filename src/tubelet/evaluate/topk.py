@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from tubelet.evaluate.boxtable import F64
 from tubelet.evaluate.precision import mean
+from tubelet.evaluate.report import jsonable
+from tubelet.labels import LabelSpace
 from tubelet.types import ShapeError
 
 
@@ -25,6 +27,16 @@ class TopK:
     @property
     def mean_error(self) -> float:
         return 1.0 - (self.top1 + self.top5) / 2
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict; an undefined figure is None."""
+        figures = {name: getattr(self, name) for name in ("top1", "top5", "mean_error")}
+        return {"metric": "topk", **jsonable(figures), "videos": self.clips}
+
+    def line(self) -> str:
+        """The figures in a sentence."""
+        figures = f"top-1 {self.top1:.4f}, top-5 {self.top5:.4f}"
+        return f"{figures}, mean error {self.mean_error:.4f} ({self.clips} videos)"
 
 
 def top_k(scores: npt.ArrayLike, targets: npt.ArrayLike) -> TopK:
@@ -67,6 +79,30 @@ class MultiLabelReport:
     positives: npt.NDArray[np.int64]
     videos: int
     unlabelled: int
+
+    def to_json(self, labels: LabelSpace) -> dict[str, Any]:
+        """A plain dict, the classes named by `labels` in the order of the columns; an undefined
+        figure is None."""
+        per_class = zip(labels.ids, labels.names, self.ap.tolist(), self.positives, strict=True)
+        classes = [
+            {"id": i, "name": name, "ap": ap, "instances": int(count)}
+            for i, name, ap, count in per_class
+        ]
+        return {
+            "metric": "charades",
+            "map": jsonable(self.map),
+            "weighted_map": jsonable(self.weighted_map),
+            "classes": jsonable(classes),
+            "videos": self.videos,
+            "unlabelled": self.unlabelled,
+        }
+
+    def line(self) -> str:
+        """The figures in a sentence."""
+        return (
+            f"mAP {self.map:.4f}, weighted by positives {self.weighted_map:.4f} "
+            f"({self.videos} videos, {self.unlabelled} without any class)"
+        )
 
 
 def charades_map(scores: npt.ArrayLike, labels: npt.ArrayLike) -> MultiLabelReport:
