@@ -109,3 +109,11 @@ def test_a_map_that_parses_to_nothing_shows_its_first_lines(tmp_path: Path) -> N
 def test_a_missing_map_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
         read_label_map(tmp_path / "absent")
+
+
+def test_blocks_may_share_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "map.pbtxt"
+    path.write_text(
+        'item { name: "run" id: 3 } item {name: "sit" id: 1}\nlabel{name:"x" label_id:2}'
+    )
+    assert read_label_map(path).ids == (3, 1, 2)

@@ -27,7 +27,7 @@ _TYPE_OF = {
     "person_person": "PERSON_INTERACTION",
 }
 _LARGEST = 16 << 20
-_BLOCK = re.compile(r"^[ \t]*(?:item|label)[ \t]*:?[ \t]*\{", re.MULTILINE)
+_BLOCK = re.compile(r"(?:^|\})[ \t]*(?:item|label)[ \t]*:?[ \t]*\{", re.MULTILINE)
 _FIELD = re.compile(
     r"""(?P<name>[A-Za-z_]\w*)\s*:\s*(?:"(?P<text>(?:[^"\\]|\\.)*)"|'(?P<quoted>(?:[^'\\]|\\.)*)'"""
     r"""|(?P<bare>[^\s{}"',;]+))"""
