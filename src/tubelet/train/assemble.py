@@ -86,6 +86,8 @@ def _bank(
     if start:  # checked when the stage began; the model has moved on since
         return MemoryBank(own if stage.bank == "build" else running.root / stage.bank)
     if stage.bank == "build":
+        if stage.bank_data is not None:
+            dataset = stage.bank_data.build(running.root)
         return build_bank(model, dataset, own, recipe=made_by, device=running.device)
     return bank_of(model, running.root / stage.bank)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tubelet.batch import Sample
 from tubelet.data.dataset import ClipDataset
+from tubelet.data.whole import WholeVideoDataset
 from tubelet.media.transforms import Augment
 from tubelet.models.memory.window import clip_times
 from tubelet.train.loader import Draw, draw, picker
@@ -47,8 +48,9 @@ class KeyframesByVideo:
 class GroupStream:
     """Endless stream of groups of clips; position n is the same group in every run and worker.
 
-    Every clip of a group has its own people and labels. All are augmented alike: they are drawn
-    with the same random numbers, so that the video stays one scene. A video that cannot be decoded
+    Every clip of a group has its own people and labels. In a video that is classified as a whole
+    the clips lie anywhere (004 §3.1). All are augmented alike: they are drawn with the same random
+    numbers, so that the video stays one scene. A video that cannot be decoded
     is replaced by another; several in a row raise TrainingError.
     """
 
@@ -74,12 +76,25 @@ class GroupStream:
         return drawn._replace(group=True)
 
     def _samples(self, anchor: int, seed: Sequence[int]) -> tuple[Sample, ...]:
-        key = self._dataset.key(anchor)
+        dataset = self._dataset
+        if isinstance(dataset, WholeVideoDataset):
+            places = np.sort(np.random.default_rng([*seed, 2]).random(self.clips))
+            return tuple(
+                dataset.sample(
+                    anchor,
+                    spec=self._spec,
+                    augment=self._augment,
+                    rng=np.random.default_rng(list(seed)),
+                    moment=float(place),
+                )
+                for place in places
+            )
+        key = dataset.key(anchor)
         members = self._moments.around(
             key.video, key.time_ms, clips=self.clips, stride_ms=self._stride_ms
         )
         return tuple(
-            self._dataset.sample(
+            dataset.sample(
                 index,
                 spec=self._spec,
                 augment=self._augment,

@@ -20,6 +20,7 @@ from tubelet.train.norms import train_mode
 from tubelet.train.recipe import Stage
 from tubelet.train.reporting import Reporter, StepReport
 from tubelet.train.saving import Clock, StopFlag
+from tubelet.train.sharding import clip_gradients
 from tubelet.types import Key, Stopped, TrainingError
 
 
@@ -157,12 +158,13 @@ def _update(progress: Progress, stage: Stage, world: World) -> float:
     if scaler.is_enabled():
         scaler.scale(torch.zeros((), device=next(progress.family.parameters()).device))
         scaler.unscale_(optimizer)
-    norm = nn.utils.clip_grad_norm_(progress.family.parameters(), stage.clip_norm)
+    largest = math.inf if stage.clip_norm is None else stage.clip_norm
+    norm = nn.utils.clip_grad_norm_(progress.family.parameters(), largest)
     scaler.step(optimizer)
     scaler.update()
     if progress.average is not None:
         progress.average.update_parameters(progress.family)
-    return float(norm)
+    return norm
 
 
 class _Pace:

@@ -48,12 +48,14 @@ class Stage:
     A model with collaborative memory takes N clips of each of batch/N videos, and learns from them
     as `collaborative` says. `bank`: the tokens that a model with a memory bank sees: the folder of
     a finished bank, relative to the data folder; "build", extracted by the model as the stage
-    begins; "empty", none at all; or None, a bank that grows as training sees clips.
-    `clip_norm`: largest gradient norm. `ema`: decay of the weight average that is kept as the
-    result, 0 for none. `precision`: autocast type of the forward pass. `checkpointing`: recompute
-    each residual or transformer block's activations instead of keeping them. `compile`: run the
-    backbone through torch.compile. `save_every`: steps between checkpoints; `save_minutes`: also
-    after so much time; `keep`: how many of them stay.
+    begins; "empty", none at all; or None, a bank that grows as training sees clips. `bank_data`:
+    whose people are extracted, where they are more than the stage's own (000 §2.3: every clip of
+    Kinetics, though one a video is annotated).
+    `clip_norm`: largest gradient norm, None for any. `ema`: decay of the weight average that is
+    kept as the result, 0 for none. `precision`: autocast type of the forward pass. `checkpointing`:
+    recompute each residual or transformer block's activations instead of keeping them. `compile`:
+    run the backbone through torch.compile. `save_every`: steps between checkpoints; `save_minutes`:
+    also after so much time; `keep`: how many of them stay.
     """
 
     name: str
@@ -74,7 +76,8 @@ class Stage:
     augment: Augment | None = None
     collaborative: CollaborativeTraining = field(default_factory=CollaborativeTraining)
     bank: str | None = None
-    clip_norm: float = 5.0
+    bank_data: SourceConfig | None = None
+    clip_norm: float | None = 5.0
     ema: float = 0.0
     precision: Precision = "bf16"
     checkpointing: bool = False

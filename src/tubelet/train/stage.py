@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 
 from tubelet.config import encode
 from tubelet.data.dataset import ClipDataset
+from tubelet.data.sources import JoinedSource, SourceConfig
 from tubelet.files import write_text
 from tubelet.models.detector import ActionModel, ActionModelConfig
 from tubelet.models.memory.online import LearningBank
@@ -19,7 +21,7 @@ from tubelet.train.activations import recomputed
 from tubelet.train.assemble import learner_of, learning_banks, stream_of
 from tubelet.train.distributed import World
 from tubelet.train.family import Family
-from tubelet.train.learners import MixtureLearner
+from tubelet.train.learners import Learner, MixtureLearner
 from tubelet.train.loader import Share, Step, Stream, steps_of
 from tubelet.train.loop import Progress, Surroundings, average_of, fit
 from tubelet.train.mixture import Mixture, Part
@@ -28,6 +30,7 @@ from tubelet.train.recipe import Recipe, Stage
 from tubelet.train.reporting import JsonLines, Reporter, Reporters, Silent
 from tubelet.train.running import Running
 from tubelet.train.saving import Checkpoints
+from tubelet.train.sharding import load_whole, shard, whole
 from tubelet.train.state import TrainState
 from tubelet.train.throughput import clip_load
 from tubelet.train.transfer import read_weights, transfer
@@ -70,20 +73,20 @@ def train_stage(
     datasets = [part.data.build(running.root) for part in parts]
     family = _family(stage, model, running)
     for part, dataset in zip(parts, datasets, strict=True):
-        _check_labels(family.model_of(part.data.name), dataset)
+        _agree_on_labels(family.model_of(part.data.name), dataset)
     sizes = np.array([len(dataset) for dataset in datasets], np.int64)
     progress = _progress(stage, family, int(sizes.sum()), running)
     if state is not None:
         _restore(progress, state)
         running.reporter.note(f"stage {stage.name!r} continues at step {progress.step}")
-    running.world.copy_from_first(family)
-    learners = {
-        dataset.name: learner_of(
-            family.model_of(part.data.name), stage, dataset, progress.step, recipe, running
-        )
-        for part, dataset in zip(parts, datasets, strict=True)
-    }
-    banks = learning_banks(learners.values(), progress.step)
+    learners: list[Learner] = []
+    of_dataset: dict[str, Learner] = {}
+    for part, dataset in zip(parts, datasets, strict=True):
+        model_of_part = family.model_of(part.data.name)
+        learner = learner_of(model_of_part, stage, dataset, progress.step, recipe, running)
+        learners.append(learner)
+        of_dataset |= dict.fromkeys(_names_in(part.data), learner)
+    banks = learning_banks(learners, progress.step)
     seed = recipe.seed * 1000 + index
     streams = [
         stream_of(family.model_of(part.data.name), stage, part, dataset, seed=seed + 7919 * number)
@@ -94,12 +97,16 @@ def train_stage(
             progress,
             _minibatches(stage, parts, streams, sizes, progress, running.world, seed=seed),
             stage,
-            learner=MixtureLearner(learners=learners),
+            learner=MixtureLearner(learners=of_dataset),
             seed=seed,
             around=_surroundings(recipe, index, progress, banks, running),
         )
     if progress.average is not None:
         family.load_state_dict(progress.average.module.state_dict())
+    if running.fsdp:
+        state_dict = whole(family.state_dict())
+        family = Family.of(model.config.build(), stage.data).to(running.device)
+        family.load_state_dict(state_dict)
     return family
 
 
@@ -143,8 +150,14 @@ def _family(stage: Stage, model: ActionModel, running: Running) -> Family:
     if trained < total:
         running.reporter.note(f"stage {stage.name!r} trains {trained:,} of {total:,} parameters")
     family.main = set_norms(family.main, stage.norms, running.world, running.device)  # type: ignore[assignment]
-    family.to(running.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    family.to(running.device)
     family.share()
+    running.world.copy_from_first(family)
+    if running.fsdp:
+        shard(family, stage, running.world, running.device)
+    else:
+        family.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        family.share()
     return family
 
 
@@ -177,8 +190,9 @@ def _surroundings(
         world.average_buffers(progress.family)
         for bank in banks:
             bank.mark(progress.step)
+        state = _capture(recipe, index, progress)
         if world.first:
-            checkpoints.save(_capture(recipe, index, progress))
+            checkpoints.save(state)
         world.wait()
         for bank in banks:
             bank.settle(progress.step)
@@ -204,23 +218,31 @@ def _capture(recipe: Recipe, index: int, progress: Progress) -> TrainState:
         recipe=encode(recipe),
         stage=index,
         step=progress.step,
-        model=progress.family.state_dict(),
-        optimizer=progress.optimizer.state_dict(),
+        model=whole(progress.family.state_dict()),
+        optimizer=whole(progress.optimizer.state_dict()),
         average=None if progress.average is None else progress.average.state_dict(),
         scaler=progress.scaler.state_dict(),
     )
 
 
 def _restore(progress: Progress, state: TrainState) -> None:
-    progress.family.load_state_dict(state.model)
-    progress.optimizer.load_state_dict(state.optimizer)
+    load_whole(progress.family, progress.optimizer, state.model, state.optimizer)
     progress.scaler.load_state_dict(state.scaler)
     if progress.average is not None and state.average is not None:
         progress.average.load_state_dict(state.average)
     progress.step = state.step
 
 
-def _check_labels(model: ActionModel, dataset: ClipDataset) -> None:
+def _names_in(source: SourceConfig) -> tuple[str, ...]:
+    """What the samples of a source call their dataset; those of joined sets keep their own."""
+    joined = source.parts if isinstance(source, JoinedSource) else ()
+    return (source.name, *(part.name for part in joined))
+
+
+def _agree_on_labels(model: ActionModel, dataset: ClipDataset) -> None:
+    """A model whose classes have no names takes the dataset's; otherwise they must be the same."""
+    if model.labels.is_nameless and len(model.labels) == len(dataset.labels):
+        model.config = replace(model.config, labels=dataset.labels)
     if dataset.labels.ids != model.labels.ids or dataset.labels.names != model.labels.names:
         raise ConfigError(
             f"the classes of {dataset.name!r} are not the model's",
