@@ -33,13 +33,12 @@ def video_codes(video: pl.Series) -> tuple[list[str], I32]:
     if not len(video):
         return [], np.zeros(0, np.int32)
     # A file usually keeps the rows of a video together: runs are far fewer than rows.
-    runs = video.rle()
-    name = runs.struct.field("value")
-    names = name.unique(maintain_order=True)
-    codes = name.replace_strict(names, np.arange(len(names), dtype=np.int32))
-    return names.to_list(), np.repeat(
-        codes.to_numpy().astype(np.int32), runs.struct.field("len").to_numpy()
-    )
+    changes = (video.slice(1) != video.slice(0, len(video) - 1)).arg_true().to_numpy()
+    starts = np.concatenate([[0], changes + 1])
+    places: dict[str, int] = {}
+    codes = [places.setdefault(name, len(places)) for name in video.gather(starts.tolist())]
+    sizes = np.diff(np.append(starts, len(video)))
+    return list(places), np.repeat(np.array(codes, np.int32), sizes)
 
 
 def frame_list(annotations: Annotations) -> list[tuple[str, int]]:
