@@ -111,15 +111,21 @@ def test_sigterm_saves_and_exits_143(whole: str, tmp_path: Path) -> None:
     assert digest(finished(rest)) == whole
 
 
-def test_two_processes_equal_one_that_accumulates(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sharded", [[], ["--fsdp"]], ids=["ddp", "fsdp"])
+def test_two_processes_equal_one_that_accumulates(tmp_path: Path, sharded: list[str]) -> None:
     same = [
         word
-        for setting in ("stages.0.norms.mode=frozen", "stages.1.norms.mode=frozen")
+        for setting in (
+            "stages.0.norms.mode=frozen",
+            "stages.1.norms.mode=frozen",
+            "stages.0.ema=0",
+            "stages.1.ema=0",
+        )
         for word in ("--set", setting)
     ]
     one = [*same, "--set", "stages.0.accumulate=2", "--set", "stages.1.accumulate=2"]
     finished(command(PYTHON, tmp_path / "one", *one))
-    finished(command(TORCHRUN, tmp_path / "two", *same))
+    finished(command(TORCHRUN, tmp_path / "two", *same, *sharded))
     np.testing.assert_allclose(losses(tmp_path / "one"), losses(tmp_path / "two"), rtol=1e-5)
     models = [load_model(tmp_path / n / "model.safetensors").state_dict() for n in ("one", "two")]
     for name, value in models[0].items():

@@ -114,6 +114,9 @@ def train(
     ] = None,
     device: Device = "auto",
     tensorboard: Annotated[bool, typer.Option(help="write TensorBoard scalars")] = False,
+    fsdp: Annotated[
+        bool, typer.Option("--fsdp", help="split the backbone over torchrun's processes")
+    ] = False,
 ) -> None:
     """Train a recipe, test it, and leave weights, predictions and report in the run folder."""
     from tubelet.cli.training import train_recipe
@@ -126,6 +129,7 @@ def train(
         settings=settings or [],
         device=device,
         tensorboard=tensorboard,
+        fsdp=fsdp,
     )
 
 

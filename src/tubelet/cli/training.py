@@ -29,17 +29,15 @@ def train_recipe(
     settings: Sequence[str],
     device: str,
     tensorboard: bool,
+    fsdp: bool,
 ) -> None:
     """Train the recipe `name` and print how it scores on its test set."""
     if name == PERSON:
         _train_person(root, out, resume=resume, settings=settings)
         return
     recipe = override(recipe_named(name), settings)
-    listeners: list[Reporter] = [ConsoleReporter()]
-    if tensorboard:
-        listeners.append(TensorBoard(out / "tensorboard"))
-    reporter = Reporters(listeners)
     with joined_world(choose_device(device)) as (world, own), stopped_by_sigterm() as stop:
+        reporter = _listeners(out, tensorboard) if world.first else Silent()
         try:
             outcome = run(
                 recipe,
@@ -47,14 +45,22 @@ def train_recipe(
                 root=root,
                 device=own,
                 resume=resume,
-                reporter=reporter if world.first else Silent(),
+                reporter=reporter,
                 world=world,
                 stop=stop,
+                fsdp=fsdp,
             )
         finally:
             reporter.close()
     if world.first:
         _print(outcome)
+
+
+def _listeners(out: Path, tensorboard: bool) -> Reporter:
+    listeners: list[Reporter] = [ConsoleReporter()]
+    if tensorboard:
+        listeners.append(TensorBoard(out / "tensorboard"))
+    return Reporters(listeners)
 
 
 def _print(outcome: Outcome) -> None:

@@ -20,7 +20,7 @@ def recomputed(backbone: nn.Module, *, on: bool = True) -> Iterator[None]:
     A part is an element of an `nn.Sequential` or `nn.ModuleList` that holds parameters and lies in
     no other part. Names of parameters do not change.
     """
-    parts = list(_parts(backbone)) if on else []
+    parts = list(parts_of(backbone)) if on else []
     for part in parts:
         part.forward = partial(_recomputed, part)
     try:
@@ -30,12 +30,13 @@ def recomputed(backbone: nn.Module, *, on: bool = True) -> Iterator[None]:
             del part.__dict__["forward"]
 
 
-def _parts(module: nn.Module) -> Iterator[nn.Module]:
+def parts_of(module: nn.Module) -> Iterator[nn.Module]:
+    """The elements with parameters of the outermost lists of a backbone: its stages, or blocks."""
     for child in module.children():
         if isinstance(child, (nn.Sequential, nn.ModuleList)):
             yield from (m for m in child if next(m.parameters(), None) is not None)
         else:
-            yield from _parts(child)
+            yield from parts_of(child)
 
 
 def _recomputed(block: nn.Module, *args: Any, **options: Any) -> Any:

@@ -16,6 +16,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from tubelet.types import ConfigError
 
@@ -48,7 +49,8 @@ class World:
         everywhere; one that nobody used keeps none."""
         if self.size == 1:
             return
-        trained = [p for p in parameters if p.requires_grad]
+        # FSDP has summed the gradients of the parameters that it split already.
+        trained = [p for p in parameters if p.requires_grad and not isinstance(p, DTensor)]
         if not trained:
             return
         used = torch.tensor([p.grad is not None for p in trained], dtype=torch.uint8)
@@ -74,6 +76,8 @@ class World:
         """Every process takes over the first one's parameters and buffers."""
         if self.size > 1:
             for tensor in [*model.parameters(), *model.buffers()]:
+                if isinstance(tensor, DTensor):
+                    continue  # split from parameters that were copied before
                 dist.broadcast(tensor.detach(), src=0)
 
     def gather(self, value: T) -> list[T]:

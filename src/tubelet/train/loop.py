@@ -159,7 +159,7 @@ def _update(progress: Progress, stage: Stage, world: World) -> float:
         scaler.scale(torch.zeros((), device=next(progress.family.parameters()).device))
         scaler.unscale_(optimizer)
     largest = math.inf if stage.clip_norm is None else stage.clip_norm
-    norm = nn.utils.clip_grad_norm_(progress.family.parameters(), largest)
+    norm = clip_gradients(progress.family.parameters(), largest)
     scaler.step(optimizer)
     scaler.update()
     if progress.average is not None:

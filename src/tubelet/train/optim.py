@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from tubelet.types import ConfigError
 
@@ -56,12 +57,14 @@ class Optimizer:
     def _groups(self, model: nn.Module, rate: float) -> Iterator[dict[str, Any]]:
         """One group for each pair of learning rate and weight decay, in order of first use."""
         depth = _depths(model) if self.layer_decay < 1 else {}
-        found: dict[tuple[int, float], list[nn.Parameter]] = {}
+        found: dict[tuple[int, float, bool], list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 decay = self.weight_decay if parameter.ndim > 1 or self.decay_all else 0.0
-                found.setdefault((depth.get(name, 0), decay), []).append(parameter)
-        for (below, decay), parameters in found.items():
+                # Optimisers step over sharded and whole parameters one group at a time.
+                kind = (depth.get(name, 0), decay, isinstance(parameter, DTensor))
+                found.setdefault(kind, []).append(parameter)
+        for (below, decay, _), parameters in found.items():
             yield {
                 "params": parameters,
                 "weight_decay": decay,

@@ -46,15 +46,19 @@ def run(
     reporter: Reporter,
     world: World | None = None,
     stop: StopFlag | None = None,
+    fsdp: bool = False,
 ) -> Outcome:
     """Train every stage of `recipe`, test the result, and leave everything under `out`.
 
     `root`: the data folder. With `resume`, continue from `out`'s last checkpoint, bit for bit on
-    the CPU in fp32. `world`: the processes that train together. A raised `stop` ends the run after
+    the CPU in fp32. `world`: the processes that train together, with `fsdp` each holding
+    a part of the backbone. A raised `stop` ends the run after
     the step in hand. Raises InputError when `out` already holds a run and `resume` is off.
     """
     world, stop = world or World(), stop or StopFlag()
-    running = Running(root=root, out=out, device=device, reporter=reporter, world=world, stop=stop)
+    running = Running(
+        root=root, out=out, device=device, reporter=reporter, world=world, stop=stop, fsdp=fsdp
+    )
     for test in recipe.tests:
         test.data.build(root)  # what is missing shows before hours of training, not after
     state = _previous(out, recipe, resume=resume)
@@ -69,7 +73,7 @@ def run(
     for test in recipe.tests:
         tested = run_test(
             family.model_of(test.part) if test.part else family.main,
-            test, root=root, out=out, device=device, world=world,
+            test, root=root, out=out, device=device, world=world, note=reporter.note,
         )  # fmt: skip
         tests += [tested] if tested is not None else []
     return Outcome(

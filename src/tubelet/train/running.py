@@ -17,6 +17,7 @@ class Running:
     """Where and how a recipe runs; nothing here changes what it computes.
 
     `root`: the data folder. `out`: the run's own folder. `stop`: raised when it is to end early.
+    `fsdp`: split the backbone's parameters over the processes.
     """
 
     root: Path
@@ -25,3 +26,4 @@ class Running:
     reporter: Reporter
     world: World
     stop: StopFlag
+    fsdp: bool = False
