@@ -28,7 +28,7 @@ from tubelet.train.groups import KeyframesByVideo
 from tubelet.train.precision import Precision
 from tubelet.train.reading import Place, Read, read
 from tubelet.train.views import Views
-from tubelet.types import ConfigError, Detections, InputSpec
+from tubelet.types import ConfigError, Detections, InputSpec, Key, People
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -67,23 +67,23 @@ def predict(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Item:
-    """What a model says of sample `index`: `scores (N, K)`, joined over the views. `sample` is as
-    its first view was read, perhaps without its frames."""
+    """What a model says of the people of sample `index`: `scores (N, K)`, joined over the views.
+    The only "person" of a whole video is its frame."""
 
     index: int
-    sample: Sample
+    key: Key
+    people: People
     scores: Tensor
 
 
 def detections_of(model: ActionModel, item: Item) -> Detections:
     """The scores with the people whom they are of."""
-    people = item.sample.people
     return Detections(
-        key=item.sample.key,
-        boxes=people.boxes,
-        person_scores=people.scores,
+        key=item.key,
+        boxes=item.people.boxes,
+        person_scores=item.people.scores,
         action_scores=item.scores.numpy(),
-        track_ids=people.track_ids,
+        track_ids=item.people.track_ids,
         labels=model.labels,
     )
 
@@ -164,8 +164,8 @@ class Predictor:
                     by_index[place.index].append(Clip(place, sample))
             whole = {i: found for i, found in by_index.items() if len(found) == clips}
             if self.of_videos and self.model.memory is not None:
-                for index, found in whole.items():
-                    yield Item(index, found[0].sample, self._of_video(found)[None])
+                for found in whole.values():
+                    yield _item(found[0], self._of_video(found)[None])
             else:
                 yield from self._of_samples(whole)
 
@@ -174,9 +174,9 @@ class Predictor:
         looks = self.views.looks()
         seen = [self._cut(clip, view) for own in clips.values() for clip in own for view in looks]
         scores = iter(self._scores(seen))
-        for index, own in clips.items():
+        for own in clips.values():
             joined = self._joined([next(scores) for _ in range(len(own) * len(looks))])
-            yield Item(index, own[0].sample, joined)
+            yield _item(own[0], joined)
 
     @torch.inference_mode()
     def _scores(self, samples: Sequence[Sample]) -> list[Tensor]:
@@ -221,13 +221,13 @@ class Predictor:
         ]
         reads = (read for [read] in self._read(places, 1))
         for _, film in groupby(reads, lambda r: self.dataset.key(r.place.index).video):
-            found: defaultdict[int, list[Item]] = defaultdict(list)
+            views: defaultdict[int, list[Item]] = defaultdict(list)
             for (_, number), one in groupby(film, lambda r: (r.place.scale, r.place.look)):
                 for item in self._film(one, looks[number]):
-                    found[item.index].append(item)
-            for index, items in found.items():
-                if len(items) == len(passes):
-                    yield Item(index, items[0].sample, self._joined([i.scores for i in items]))
+                    views[item.index].append(item)
+            for found in views.values():
+                if len(found) == len(passes):
+                    yield replace(found[0], scores=self._joined([i.scores for i in found]))
 
     def _film(self, reads: Iterable[Read], view: View) -> Iterator[Item]:
         """A film in one view."""
@@ -242,7 +242,7 @@ class Predictor:
         for sample, scores in scores_with_memory(
             self.model, samples(), device=self.device, bf16=self.precision == "bf16"
         ):
-            yield Item(index_of[sample.key.time_ms], sample, scores)
+            yield Item(index_of[sample.key.time_ms], sample.key, sample.people, scores)
 
     def _read(self, places: Sequence[Place], together: int) -> Iterator[list[Read]]:
         """Every place, those that cannot be decoded without a sample."""
@@ -285,6 +285,10 @@ class Clip(NamedTuple):
 
     place: Place
     sample: Sample
+
+
+def _item(clip: Clip, scores: Tensor) -> Item:
+    return Item(clip.place.index, clip.sample.key, clip.sample.people, scores)
 
 
 def alike(samples: Sequence[Sample], most: int) -> Iterator[list[int]]:

@@ -114,7 +114,9 @@ class Test:
     """What a trained model is measured on.
 
     `part`: the name of the mixture's dataset whose model is tested; None, the stage's own.
-    `metric`: "frame" mAP@0.5 of AVA, "topk" of single-label clips, "charades" mAP.
+    `metric`: "frame" mAP@0.5 of AVA, "topk" of single-label clips, "charades" mAP. `batch`: most
+    clips of one forward pass; neither it nor `workers` changes a score. `predictions`: the form in
+    which they are kept.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
@@ -124,6 +126,10 @@ class Test:
     part: str | None = None
     views: Views = field(default_factory=Views)
     metric: Literal["frame", "topk", "charades"] = "frame"
+    batch: int = 16
+    workers: int = 0
+    precision: Precision = "fp32"
+    predictions: Literal["csv", "parquet"] = "csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

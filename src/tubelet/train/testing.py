@@ -3,48 +3,186 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from tubelet.data.annotations import Annotations
+from tubelet.data.clips import write_clip_list
+from tubelet.data.dataset import ClipDataset
+from tubelet.data.predictions import write_predictions
 from tubelet.data.tables import write_ava_csv
+from tubelet.data.whole import WholeVideoDataset
+from tubelet.evaluate.clips import (
+    ClipScores,
+    evaluate_multilabel,
+    evaluate_topk,
+    write_clip_scores,
+)
 from tubelet.files import write_text
 from tubelet.models.detector import ActionModel
 from tubelet.scoring import detections_table, evaluate_tables
 from tubelet.train.distributed import World
-from tubelet.train.predict import predict
+from tubelet.train.predict import Predictor, detections_of
 from tubelet.train.recipe import Test
-from tubelet.types import ConfigError
+from tubelet.types import ConfigError, Detections, Floats
+
+MAIN = "test"  # the test whose files lie in the run's own folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tested:
-    """What one test left behind: files, and the report as JSON-ready data."""
+    """What one test left behind: files, the report as JSON-ready data, and its main figures in a
+    sentence."""
 
     name: str
     predictions: Path
     truth: Path
     report: dict[str, Any]
+    line: str
 
 
 def run_test(
-    model: ActionModel, test: Test, *, root: Path, out: Path, device: torch.device, world: World
+    model: ActionModel,
+    test: Test,
+    *,
+    root: Path,
+    out: Path,
+    device: torch.device,
+    world: World,
+    note: Callable[[str], None] | None = None,
 ) -> Tested | None:
-    """Predict `test`'s data and score it. In the first process the result; elsewhere None."""
+    """Predict `test`'s data and score it. In the first process the result; elsewhere None.
+
+    Each process predicts its share. Videos that cannot be decoded are told to `note` and listed in
+    the report as `skipped`: people in them count as missed, whole videos are left out.
+    """
     dataset = test.data.build(root)
-    truth = dataset.truth()
-    if test.metric != "frame" or not isinstance(truth, Annotations):
-        raise ConfigError(
-            f"{test.name!r} cannot be scored by {test.metric!r}", got=type(truth).__name__
+    _check(test, dataset, model)
+    skipped: list[str] = []
+    predictor = Predictor(
+        model=model,
+        dataset=dataset,
+        views=test.views,
+        batch=test.batch,
+        device=device,
+        precision=test.precision,
+        workers=test.workers,
+        shard=world,
+        on_skip=skipped.append,
+    )
+    own: list[tuple[int, Detections | _Video]] = [
+        (
+            item.index,
+            _Video(item.key.video, item.scores[0].numpy())
+            if predictor.of_videos
+            else detections_of(model, item),
         )
-    detections = detections_table(predict(model, dataset, device=device))
-    folder = out if test.name == "test" else out / test.name
-    predictions, truth_file = folder / "predictions.csv", folder / "truth.csv"
-    write_ava_csv(predictions, detections, kind="detections")
-    write_ava_csv(truth_file, truth, kind="truth")
-    report = evaluate_tables(detections, truth, dataset.labels).to_json()
+        for item in predictor.items()
+    ]
+    shares = world.gather((own, skipped))
+    if not world.first:
+        return None
+    in_order = sorted((pair for pairs, _ in shares for pair in pairs), key=lambda pair: pair[0])
+    left_out = [reason for _, reasons in shares for reason in reasons]
+    if note is not None:
+        for reason in left_out:
+            note(f"{test.name}: left out {reason}")
+    found = [result for _, result in in_order]
+    return keep(test, dataset, _table(dataset, found), out, {"skipped": left_out})
+
+
+class _Video(NamedTuple):
+    name: str
+    scores: Floats
+
+
+def _table(dataset: ClipDataset, found: Sequence[Detections | _Video]) -> Annotations | ClipScores:
+    """Everything found as one table."""
+    videos = [one for one in found if isinstance(one, _Video)]
+    if not isinstance(dataset, WholeVideoDataset):
+        return detections_table(one for one in found if isinstance(one, Detections))
+    scores = np.zeros((len(videos), len(dataset.labels)))
+    for row, video in enumerate(videos):
+        scores[row] = video.scores
+    return ClipScores(videos=tuple(v.name for v in videos), ids=dataset.labels.ids, scores=scores)
+
+
+def folder_of(test: Test, out: Path) -> Path:
+    """Where a run in `out` keeps what `test` leaves behind."""
+    return out if test.name == MAIN else out / test.name
+
+
+def keep(
+    test: Test,
+    dataset: ClipDataset,
+    found: Annotations | ClipScores,
+    out: Path,
+    more: dict[str, Any],
+) -> Tested:
+    """Score what was found in `dataset`; write it, the truth and the report, which has `more`.
+
+    `tubelet evaluate` of the two files gives the same figures.
+    """
+    folder = folder_of(test, out)
+    predictions = folder / f"predictions.{test.predictions}"
+    truth = folder / ("truth.csv" if isinstance(found, Annotations) else "truth.tsv")
+    if isinstance(found, Annotations):
+        write_predictions(predictions, found)
+        report, line = _score_people(dataset, found, truth)
+    else:
+        write_clip_scores(predictions, found)
+        report, line = _score_videos(test, dataset, found, truth)
+    report |= more
     write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
-    return Tested(name=test.name, predictions=predictions, truth=truth_file, report=report)
+    return Tested(name=test.name, predictions=predictions, truth=truth, report=report, line=line)
+
+
+def _score_people(
+    dataset: ClipDataset, found: Annotations, path: Path
+) -> tuple[dict[str, Any], str]:
+    truth = dataset.truth()
+    assert isinstance(truth, Annotations)  # as `_check` made sure
+    write_ava_csv(path, truth, kind="truth")
+    report = evaluate_tables(found, truth, dataset.labels)
+    return {"metric": "frame", **report.to_json()}, f"frame mAP@0.5 {report.map:.4f}"
+
+
+def _score_videos(
+    test: Test, dataset: ClipDataset, found: ClipScores, path: Path
+) -> tuple[dict[str, Any], str]:
+    assert isinstance(dataset, WholeVideoDataset)  # as `_check` made sure
+    truth = dataset.truth().of_videos(found.videos)
+    write_clip_list(path, truth)
+    if test.metric == "topk":
+        accuracy = evaluate_topk(found, truth)
+        return accuracy.to_json(), accuracy.line()
+    report = evaluate_multilabel(found, truth)
+    return report.to_json(dataset.labels), report.line()
+
+
+def check_metric(test: Test, dataset: ClipDataset) -> None:
+    """Raise ConfigError where the metric is not of what the dataset labels."""
+    of_videos = isinstance(dataset, WholeVideoDataset)
+    if of_videos == (test.metric == "frame"):
+        raise ConfigError(
+            f"{test.name!r} cannot be scored by {test.metric!r}",
+            expected="topk or charades" if of_videos else "frame",
+            got=f"{dataset.name!r}, which labels {'whole videos' if of_videos else 'people'}",
+        )
+
+
+def _check(test: Test, dataset: ClipDataset, model: ActionModel) -> None:
+    check_metric(test, dataset)
+    own, theirs = model.labels, dataset.labels
+    if (own.ids, own.names) != (theirs.ids, theirs.names):
+        raise ConfigError(
+            f"the classes of {dataset.name!r} are not the model's",
+            expected=", ".join(own.names[:6]),
+            got=", ".join(theirs.names[:6]),
+            hint="of a mixture, name the part whose model is to be tested",
+        )

@@ -41,8 +41,9 @@ def scores_with_memory(
     stream = _stream_of(model)
     for sample in samples:
         one = collate([sample]).to(device)
-        # The sample waits without its frames: a window's worth of clips would not fit.
-        waiting = replace(sample, frames=sample.frames[:, :, :0, :0])
+        # The sample waits without its frames, not even a view of them: a window's worth of clips
+        # would not fit.
+        waiting = replace(sample, frames=sample.frames.new_empty(3, sample.frames.shape[1], 0, 0))
         # Whoever consumes this generator must not find themselves under its autocast.
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             ready = stream.push(waiting, one.rois, model.features(one.frames))

@@ -1,0 +1,103 @@
+"""Ensembles: of recipes whose predictions are on disk, and of models that run now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tubelet.data.annotations import Annotations
+from tubelet.data.predictions import read_predictions
+from tubelet.data.whole import WholeVideoDataset
+from tubelet.evaluate.clips import ClipScores, read_clip_scores
+from tubelet.evaluate.ensemble import Coverage, join_clips, join_detections, normalised
+from tubelet.train.predict import Item, Predictor
+from tubelet.train.recipe import Ensemble
+from tubelet.train.testing import Tested, check_metric, folder_of, keep
+from tubelet.types import ConfigError, InputError
+
+
+def run_ensemble(
+    ensemble: Ensemble,
+    *,
+    runs: Path,
+    out: Path,
+    root: Path,
+    note: Callable[[str], None] | None = None,
+) -> Tested:
+    """Join what the members' runs in `runs/<member>` predicted on the ensemble's test, and score
+    it. `note` is told which member lacks people or videos that others have.
+
+    Raises InputError naming every member whose predictions are absent and what makes them.
+    """
+    test, weights = ensemble.test, normalised(ensemble.weights, len(ensemble.members))
+    files = _files(ensemble, runs)
+    dataset = test.data.build(root)
+    check_metric(test, dataset)
+    found: Annotations | ClipScores
+    if isinstance(dataset, WholeVideoDataset):
+        found, coverage = join_clips((read_clip_scores(path) for path in files), weights)
+    else:
+        found, coverage = join_detections((read_predictions(path) for path in files), weights)
+    if note is not None:
+        for line in coverage.notes(ensemble.members):
+            note(line)
+    return keep(test, dataset, found, out, {"members": _members(ensemble, weights, coverage)})
+
+
+def _files(ensemble: Ensemble, runs: Path) -> list[Path]:
+    """The members' predictions, CSV or Parquet."""
+    found, absent = [], []
+    for member in ensemble.members:
+        folder = folder_of(ensemble.test, runs / member)
+        files = [folder / f"predictions.{form}" for form in ("csv", "parquet")]
+        there = [path for path in files if path.is_file()]
+        found += there[:1]
+        absent += [] if there else [member]
+    if absent:
+        commands = "; ".join(f"tubelet train {m} --out {runs / m}" for m in absent)
+        raise InputError(
+            f"{len(absent)} of {len(ensemble.members)} members of {ensemble.name!r} have no "
+            f"predictions: {', '.join(absent)}",
+            where=runs,
+            expected=f"{folder_of(ensemble.test, runs / absent[0]) / 'predictions.csv'}",
+            hint=commands,
+        )
+    return found
+
+
+def _members(
+    ensemble: Ensemble, weights: Sequence[float], coverage: Coverage
+) -> list[dict[str, object]]:
+    return [
+        {"name": name, "weight": weight, "missing": coverage.total - count}
+        for name, weight, count in zip(ensemble.members, weights, coverage.of_members, strict=True)
+    ]
+
+
+def predict_ensemble(predictors: Sequence[Predictor], weights: Sequence[float] = ()) -> list[Item]:
+    """Weighted mean of what several models say of one dataset, each run in its own way.
+
+    One model runs after the other. A sample that some of them could not decode is averaged over
+    the others. Raises ConfigError where datasets, shares or classes differ.
+    """
+    shares = normalised(weights, len(predictors))
+    first = predictors[0]
+    found: dict[int, Item] = {}
+    mass: dict[int, float] = {}
+    for predictor, weight in zip(predictors, shares, strict=True):
+        if (
+            predictor.dataset is not first.dataset
+            or predictor.shard != first.shard
+            or predictor.model.labels != first.model.labels
+        ):
+            raise ConfigError(
+                "the models of an ensemble need one dataset, one share of it and the same classes",
+                got=f"{predictor.dataset.name!r}, {len(predictor.model.labels)} classes",
+            )
+        for item in predictor.items():
+            before = found.get(item.index)
+            scores = item.scores * weight + (0 if before is None else before.scores)
+            found[item.index] = replace(item, scores=scores)
+            mass[item.index] = mass.get(item.index, 0.0) + weight
+    return [replace(found[i], scores=found[i].scores / mass[i]) for i in sorted(found)]
