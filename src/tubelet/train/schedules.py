@@ -27,15 +27,18 @@ class CosineSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSchedule:
-    """`factor` at each of `milestones` (steps), after `warmup` linear steps (000 §3.1)."""
+    """`factor` at each of `milestones`, after a linear `warmup` (000 §3.1). Both count steps, or
+    with `shares` they are shares of all steps."""
 
-    milestones: tuple[int, ...] = ()
+    milestones: tuple[float, ...] = ()
     factor: float = 0.1
-    warmup: int = 0
+    warmup: float = 0
+    shares: bool = False
 
     def at(self, step: int, steps: int) -> float:
-        ramp = min(1.0, (step + 1) / (self.warmup + 1))
-        return ramp * self.factor ** bisect_right(self.milestones, step)
+        unit = steps if self.shares else 1
+        ramp = min(1.0, (step + 1) / (self.warmup * unit + 1))
+        return ramp * self.factor ** bisect_right(self.milestones, step / unit)
 
 
 Schedule = CosineSchedule | StepSchedule

@@ -1,0 +1,276 @@
+"""Relations and memory banks on AVA-Kinetics, the 2021 winner (000): Tables 1 to 4.
+
+Not printed: which boxes training takes (here the annotated ones), the detectors' thresholds (here
+none), how long the second stages take (here as long as the first), how Kinetics-700 is trained on
+(here as in 001), and which 15 models the ensemble has (here Table 1's 14 and Table 3's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from tubelet.data.sources import JoinedSource, VideoSource
+from tubelet.media.transforms import Augment
+from tubelet.models.detector import ActionModelConfig, HeadConfig
+from tubelet.models.heads.fusion import FusionConfig
+from tubelet.models.heads.linear import LinearHeadConfig
+from tubelet.models.heads.relation import SpatialRelationHeadConfig, TemporalRelationHeadConfig
+from tubelet.models.memory.config import MemoryBankConfig
+from tubelet.recipes import datasets
+from tubelet.recipes.protocols import (
+    FROZEN,
+    ONLY_BACKBONE,
+    SCALES_AND_FLIP,
+    detector,
+    kinetics_stage,
+    sgd,
+)
+from tubelet.train.recipe import Ensemble, PaperRow, Recipe, Stage, Start, Test
+from tubelet.train.samplers import ClassBalancedSampler
+from tubelet.train.schedules import StepSchedule
+
+PAPER = "AVA-Kinetics 2021 winner"
+IG65M = "weights/ir_csn_r152_ig65m_k400.safetensors"
+Experiment = Recipe | Ensemble
+
+_TOKENS = Start(parts=("backbone.*", "head.fusion.*"))
+"""What decides the features that a bank holds; a new head begins above them."""
+_NAMES = {"linear": "linear", "s_only": "S-only", "t_only": "T-only"}
+_HEADS: dict[str, HeadConfig] = {
+    "linear": LinearHeadConfig(),
+    "s_only": SpatialRelationHeadConfig(fusion=FusionConfig()),
+    "t_only": TemporalRelationHeadConfig(fusion=FusionConfig()),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """A row of Table 1: `name` of the recipe, `model`, whether its backbone comes from IG65M."""
+
+    name: str
+    model: str
+    head: str
+    memory: bool = False
+    ig65m: bool = False
+    scores: tuple[float, float, float]
+    table: str = "1"
+
+
+_SF8, _SF16, _CSN32, _CSN64 = (
+    "slowfast_r152_8x8", "slowfast_r152_16x4", "ir_csn_r152_32x2", "ir_csn_r152_64x1"
+)  # fmt: skip
+_TABLE_1 = (
+    _Row(name="slowfast152_8x8_linear", model=_SF8, head="linear", scores=(35.29, 32.88, 36.26)),
+    _Row(name="slowfast152_8x8_s_only", model=_SF8, head="s_only", scores=(36.16, 33.82, 36.92)),
+    _Row(name="slowfast152_8x8_t_only", model=_SF8, head="t_only", scores=(36.34, 33.16, 36.88)),
+    _Row(name="slowfast152_8x8_t_only_memory", model=_SF8, head="t_only", memory=True,
+         scores=(36.88, 33.44, 37.35), table="1, 2"),
+    _Row(name="slowfast152_16x4_t_only_memory", model=_SF16, head="t_only", memory=True,
+         scores=(37.68, 35.54, 38.12)),
+    _Row(name="csn152_ig65m_linear", model=_CSN32, head="linear", ig65m=True,
+         scores=(35.38, 32.58, 36.20)),
+    _Row(name="csn152_ig65m_s_only", model=_CSN32, head="s_only", ig65m=True,
+         scores=(36.07, 32.62, 36.58)),
+    _Row(name="csn152_ig65m_t_only", model=_CSN32, head="t_only", ig65m=True,
+         scores=(36.29, 32.81, 36.58)),
+    _Row(name="csn152_ig65m_t_only_memory", model=_CSN32, head="t_only", memory=True, ig65m=True,
+         scores=(36.99, 33.44, 37.34)),
+    _Row(name="csn152_k700_linear", model=_CSN32, head="linear", scores=(35.67, 33.20, 36.22)),
+    _Row(name="csn152_k700_s_only", model=_CSN32, head="s_only", scores=(36.69, 34.12, 37.16)),
+    _Row(name="csn152_k700_t_only", model=_CSN32, head="t_only", scores=(36.41, 34.80, 36.98),
+         table="1, 4"),
+    _Row(name="csn152_k700_t_only_memory", model=_CSN32, head="t_only", memory=True,
+         scores=(37.32, 35.01, 37.78)),
+    _Row(name="csn152_k700_64x1_t_only_memory", model=_CSN64, head="t_only", memory=True,
+         scores=(37.95, 35.26, 38.43)),
+)  # fmt: skip
+
+
+def experiments() -> Iterator[Experiment]:
+    """Every row of the four tables."""
+    table_1 = [_of_table_1(row) for row in _TABLE_1]
+    decoupled = _decoupled()
+    yield from table_1
+    yield Ensemble(
+        name="relation_ensemble15",
+        summary="the mean of Table 1's 14 models and the decoupled one",
+        members=(*(recipe.name for recipe in table_1), decoupled.name),
+        test=_tests()[2],
+        published=_paper_row(
+            "1", "ensemble",
+            {"ava mAP": 40.52, "kinetics mAP": 37.04, "ava_kinetics mAP": 40.97, "test mAP": 40.67},
+        ),
+    )  # fmt: skip
+    yield from _bank_strategies()
+    yield decoupled
+    yield from _boxes(next(r for r in table_1 if r.name == "relation_csn152_k700_t_only"))
+
+
+def _paper_row(table: str, row: str, scores: dict[str, float]) -> PaperRow:
+    return PaperRow(paper=PAPER, table=table, row=row, scores=scores)
+
+
+def _model(name: str, head: str, *, memory: bool = False) -> ActionModelConfig:
+    """Short side 256, long side at most 464 (000 §3.1)."""
+    bank = MemoryBankConfig() if memory else None
+    config = detector(name, head=_HEADS[head], memory=bank)
+    return replace(config, input=replace(config.input, long_side=464))
+
+
+def _ava_kinetics() -> JoinedSource:
+    """ "We concatenate the data list of AVA and Kinetics for mixed learning." """
+    return datasets.joined(
+        "ava_kinetics_train", datasets.ava("train"), datasets.kinetics_boxes("train")
+    )
+
+
+def _people_to_remember() -> JoinedSource:
+    """AVA's people and those of every second of Kinetics, not just of the annotated one."""
+    return datasets.joined(
+        "ava_kinetics_people", datasets.ava("train"), datasets.kinetics_every_second("train")
+    )
+
+
+def _stage(name: str, data: VideoSource | JoinedSource, model: ActionModelConfig) -> Stage:
+    """The one schedule that the paper gives (000 §3.1)."""
+    return Stage(
+        name=name,
+        data=data,
+        model=model,
+        start=ONLY_BACKBONE,
+        steps=30_000,
+        batch=64,
+        optimizer=sgd(1e-2, per_clips=64, weight_decay=1e-7),
+        schedule=StepSchedule(
+            milestones=(13_500, 18_000, 22_500, 27_000), factor=0.66, warmup=1500
+        ),
+        norms=FROZEN,
+        augment=Augment(
+            flip=0.5, brightness=0.4, contrast=0.4, saturation=0.4, box_jitter=0.1
+        ),
+        clip_norm=None,
+    )  # fmt: skip
+
+
+def _with_full_bank(data: JoinedSource, model: ActionModelConfig, *, start: Start) -> Stage:
+    """The second stage of every memory strategy: the backbone is frozen, its features of all clips
+    are extracted, and head and classifier learn with them (000 §2.3)."""
+    return replace(
+        _stage("with_bank", data, model),
+        start=start,
+        trainable=("head.embed.*", "head.block.*", "head.norm.*", "head.classifier.*"),
+        bank="build",
+        bank_data=_people_to_remember(),
+    )
+
+
+def _pretraining(model: str) -> Stage:
+    return kinetics_stage("k700", 700, model=model, batch=1024)
+
+
+def _tests(detector_name: str = "boxes") -> tuple[Test, Test, Test]:
+    """AVA, Kinetics, and both as one, at three scales and mirrored."""
+    ava = datasets.ava("val", boxes="proposals", detector=detector_name)
+    kinetics = datasets.kinetics_boxes("val", boxes="proposals", detector=detector_name)
+    return _tested_on(ava, kinetics)
+
+
+def _tested_on(ava: VideoSource, kinetics: VideoSource) -> tuple[Test, Test, Test]:
+    return (
+        Test(name="ava", data=ava, views=SCALES_AND_FLIP),
+        Test(name="kinetics", data=kinetics, views=SCALES_AND_FLIP),
+        Test(
+            name="ava_kinetics",
+            data=datasets.joined("ava_kinetics_val", ava, kinetics),
+            views=SCALES_AND_FLIP,
+        ),
+    )
+
+
+def _of_table_1(row: _Row) -> Recipe:
+    """+M is trained by the last strategy of Table 2, "used in our final version"."""
+    model = _model(row.model, row.head, memory=row.memory)
+    first = _stage("first", _ava_kinetics(), model)
+    if row.ig65m:
+        stages = [replace(first, start=Start(weights=IG65M, parts=("backbone.*",)))]
+    else:
+        stages = [_pretraining(row.model), first]
+    if row.memory:
+        stages.append(_with_full_bank(_ava_kinetics(), model, start=Start()))
+    ava, kinetics, both = row.scores
+    scores = {"ava mAP": ava, "kinetics mAP": kinetics, "ava_kinetics mAP": both}
+    pretrained = "IG65M + K400" if row.ig65m else "K700"
+    return Recipe(
+        name=f"relation_{row.name}",
+        summary=f"{row.model}, {pretrained} → AVA-Kinetics, {_NAMES[row.head]} head"
+        + (" with memory bank" if row.memory else ""),
+        model=model,
+        stages=tuple(stages),
+        tests=_tests(),
+        published=_paper_row(row.table, f"{row.model}, {pretrained}, {_NAMES[row.head]}", scores),
+    )
+
+
+def _bank_strategies() -> Iterator[Recipe]:
+    """Table 2; its third row is Table 1's `relation_slowfast152_8x8_t_only_memory`."""
+    banked, plain = _model(_SF8, "t_only", memory=True), _model(_SF8, "t_only")
+    for name, first, start, what, scores in (
+        ("ava_first", _stage("first", datasets.ava("train"), banked), Start(),
+         "first on AVA alone with memory, then finetuned on both", (35.67, 28.59)),
+        ("new_head", _stage("first", _ava_kinetics(), plain), _TOKENS,
+         "first on both without memory, then a new head with it", (35.91, 33.35)),
+    ):  # fmt: skip
+        yield Recipe(
+            name=f"relation_bank_{name}",
+            summary=f"{_SF8}, T-only head, {what}",
+            model=banked,
+            stages=(
+                _pretraining(_SF8),
+                first,
+                _with_full_bank(_ava_kinetics(), banked, start=start),
+            ),
+            tests=_tests(),
+            published=_paper_row("2", what, {"ava mAP": scores[0], "kinetics mAP": scores[1]}),
+        )
+
+
+def _decoupled() -> Recipe:
+    """Table 3: the last layer once more, every class drawn as often (000 §2.4)."""
+    model = _model(_CSN32, "t_only")
+    first = _stage("first", datasets.ava("train"), model)
+    second = replace(
+        first,
+        name="decoupled",
+        start=Start(),
+        trainable=("head.classifier.*",),
+        sampler=ClassBalancedSampler(),
+    )
+    return Recipe(
+        name="relation_csn152_k700_t_only_decoupled",
+        summary=f"{_CSN32}, T-only head, on AVA, then its last layer on evenly drawn classes",
+        model=model,
+        stages=(_pretraining(_CSN32), first, second),
+        tests=_tests()[:1],
+        published=_paper_row(
+            "3", "all, top-20 and bottom-20 classes against the first stage",
+            {"all-60 difference": 0.14, "top-20 difference": -0.16, "bottom-20 difference": 1.05},
+        ),
+    )  # fmt: skip
+
+
+def _boxes(trained: Recipe) -> Iterator[Recipe]:
+    """Table 4: one model on the boxes of other detectors; det-v3 is Table 1's row."""
+    for boxes, what, scores in (
+        ("det_v1", "det-v1: boxes' AP 94.5 and 77.0", (35.72, 32.70)),
+        ("det_v2", "det-v2: boxes' AP 95.1 and 81.7", (36.16, 33.84)),
+        ("truth", "the annotated boxes", (43.53, 48.49)),
+    ):
+        truth = _tested_on(datasets.ava("val"), datasets.kinetics_boxes("val"))
+        yield replace(
+            trained,
+            name=f"relation_csn152_k700_t_only_on_{boxes}",
+            summary=f"{_CSN32}, K700 → AVA-Kinetics, T-only head, tested on {what}",
+            tests=(truth if boxes == "truth" else _tests(boxes))[:2],
+            published=_paper_row("4", what, {"ava mAP": scores[0], "kinetics mAP": scores[1]}),
+        )
