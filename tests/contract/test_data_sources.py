@@ -15,6 +15,7 @@ from tubelet.config import decode, encode
 from tubelet.data.annotations import BOX, Annotations
 from tubelet.data.clips import ClipLabels
 from tubelet.data.dataset import ClipDataset
+from tubelet.data.films import Footage, find_footage
 from tubelet.data.sources import (
     CharadesSource,
     ClipSource,
@@ -29,7 +30,7 @@ from tubelet.data.whole import WholeVideoDataset
 from tubelet.media.transforms import Augment
 from tubelet.media.writer import VideoWriter
 from tubelet.playground import PlaygroundConfig, write_dataset
-from tubelet.types import ConfigError, DataError, InputError, InputSpec
+from tubelet.types import ConfigError, DataError, InputError, InputSpec, Key
 
 WORLD = PlaygroundConfig(height=48, width=64, seconds=2.0, people=(1, 2))
 SPEC = InputSpec(frames=4, stride=2, short_side=32)
@@ -284,6 +285,24 @@ def test_proposals_without_a_use_are_refused() -> None:
     for more in ({"proposals": "boxes.csv"}, {"boxes": "proposals"}):
         with pytest.raises(ConfigError, match="proposals and a use for them"):
             _ava(**more)
+
+
+def test_parts_of_other_classes_are_not_joined(root: Path) -> None:
+    (root / "others.pbtxt").write_text((root / "labels.pbtxt").read_text().replace("stand", "lie"))
+    source = JoinedSource(name="both", parts=(_ava(), _ava(name="b", labels="others.pbtxt")))
+    with pytest.raises(ConfigError, match="have different classes"):
+        source.build(root)
+
+
+def test_a_cut_is_chosen_by_its_seconds(root: Path, tmp_path: Path) -> None:
+    for start in (0, 10, 30):
+        (tmp_path / f"abc_d_{start:06d}_{start + 10:06d}.mp4").touch()
+    keys = [Key(video="abc_d", time_ms=15_000), Key(video="abc_d", time_ms=16_000)]
+    found = find_footage(tmp_path, keys)
+    assert found["abc_d"] == Footage(tmp_path / "abc_d_000010_000020.mp4", 10_000)
+    assert not find_footage(tmp_path, [Key(video="abc_d", time_ms=25_000)])
+    with pytest.raises(DataError, match="not a name inside the video folder"):
+        find_footage(tmp_path, [Key(video="../abc", time_ms=0)])
 
 
 def test_ucf24_keeps_the_listed_split(root: Path) -> None:

@@ -327,8 +327,9 @@ def _whole_films(
     found = {}
     for video, labels in clips.labels_of_videos().items():
         ids = [video]
-        if classes is not None:
-            ids += [f"{classes.names[classes.column(label)]}/{video}" for label in labels]
+        if classes is not None and "/" not in video:
+            # First, because an absent file is looked for under every extension.
+            ids = [*(f"{classes.names[classes.column(i)]}/{video}" for i in labels), video]
         path = next((p for p in (find_video(folder, name) for name in ids) if p), None)
         if path is not None:
             found[video] = Footage(path, fps=fps)
