@@ -7,8 +7,6 @@ configurations of the same models, which both name as their source.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tubelet.data.sources import SourceConfig
 from tubelet.labels import LabelSpace
 from tubelet.media.transforms import Augment
@@ -88,15 +86,10 @@ def kinetics_stage(
     )
 
 
-def kinetics_test(classes: datasets.Kinetics, *, split: str = "val") -> Test:
+def kinetics_test(classes: datasets.Kinetics) -> Test:
     """Ten clips of a video, three crops of each (001 §3, 004 §4.1)."""
-    data = datasets.kinetics(classes, split)
+    data = datasets.kinetics(classes, "val")
     return Test(name=f"k{classes}", data=data, metric="topk", views=TEN_BY_THREE)
-
-
-def single_view(test: Test) -> Test:
-    """The same test with the model's own view alone."""
-    return replace(test, views=Views())
 
 
 def ava_test(
