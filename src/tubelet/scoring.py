@@ -7,7 +7,7 @@ agree unless one video labels two moments within a millisecond, and such a table
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from tubelet.data.annotations import BOX, Annotations
 from tubelet.data.clips import ClipLabels
 from tubelet.data.importers import Options, read_clips
 from tubelet.data.labelmaps import read_label_map
+from tubelet.data.predictions import read_predictions, write_predictions
 from tubelet.data.tables import read_ava_csv, read_excluded
 from tubelet.evaluate.bootstrap import Interval, bootstrap
 from tubelet.evaluate.boxtable import NO_LABEL, BoxTable, join_frames
@@ -26,8 +27,11 @@ from tubelet.evaluate.clips import (
     ClipScores,
     evaluate_multilabel,
     evaluate_topk,
+    is_clip_scores,
     read_clip_scores,
+    write_clip_scores,
 )
+from tubelet.evaluate.ensemble import Coverage, join_clips, join_detections, normalised
 from tubelet.evaluate.errors import ErrorBreakdown, error_breakdown
 from tubelet.evaluate.files import read_detections
 from tubelet.evaluate.frame_map import evaluate_frames
@@ -40,7 +44,7 @@ from tubelet.evaluate.tubes import true_tubes, unseen_share
 from tubelet.evaluate.video_map import VideoReport, action_tubes, evaluate_videos
 from tubelet.labels import LabelSpace
 from tubelet.people.linking import link
-from tubelet.types import Detections, Ints, Key, Tube
+from tubelet.types import DataError, Detections, Ints, Key, Tube
 
 
 def detections_table(detections: Iterable[Detections]) -> Annotations:
@@ -275,6 +279,29 @@ def _moments(detections: Annotations, labels: LabelSpace) -> Iterator[Detections
             track_ids=np.full(len(boxes), -1, np.int64),
             labels=labels,
         )
+
+
+def join_files(
+    predictions: Sequence[Path], out: Path, *, weights: Sequence[float] = ()
+) -> Coverage:
+    """Write the weighted mean of several files of predictions, all of people or all of whole
+    videos, to `out`. Raises DataError where they have nothing in common."""
+    shares = normalised(weights, len(predictions))
+    kinds = {path: is_clip_scores(path) for path in predictions}
+    if len(set(kinds.values())) > 1:
+        raise DataError(
+            "some of the files score people, the others whole videos",
+            got=", ".join(
+                f"{path}: {'videos' if kind else 'people'}" for path, kind in kinds.items()
+            ),
+        )
+    if all(kinds.values()):
+        clips, coverage = join_clips((read_clip_scores(path) for path in predictions), shares)
+        write_clip_scores(out, clips)
+    else:
+        people, coverage = join_detections((read_predictions(p) for p in predictions), shares)
+        write_predictions(out, people)
+    return coverage
 
 
 def labels_for(truth: BoxTable, labels: Path | LabelSpace | None) -> LabelSpace:

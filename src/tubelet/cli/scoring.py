@@ -24,6 +24,7 @@ from tubelet.render.report_page import write_report_page
 from tubelet.render.tables import report_table
 from tubelet.scoring import (
     evaluate_files,
+    join_files,
     labels_for,
     score_charades,
     score_clips,
@@ -82,6 +83,21 @@ def evaluate(question: Question, *, folder: Path | None, as_json: bool) -> None:
         show([report_table(table), *scored.lines])
     else:
         show(scored.lines)
+
+
+def join(predictions: Sequence[Path], weights: str, path: Path) -> None:
+    """Write the weighted mean of several files of predictions; `weights`: numbers and commas."""
+    coverage = join_files(predictions, path, weights=_numbers(weights))
+    for line in coverage.notes([str(file) for file in predictions]):
+        note(f"warning: {line}")
+    out.print(f"{coverage.total:,} {coverage.unit}: {path}")
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(cell) for cell in text.split(",") if cell.strip()]
+    except ValueError:
+        raise InputError("--weights are numbers", expected="1,2,1", got=text) from None
 
 
 def _check(question: Question) -> None:

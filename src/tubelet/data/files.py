@@ -39,6 +39,19 @@ def read_bytes(path: str | Path, *, limit: int = MAX_BYTES) -> bytes:
     return data
 
 
+def read_head(path: str | Path, size: int) -> bytes:
+    """The first bytes of a file, unpacked if it is gzip. Raises InputError if it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(size)
+        if head[:2] == _GZIP_MAGIC:
+            with gzip.open(path) as packed:
+                head = packed.read(size)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError("cannot read the file", where=path, got=error) from error
+    return head
+
+
 def decode(data: bytes, path: str | Path) -> str:
     """UTF-8 text, with or without a byte-order mark; DataError names the line that is not."""
     try:

@@ -87,11 +87,14 @@ def write_parquet(path: str | Path, frame: pl.DataFrame) -> None:
         frame.write_parquet(part)
 
 
-def read_parquet(path: str | Path) -> pl.DataFrame:
-    """A Parquet file. Raises InputError where it cannot be opened, DataError for another format."""
+def read_parquet(path: str | Path, *, rows: int | None = None) -> pl.DataFrame:
+    """A Parquet file, or its first `rows`.
+
+    Raises InputError where it cannot be opened, DataError for another format.
+    """
     try:
         with Path(path).open("rb") as file:
-            return pl.read_parquet(file)
+            return pl.read_parquet(file, n_rows=rows)
     except OSError as error:
         raise InputError(
             "cannot read the file", where=path, got=error.strerror, hint="check the path"

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from tubelet.data.clips import ClipLabels
-from tubelet.data.files import read_text, write_atomic
+from tubelet.data.files import read_head, read_text, write_atomic
 from tubelet.data.predictions import is_parquet, read_parquet, write_parquet
 from tubelet.evaluate.boxtable import F64
 from tubelet.evaluate.topk import MultiLabelReport, TopK, charades_map, top_k
@@ -25,6 +25,8 @@ from tubelet.labels import LabelSpace
 from tubelet.types import DataError, check_shape
 
 _DIGITS = 7
+_FIRST = ("video", "id", "video_id")
+_CLASS = re.compile(r"\s*-?\d{1,18}\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,7 +84,7 @@ def read_clip_scores(path: str | Path, labels: LabelSpace | None = None) -> Clip
     text = read_text(path)
     first, _, rest = text.lstrip().partition("\n")
     head = first.strip().split(",")
-    numbered = len(head) > 1 and head[0].strip().lower() in ("video", "id", "video_id")
+    numbered = len(head) > 1 and head[0].strip().lower() in _FIRST
     if numbered:
         ids = _class_ids(head[1:], path)
     elif labels is not None and "," not in first:
@@ -98,8 +100,19 @@ def read_clip_scores(path: str | Path, labels: LabelSpace | None = None) -> Clip
     return _parse(rest, ids, "," if numbered else " ", 2 if numbered else 1, path)
 
 
+def is_clip_scores(path: str | Path) -> bool:
+    """Whether a file of predictions scores whole videos, not people. Raises InputError or
+    DataError where it cannot be read."""
+    if is_parquet(path):
+        return "time_ms" not in read_parquet(path, rows=0).columns
+    head = read_head(path, 1 << 16).decode("utf-8-sig", "replace")
+    name, *ids = head.lstrip().partition("\n")[0].split(",")
+    # AVA's tables may begin with the same word, but never with nothing else than numbers.
+    return name.strip().lower() in _FIRST and all(map(_CLASS.fullmatch, ids))
+
+
 def _class_ids(cells: list[str], path: str | Path) -> tuple[int, ...]:
-    wrong = [cell for cell in cells if not re.fullmatch(r"\s*-?\d{1,18}\s*", cell)]
+    wrong = [cell for cell in cells if not _CLASS.fullmatch(cell)]
     if wrong or len(set(map(int, cells))) < len(cells):
         raise DataError(
             "the first line does not give each class its own number",

@@ -6,9 +6,7 @@ format of a file from its first bytes and, where those do not decide, from what 
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +14,7 @@ from pathlib import Path
 
 from tubelet.data.annotations import Annotations
 from tubelet.data.clips import ClipLabels
+from tubelet.data.files import read_head
 from tubelet.data.importers import acar, cliplists, coco, cvat, mmaction, tubes, via
 from tubelet.data.importers.pyslowfast import FrameList, read_frame_list
 from tubelet.data.importers.records import Imported, Options
@@ -181,7 +180,7 @@ FORMATS: tuple[Format, ...] = (
 
 def sniff(path: str | Path) -> str:
     """The name of a file's format. Raises DataError when no format fits."""
-    head = _head(path)
+    head = read_head(path, _HEAD)
     if _is_pickle(head):
         return _sniff_pickle(path)
     text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
@@ -255,18 +254,6 @@ def _format(name: str) -> Format:
     raise InputError(
         f"unknown format {name!r}", expected=f"one of {', '.join(f.name for f in FORMATS)}"
     )
-
-
-def _head(path: str | Path) -> bytes:
-    try:
-        with Path(path).open("rb") as file:
-            head = file.read(_HEAD)
-        if head[:2] == b"\x1f\x8b":
-            with gzip.open(path) as packed:
-                head = packed.read(_HEAD)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputError("cannot read the file", where=path, got=error) from error
-    return head
 
 
 def _is_pickle(head: bytes) -> bool:
