@@ -174,6 +174,20 @@ def evaluate(
 
 
 @app.command()
+def ensemble(
+    predictions: Annotated[
+        list[Path], typer.Argument(help="files of predictions, all of people or all of videos")
+    ],
+    out: Annotated[Path, typer.Option(help="the file to write, CSV or Parquet")],
+    weights: Annotated[str, typer.Option(help="a number for each file: 1,2,1")] = "",
+) -> None:
+    """Average the scores of several models' predictions; `tubelet evaluate` scores the result."""
+    from tubelet.cli.scoring import join
+
+    join(predictions, weights, out)
+
+
+@app.command()
 def models(
     pattern: Annotated[str, typer.Argument(help="part of a name, or a shell pattern")] = "*",
     as_json: Json = False,
