@@ -15,6 +15,7 @@ from tubelet.train.distributed import joined_world
 from tubelet.train.reporting import Reporter, Reporters, Silent, TensorBoard
 from tubelet.train.run import Outcome, run
 from tubelet.train.saving import stopped_by_sigterm
+from tubelet.train.testing import Tested
 from tubelet.types import ConfigError
 
 PERSON = "person_small"
@@ -65,9 +66,19 @@ def _listeners(out: Path, tensorboard: bool) -> Reporter:
 
 def _print(outcome: Outcome) -> None:
     for tested in outcome.tests:
-        show([report_table(tested.report)])
+        show_test(tested, named=len(outcome.tests) > 1)
     out.print(f"weights: {outcome.weights}")
     out.print(f"weights sha256: {outcome.weights_sha256}")
+
+
+def show_test(tested: Tested, *, named: bool) -> None:
+    """The table of classes, where the metric has one, and the figures that stand in no table."""
+    if named:
+        out.print(f"test {tested.name}")
+    if "classes" in tested.report:
+        show([report_table(tested.report)])
+    if tested.report["metric"] != "frame":
+        out.print(tested.line)
 
 
 def _train_person(root: Path, folder: Path, *, resume: bool, settings: Sequence[str]) -> None:
