@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tubelet.data.dataset import ClipDataset
 from tubelet.media.transforms import Augment
-from tubelet.models.detector import ActionModel
+from tubelet.models.detector import ActionModel, ActionModelConfig
 from tubelet.models.memory.bank import BankReader, MemoryBank
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
@@ -21,22 +21,31 @@ from tubelet.train.running import Running
 from tubelet.types import ConfigError
 
 
+def clips_together(config: ActionModelConfig, stage: Stage) -> int:
+    """How many clips of a video are drawn at once."""
+    memory = config.memory
+    if isinstance(memory, CollaborativeMemoryConfig):
+        return memory.clips
+    return stage.collaborative.clips
+
+
 def stream_of(
     model: ActionModel, stage: Stage, part: Part, dataset: ClipDataset, *, seed: int
 ) -> Stream:
     """Single clips, or N of each video where the model's memory is collaborative."""
     spec, memory = stage.input or model.input, model.config.memory
+    clips = clips_together(model.config, stage)
     if part.model is not None:
         spec = model.input
     augment: Augment | None = part.augment or stage.augment
-    if isinstance(memory, CollaborativeMemoryConfig):
+    if clips > 1 or isinstance(memory, CollaborativeMemoryConfig):
         return GroupStream(
             dataset=dataset,
             spec=spec,
             augment=augment,
             seed=seed,
-            clips=memory.clips,
-            stride_ms=memory.stride_ms,
+            clips=clips,
+            stride_ms=getattr(memory, "stride_ms", 1000),
             sampler=stage.sampler,
         )
     return SampleStream(
@@ -54,10 +63,10 @@ def learner_of(
 ) -> Learner:
     """How the dataset's batches become gradients, as the model's memory demands."""
     memory = model.config.memory
-    if isinstance(memory, CollaborativeMemoryConfig):
+    if isinstance(memory, CollaborativeMemoryConfig) or stage.collaborative.clips > 1:
         if stage.norms.clips is not None:
             raise ConfigError(
-                f"stage {stage.name!r}: with collaborative memory, norms already take their "
+                f"stage {stage.name!r}: with several clips a video, norms already take their "
                 "statistics over clips of different videos only",
                 hint="leave norms.clips out",
             )

@@ -31,10 +31,12 @@ LogitLoss = Callable[[Tensor], Tensor]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollaborativeTraining:
     """`mode`: all clips at once, or one slot at a time. `video_weight`: α of Eq. 1, the weight of
-    the loss of the video's mean prediction (classification only)."""
+    the loss of the video's mean prediction (classification only). `clips`: so many clips of each
+    video for a model without the memory, which says it itself (004 Table 2a: multi-clip alone)."""
 
     mode: Literal["batch_reduction", "multi_iteration"] = "batch_reduction"
     video_weight: float = 0.0
+    clips: int = 1
 
 
 def clip_slots(group: Tensor) -> Tensor:

@@ -40,7 +40,8 @@ class Start:
 class Stage:
     """One optimisation run: what is trained, on what, how long, and how.
 
-    `data`: a dataset, or a mixture of several. `steps`, or `epochs` of all its samples together.
+    `data`: a dataset, or a mixture of several. `steps`, or `epochs` of all its samples together;
+    one that is drawn as N clips of a video counts once.
     `batch`: clips of an optimiser's step, over all processes and all `accumulate` minibatches.
     `model`: the model from this stage on, where it is not the one before's; `start` says which
     weights it inherits. `trainable`: patterns of the parameters that learn.

@@ -18,7 +18,7 @@ from tubelet.files import write_text
 from tubelet.models.detector import ActionModel, ActionModelConfig
 from tubelet.models.memory.online import LearningBank
 from tubelet.train.activations import recomputed
-from tubelet.train.assemble import learner_of, learning_banks, stream_of
+from tubelet.train.assemble import clips_together, learner_of, learning_banks, stream_of
 from tubelet.train.distributed import World
 from tubelet.train.family import Family
 from tubelet.train.learners import Learner, MixtureLearner
@@ -111,12 +111,13 @@ def train_stage(
 
 
 def _progress(stage: Stage, family: Family, samples: int, running: Running) -> Progress:
+    draws = max(1, round(stage.batch / clips_together(family.main.config, stage)))
     return Progress(
         family=family,
         optimizer=stage.optimizer.build(family, batch=stage.batch),
         scaler=torch.amp.GradScaler(running.device.type, enabled=stage.precision == "fp16"),
         average=average_of(family, stage.ema) if stage.ema else None,
-        steps=stage.steps or ceil((stage.epochs or 0) * samples / stage.batch),
+        steps=stage.steps or ceil((stage.epochs or 0) * samples / draws),
     )
 
 
