@@ -205,6 +205,28 @@ def test_whole_videos_are_seen_at_moments_and_crops(
         assert float((scores.amax(0) - scores.mean(0)).max()) > 1e-5
 
 
+@pytest.mark.parametrize("memory", [None, CM, BANK])
+def test_detected_boxes_are_predicted_and_keyframes_without_any_are_none(
+    films: Path, memory: MemoryConfig | None
+) -> None:
+    source = VideoSource(name="p", videos="videos", annotations="val.csv", labels="labels.pbtxt")
+    truth = source.build(films)
+    boxes = films / "boxes.csv"
+    keys = [truth.key(i) for i in range(len(truth))]
+    boxes.write_text(f"{keys[0].video},{keys[0].time_ms / 1000},0.1,0.2,0.5,0.9,,0.95\n")
+    given = replace(source, proposals="boxes.csv", boxes="proposals", score_threshold=0.8)
+    model = model_of(T_ONLY if memory is BANK else None, memory)
+    found = list(predict(model, given.build(films), views=Views(flip=True, scales=(32, 40))))
+    assert [d.key for d in found] == keys
+    assert [len(d) for d in found] == [1] + [0] * (len(keys) - 1)
+    assert found[0].person_scores[0] == np.float32(0.95)
+    tested = run_test(
+        model, Test(data=given), root=films, out=films / "boxes", device=CPU, world=World()
+    )
+    assert tested is not None
+    assert tested.report["protocol"]["frames_with_truth"] == len(keys)
+
+
 def test_what_does_not_go_together_is_refused(films: Path) -> None:
     people, whole = people_set(1), whole_set(films)
     cases: list[tuple[ActionModel, ClipDataset, Views, str]] = [

@@ -13,7 +13,7 @@ from tubelet.evaluate.clips import ClipScores, read_clip_scores
 from tubelet.evaluate.ensemble import Coverage, join_clips, join_detections, normalised
 from tubelet.train.predict import Item, Predictor
 from tubelet.train.recipe import Ensemble
-from tubelet.train.testing import Tested, check_metric, folder_of, keep
+from tubelet.train.testing import Tested, check_test, folder_of, keep
 from tubelet.types import ConfigError, InputError
 
 
@@ -33,7 +33,7 @@ def run_ensemble(
     test, weights = ensemble.test, normalised(ensemble.weights, len(ensemble.members))
     files = _files(ensemble, runs)
     dataset = test.data.build(root)
-    check_metric(test, dataset)
+    check_test(test, dataset)
     found: Annotations | ClipScores
     if isinstance(dataset, WholeVideoDataset):
         found, coverage = join_clips((read_clip_scores(path) for path in files), weights)

@@ -88,6 +88,16 @@ def detections_of(model: ActionModel, item: Item) -> Detections:
     )
 
 
+def check_views(views: Views, dataset: ClipDataset) -> None:
+    """Raise ConfigError where the views are not of what the dataset labels."""
+    if not isinstance(dataset, WholeVideoDataset) and views.moments * views.crops > 1:
+        raise ConfigError(
+            f"{dataset.name!r} labels people, who are seen in their whole frame at their moment",
+            expected="views with 1 moment and 1 crop",
+            got=f"{views.moments} moments, {views.crops} crops",
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictor:
     """A model, a dataset, and how the one is run over the other.
@@ -127,12 +137,7 @@ class Predictor:
                 expected="a detection head",
                 got=type(model.config.head).__name__,
             )
-        if not self.of_videos and self.views.moments * self.views.crops > 1:
-            raise ConfigError(
-                f"{name!r} labels people, who are seen in their whole frame at their own moment",
-                expected="views with 1 moment and 1 crop",
-                got=f"{self.views.moments} moments, {self.views.crops} crops",
-            )
+        check_views(self.views, self.dataset)
 
     @property
     def of_videos(self) -> bool:

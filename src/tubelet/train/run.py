@@ -21,7 +21,7 @@ from tubelet.train.running import Running
 from tubelet.train.saving import STATE, StopFlag
 from tubelet.train.stage import begin, config_at, train_stage
 from tubelet.train.state import TrainState
-from tubelet.train.testing import Tested, run_test
+from tubelet.train.testing import Tested, check_test, run_test
 from tubelet.types import ConfigError, InputError
 
 WEIGHTS, RECIPE = "model.safetensors", "recipe.json"
@@ -60,7 +60,7 @@ def run(
         root=root, out=out, device=device, reporter=reporter, world=world, stop=stop, fsdp=fsdp
     )
     for test in recipe.tests:
-        test.data.build(root)  # what is missing shows before hours of training, not after
+        check_test(test, test.data.build(root))  # before hours of training, not after them
     state = _previous(out, recipe, resume=resume)
     world.wait()
     if world.first:

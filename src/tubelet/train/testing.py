@@ -27,7 +27,7 @@ from tubelet.files import write_text
 from tubelet.models.detector import ActionModel
 from tubelet.scoring import detections_table, evaluate_tables
 from tubelet.train.distributed import World
-from tubelet.train.predict import Predictor, detections_of
+from tubelet.train.predict import Predictor, check_views, detections_of
 from tubelet.train.recipe import Test
 from tubelet.types import ConfigError, Detections, Floats
 
@@ -165,8 +165,8 @@ def _score_videos(
     return report.to_json(dataset.labels), report.line()
 
 
-def check_metric(test: Test, dataset: ClipDataset) -> None:
-    """Raise ConfigError where the metric is not of what the dataset labels."""
+def check_test(test: Test, dataset: ClipDataset) -> None:
+    """Raise ConfigError where metric or views are not of what the dataset labels."""
     of_videos = isinstance(dataset, WholeVideoDataset)
     if of_videos == (test.metric == "frame"):
         raise ConfigError(
@@ -174,10 +174,11 @@ def check_metric(test: Test, dataset: ClipDataset) -> None:
             expected="topk or charades" if of_videos else "frame",
             got=f"{dataset.name!r}, which labels {'whole videos' if of_videos else 'people'}",
         )
+    check_views(test.views, dataset)
 
 
 def _check(test: Test, dataset: ClipDataset, model: ActionModel) -> None:
-    check_metric(test, dataset)
+    check_test(test, dataset)
     own, theirs = model.labels, dataset.labels
     if (own.ids, own.names) != (theirs.ids, theirs.names):
         raise ConfigError(
