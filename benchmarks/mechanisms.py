@@ -10,9 +10,9 @@ colour has the lamp at the edge, outside what a person's features see?).
 
 All variants stand on one trained backbone, that of the shipped playground model, frozen, and have
 the same clips, steps and optimiser. Its maps are computed once and kept in --work (8 GB), and so is
-what each head pools from them; collaborative memory, which comes before pooling, works on the maps'
-means over time. Steps, rate and collaborative memory's form were chosen on validation clips
-(--tune). The accuracy is that of the two classes in question, on test clips, given the people's true
+what each head pools from them; collaborative memory, which comes before pooling, works on the
+means of maps over time. Steps, rate and collaborative memory's form were chosen on validation
+clips (--tune). The accuracy is that of the two classes in question, on test clips, given true
 boxes. Seeds differ in the first weights and in the order of the clips, not in the clips.
 """
 
@@ -106,6 +106,7 @@ LINEAR = LinearHeadConfig(dropout=0.1)
 S_ONLY = SpatialRelationHeadConfig(width=64, heads=4, mlp=2, dropout=0.1)
 T_ONLY = TemporalRelationHeadConfig(width=64, heads=4, mlp=2, dropout=0.1)
 T_TIMED = replace(T_ONLY, time_encoding=True)
+CONTEXT = NonlocalContextHeadConfig(width=32, dropout=0.1)
 VARIANTS: dict[str, tuple[Variant, ...]] = {
     "partner": (
         Variant(name="linear", head=LINEAR),
@@ -129,7 +130,8 @@ VARIANTS: dict[str, tuple[Variant, ...]] = {
     "scene": (
         Variant(name="linear", head=LINEAR),
         Variant(name="S-only", head=S_ONLY),
-        Variant(name="nonlocal context", head=NonlocalContextHeadConfig(width=32, dropout=0.1)),
+        Variant(name="nonlocal context, whole picture", head=CONTEXT),
+        Variant(name="nonlocal context, 4 × 4 parts", head=replace(CONTEXT, grid=4)),
     ),
 }
 
@@ -144,9 +146,9 @@ class Work:
 
 
 WORK = {
-    "partner": Work(videos=500, test_videos=100, steps=400),
+    "partner": Work(videos=500, test_videos=100, steps=600),
     "event": Work(videos=400, test_videos=100, steps=400),
-    "scene": Work(videos=1000, test_videos=300, steps=400),
+    "scene": Work(videos=1000, test_videos=300, steps=600),
 }
 QUICK = {name: Work(videos=4, test_videos=2, steps=3) for name in WORK}
 
@@ -335,7 +337,7 @@ def model_of(task: str, variant: Variant, trained: ActionModel, stage: Stage) ->
             stage.means.extend(m.over_time() for m in stage.maps)
         model.backbone = Recalled(outputs, stage.means)  # type: ignore[assignment]
         return model
-    kind = type(variant.head).__name__
+    kind = type(variant.head).__name__ + str(getattr(variant.head, "grid", ""))
     if kind not in stage.people:
         model.backbone = Recalled(outputs, stage.maps)  # type: ignore[assignment]
         stage.people[kind] = pooled(model, stage)
