@@ -21,7 +21,7 @@ from tubelet.data.importers import Options, read_clips
 from tubelet.data.labelmaps import read_label_map
 from tubelet.data.predictions import read_predictions, write_predictions
 from tubelet.data.tables import read_ava_csv, read_excluded
-from tubelet.evaluate.bootstrap import Interval, bootstrap
+from tubelet.evaluate.bootstrap import Interval, bootstrap, videos_of
 from tubelet.evaluate.boxtable import NO_LABEL, BoxTable, join_frames
 from tubelet.evaluate.clips import (
     ClipScores,
@@ -104,12 +104,13 @@ class Tables(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Study:
     """A frame mAP and what stands behind it: the boxes by themselves, what went wrong, how sure the
-    figure is, and, where training labels are known, the mean of frequent and rare classes."""
+    figure is (None for a single video), and, where training labels are known, the mean of frequent
+    and rare classes."""
 
     frame: FrameReport
     people: PeopleReport
     errors: ErrorBreakdown
-    interval: Interval
+    interval: Interval | None
     frequency: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
@@ -118,7 +119,7 @@ class Study:
         more = {
             "people": people,
             "errors": asdict(self.errors),
-            "interval": asdict(self.interval),
+            "interval": None if self.interval is None else asdict(self.interval),
             "frequency": self.frequency,
         }
         return self.frame.to_json() | {name: jsonable(value) for name, value in more.items()}
@@ -127,8 +128,10 @@ class Study:
         """The study in sentences, after the table of classes."""
         spread = self.interval
         lines = [
-            f"mAP {spread.map:.4f}, {spread.level:.0%} interval {spread.low:.4f}–{spread.high:.4f} "
-            f"over {spread.videos} videos ({spread.resamples} resamples)",
+            f"mAP {self.frame.map:.4f}, of one video: no interval over videos"
+            if spread is None
+            else f"mAP {spread.map:.4f}, {spread.level:.0%} interval {spread.low:.4f}–"
+            f"{spread.high:.4f} over {spread.videos} videos ({spread.resamples} resamples)",
             f"boxes alone: AP@{self.people.iou:g} {self.people.ap:.4f}, "
             f"recall {self.people.recall:.4f}",
         ]
@@ -201,7 +204,7 @@ def study_files(
         frame=report,
         people=evaluate_people(found, known, iou=iou, excluded=left_out),
         errors=error_breakdown(report),
-        interval=bootstrap(report),
+        interval=bootstrap(report) if videos_of(report) > 1 else None,
         frequency=frequency,
     )
 

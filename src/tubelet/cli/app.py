@@ -103,7 +103,7 @@ def people(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="a recipe's name; `tubelet recipes` lists them")],
+    recipe: Annotated[str, typer.Argument(help="a recipe's name (`tubelet recipes`) or JSON file")],
     root: Annotated[
         Path, typer.Option("--data", envvar="TUBELET_DATA", help="folder that holds the data")
     ] = Path("data"),
@@ -124,7 +124,7 @@ def train(
     train_recipe(
         recipe,
         root=root,
-        out=out or Path("runs") / recipe,
+        folder=out,
         resume=resume,
         settings=settings or [],
         device=device,
@@ -265,6 +265,38 @@ def data_convert(
         size=size,
         fps=fps,
         every=every,
+    )
+
+
+@data.command("prepare")
+def data_prepare(
+    source: Annotated[Path, typer.Argument(help="your annotations: CVAT, VIA, COCO, AVA, …")],
+    videos: Annotated[Path, typer.Option(help="folder of the annotated videos")],
+    out: Annotated[Path, typer.Option(help="folder for labels, splits and recipe")],
+    from_: Annotated[str | None, typer.Option("--from", help="format, if not recognised")] = None,
+    labels: Annotated[Path | None, typer.Option(help="label map, if the file names none")] = None,
+    every: Annotated[float | None, typer.Option(help="keep a frame every so many seconds")] = None,
+    val_share: Annotated[float, typer.Option(help="share of the videos to test on")] = 0.2,
+    start: Annotated[
+        str, typer.Option(help="model to fine-tune: a release, or a weights file")
+    ] = "playground_small",
+    exclusive: Annotated[
+        bool, typer.Option(help="a person does exactly one of the classes at a time")
+    ] = False,
+) -> None:
+    """Split your annotations into train and val, and write the recipe that trains on them."""
+    from tubelet.cli.labels import prepare_set
+
+    prepare_set(
+        source,
+        videos,
+        out,
+        from_=from_,
+        labels=labels,
+        every=every,
+        val_share=val_share,
+        start=start,
+        exclusive=exclusive,
     )
 
 

@@ -1,18 +1,23 @@
-"""`tubelet playground make`, `tubelet data convert` and `tubelet data doctor`."""
+"""`tubelet playground make`, `tubelet data convert`, `data prepare` and `data doctor`."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
 from tubelet.cli.app import print_json
 from tubelet.cli.console import out, progress_bar
+from tubelet.config import encode
 from tubelet.data.doctor import Finding, SetFiles, examine_files, worst
 from tubelet.data.importers import Options, convert
 from tubelet.data.labelmaps import read_label_map
+from tubelet.data.prepare import prepare
+from tubelet.files import write_text
 from tubelet.playground.make import write_dataset
 from tubelet.playground.world import PlaygroundConfig
+from tubelet.recipes.own import own_labels
 from tubelet.types import InputError
 
 
@@ -59,6 +64,38 @@ def convert_labels(
     )
     imported = convert(source, target, from_, to, options)
     out.print(f"{len(imported.table)} rows: {target}")
+
+
+def prepare_set(
+    source: Path,
+    videos: Path,
+    folder: Path,
+    *,
+    from_: str | None,
+    labels: Path | None,
+    every: float | None,
+    val_share: float,
+    start: str,
+    exclusive: bool,
+) -> None:
+    """Split annotations by video and write the recipe that trains on them."""
+    prepared = prepare(
+        source,
+        videos,
+        folder,
+        format_name=from_,
+        labels=None if labels is None else read_label_map(labels),
+        every_ms=None if every is None else round(every * 1000),
+        val_share=val_share,
+    )
+    name = folder.resolve().name
+    recipe = own_labels(prepared, name=name, start=start, exclusive=exclusive)
+    target = folder / "recipe.json"
+    write_text(target, json.dumps(encode(recipe), indent=2) + "\n")
+    out.print(f"{len(prepared.space)} classes: {', '.join(prepared.space.names)}", markup=False)
+    for split, members in (("train", prepared.train_videos), ("val", prepared.val_videos)):
+        out.print(f"{split}: {len(members)} videos, {folder / split}.csv", markup=False)
+    out.print(f"now: tubelet train {target} --out runs/{name}", markup=False)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from tubelet.api import choose_device
 from tubelet.cli.console import ConsoleReporter, note, out, show
 from tubelet.config import override
 from tubelet.recipes import recipe_named
+from tubelet.recipes.files import read_recipe
 from tubelet.recipes.person import train as train_person
 from tubelet.render.tables import report_table
 from tubelet.train.distributed import joined_world
@@ -25,24 +26,26 @@ def train_recipe(
     name: str,
     *,
     root: Path,
-    out: Path,
+    folder: Path | None,
     resume: bool,
     settings: Sequence[str],
     device: str,
     tensorboard: bool,
     fsdp: bool,
 ) -> None:
-    """Train the recipe `name` and print how it scores on its test set."""
+    """Train the recipe `name`, or the one in a file `name`.json, and print how it scores."""
     if name == PERSON:
-        _train_person(root, out, resume=resume, settings=settings)
+        _train_person(root, folder or Path("runs") / PERSON, resume=resume, settings=settings)
         return
-    recipe = override(recipe_named(name), settings)
+    found = read_recipe(Path(name)) if name.endswith(".json") else recipe_named(name)
+    recipe = override(found, settings)
+    folder = folder or Path("runs") / recipe.name
     with joined_world(choose_device(device)) as (world, own), stopped_by_sigterm() as stop:
-        reporter = _listeners(out, tensorboard) if world.first else Silent()
+        reporter = _listeners(folder, tensorboard) if world.first else Silent()
         try:
             outcome = run(
                 recipe,
-                out=out,
+                out=folder,
                 root=root,
                 device=own,
                 resume=resume,
@@ -57,10 +60,10 @@ def train_recipe(
         _print(outcome)
 
 
-def _listeners(out: Path, tensorboard: bool) -> Reporter:
+def _listeners(folder: Path, tensorboard: bool) -> Reporter:
     listeners: list[Reporter] = [ConsoleReporter()]
     if tensorboard:
-        listeners.append(TensorBoard(out / "tensorboard"))
+        listeners.append(TensorBoard(folder / "tensorboard"))
     return Reporters(listeners)
 
 

@@ -33,6 +33,19 @@ class Interval:
     seed: int
 
 
+def videos_of(report: FrameReport) -> int:
+    """How many videos have a detection or a truth that counts."""
+    return int(np.count_nonzero(_taking_part(report)))
+
+
+def _taking_part(report: FrameReport) -> npt.NDArray[np.bool_]:
+    found = report.matches
+    flags = np.zeros(len(found.frames.videos), np.bool_)
+    flags[found.frames.video[found.frame]] = True
+    flags[found.instance_video] = True
+    return flags
+
+
 def bootstrap(
     report: FrameReport, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> Interval:
@@ -46,11 +59,8 @@ def bootstrap(
         raise InputError(
             "a bootstrap needs resamples ≥ 1 and a level in (0, 1)", got=(resamples, level)
         )
-    found = report.matches
-    taking_part = np.zeros(len(found.frames.videos), np.bool_)
-    taking_part[found.frames.video[found.frame]] = True
-    taking_part[found.instance_video] = True
-    videos = int(np.count_nonzero(taking_part))
+    found, taking_part = report.matches, _taking_part(report)
+    videos = videos_of(report)
     if videos < 2:
         raise InputError(
             "a bootstrap over videos needs at least two of them",

@@ -79,7 +79,7 @@ def _study_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = []
     if "interval" in report:
         spread = report["interval"]
-        if has_truth(spread["low"]) and has_truth(spread["high"]):
+        if spread is not None and has_truth(spread["low"]) and has_truth(spread["high"]):
             span = f"{spread['low']:.4f}–{spread['high']:.4f}"
             facts.append((span, f"{spread['level']:.0%} interval over videos"))
     if "people" in report:

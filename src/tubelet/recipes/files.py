@@ -1,0 +1,22 @@
+"""Recipes as files: what `tubelet data prepare` and every run's folder hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tubelet.config import decode
+from tubelet.train.recipe import Recipe
+from tubelet.types import ConfigError, InputError
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a JSON file. Raises InputError if it is absent, ConfigError if it is no recipe,
+    naming the field."""
+    if not path.is_file():
+        raise InputError("no such recipe file", where=path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError("the recipe file is not JSON", where=path, got=error) from error
+    return decode(Recipe, data, where=str(path))
