@@ -27,7 +27,7 @@ from tubelet.files import write_text
 from tubelet.models.detector import ActionModel
 from tubelet.scoring import detections_table, evaluate_tables
 from tubelet.train.distributed import World
-from tubelet.train.predict import Predictor, check_views, detections_of
+from tubelet.train.predict import Item, Predictor, check_views, detections_of
 from tubelet.train.recipe import Test
 from tubelet.types import ConfigError, Detections, Floats
 
@@ -75,15 +75,7 @@ def run_test(
         shard=world,
         on_skip=skipped.append,
     )
-    own: list[tuple[int, Detections | _Video]] = [
-        (
-            item.index,
-            _Video(item.key.video, item.scores[0].numpy())
-            if predictor.of_videos
-            else detections_of(model, item),
-        )
-        for item in predictor.items()
-    ]
+    own = [(item.index, _result(predictor, item)) for item in predictor.items()]
     shares = world.gather((own, skipped))
     if not world.first:
         return None
@@ -99,6 +91,13 @@ def run_test(
 class _Video(NamedTuple):
     name: str
     scores: Floats
+
+
+def _result(predictor: Predictor, item: Item) -> Detections | _Video:
+    """What is sent to the first process: no tensors, and no frames."""
+    if predictor.of_videos:
+        return _Video(item.key.video, item.scores[0].numpy())
+    return detections_of(predictor.model, item)
 
 
 def _table(dataset: ClipDataset, found: Sequence[Detections | _Video]) -> Annotations | ClipScores:
