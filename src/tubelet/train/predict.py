@@ -162,7 +162,8 @@ class Predictor:
         own = range(len(self.dataset))[self.shard.rank :: self.shard.size]
         places = [Place(i, scale, time) for i in own for time in times for scale in scales]
         clips = len(times) * len(scales)  # of each sample
-        for reads in self._read(places, clips * max(1, self.batch // self.views.count)):
+        alike = self.views.count // len(scales)  # views of each sample that have one size
+        for reads in self._read(places, clips * max(1, self.batch // alike)):
             by_index: defaultdict[int, list[Clip]] = defaultdict(list)
             for place, sample, _ in reads:
                 if sample is not None:
@@ -187,7 +188,7 @@ class Predictor:
     def _scores(self, samples: Sequence[Sample]) -> list[Tensor]:
         """Probabilities `(N, K)` of the people of each sample."""
         found: dict[int, Tensor] = {}
-        for some in alike(samples, self.batch):
+        for some in of_one_size(samples, self.batch):
             together = collate([samples[i] for i in some]).to(self.device)
             with self._autocast():
                 logits = self.model(together.frames, together.rois)
@@ -296,7 +297,7 @@ def _item(clip: Clip, scores: Tensor) -> Item:
     return Item(clip.place.index, clip.sample.key, clip.sample.people, scores)
 
 
-def alike(samples: Sequence[Sample], most: int) -> Iterator[list[int]]:
+def of_one_size(samples: Sequence[Sample], most: int) -> Iterator[list[int]]:
     """Numbers of samples of one size, at most so many at a time."""
     sizes: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for number, sample in enumerate(samples):
