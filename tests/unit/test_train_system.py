@@ -14,6 +14,7 @@ import torch
 from tubelet.batch import Batch, collate
 from tubelet.data.dataset import PlaygroundDataset
 from tubelet.data.sources import PlaygroundSource
+from tubelet.media.transforms import Augment
 from tubelet.models import ActionModel, ActionModelConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.vivit import ViViTConfig
@@ -24,6 +25,7 @@ from tubelet.playground import PlaygroundConfig, label_space
 from tubelet.train.activations import recomputed
 from tubelet.train.family import Family
 from tubelet.train.learners import PlainLearner
+from tubelet.train.loader import SampleStream
 from tubelet.train.losses import ActionLoss
 from tubelet.train.mixture import Mixture, Part
 from tubelet.train.norms import Norms, freeze, train_mode
@@ -153,6 +155,23 @@ def test_mixtures_weigh_datasets_by_size_by_share_or_in_turn() -> None:
     assert mixture_of("alternating").order(sizes, 5, seed=5).tolist() == [0, 1, 0, 1, 0]
     with pytest.raises(ConfigError, match="different names"):
         Mixture(parts=(Part(data=PlaygroundSource()), Part(data=PlaygroundSource())))
+
+
+def test_a_mosaic_shows_four_clips_with_their_people() -> None:
+    data = PlaygroundDataset(world=WORLD, clips=6, first_seed=0)
+    always = SampleStream(dataset=data, spec=SPEC, augment=Augment(mosaic=1.0), seed=2)
+    never = SampleStream(dataset=data, spec=SPEC, augment=Augment(), seed=2)
+    [four], [one] = always[3].samples, never[3].samples
+    assert four.frames.shape == one.frames.shape == (3, 2, 32, 48)
+    assert four.key == one.key and four.targets is not None
+    assert len(four.people) == len(four.targets) == len(four.boxes_px) > len(one.people)
+    np.testing.assert_allclose(four.people.boxes * [48, 32, 48, 32], four.boxes_px, rtol=1e-5)
+    # The first clip stands at the top left, half as large.
+    small = replace(SPEC, short_side=16)
+    alone = data.sample(next(i for i in range(len(data)) if data.key(i) == four.key), spec=small)
+    assert torch.equal(four.frames[:, :, :16, :24], alone.frames)
+    np.testing.assert_allclose(four.boxes_px[: len(alone.boxes_px)], alone.boxes_px, rtol=1e-5)
+    assert [s.frames.sum() for s in always[3].samples] == [four.frames.sum()]
 
 
 # Several heads on one backbone

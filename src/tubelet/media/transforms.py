@@ -33,7 +33,9 @@ class Augment:
     left–right. `brightness`, `contrast`, `saturation`: factors drawn from [1 − x, 1 + x]; `grey`:
     probability of losing all colour. `speed`: the clip's frames lie up to this much closer or
     further apart; `box_jitter`: each box edge moves by up to this share of the box. Those two are
-    the dataset's to apply, before the frames are chosen and after the boxes are.
+    the dataset's to apply, before the frames are chosen and after the boxes are. `mosaic`:
+    probability that four clips of half the size share the picture, which the stream of training
+    samples puts together (detection only).
     """
 
     scale: tuple[float, float] = (1.0, 1.0)
@@ -46,6 +48,7 @@ class Augment:
     grey: float = 0.0
     speed: float = 0.0
     box_jitter: float = 0.0
+    mosaic: float = 0.0
 
     def __post_init__(self) -> None:
         low, high = self.scale
@@ -55,7 +58,17 @@ class Augment:
             )
         if self.crop is not None and min(_sides(self.crop)) < 1:
             raise ConfigError("Augment.crop must be at least one pixel", got=self.crop)
-        for name in ("aspect", "flip", "brightness", "contrast", "saturation", "grey", "speed"):
+        shares = (
+            "aspect",
+            "flip",
+            "brightness",
+            "contrast",
+            "saturation",
+            "grey",
+            "speed",
+            "mosaic",
+        )
+        for name in shares:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ConfigError(f"Augment.{name} is out of range", expected="[0, 1]", got=value)

@@ -18,6 +18,7 @@ from torch.utils.data import Sampler as Places
 from tubelet.batch import Batch, Sample, collate
 from tubelet.data.dataset import ClipDataset
 from tubelet.media.transforms import Augment
+from tubelet.train.mosaic import TILES, mosaic, quarter
 from tubelet.train.samplers import Pick, RandomSampler, Sampler
 from tubelet.types import ConfigError, InputSpec, Ints, TrainingError, VideoError
 
@@ -73,8 +74,14 @@ class SampleStream:
         return draw(self._dataset, self._pick(position), [self._seed, position], self._samples)
 
     def _samples(self, index: int, seed: Sequence[int]) -> tuple[Sample, ...]:
+        dataset, spec, augment = self._dataset, self._spec, self._augment
         rng = np.random.default_rng(list(seed))
-        return (self._dataset.sample(index, spec=self._spec, augment=self._augment, rng=rng),)
+        if augment is None or not augment.mosaic or rng.random() >= augment.mosaic:
+            return (dataset.sample(index, spec=spec, augment=augment, rng=rng),)
+        small, closer = quarter(spec, augment)
+        members = [index, *map(int, rng.integers(len(dataset), size=TILES - 1))]
+        tiles = [dataset.sample(i, spec=small, augment=closer, rng=rng) for i in members]
+        return (mosaic(tiles, multiple=spec.multiple),)
 
 
 def picker(dataset: ClipDataset, sampler: Sampler, seed: int) -> Pick:
