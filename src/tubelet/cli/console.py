@@ -65,10 +65,11 @@ class ConsoleReporter:
         if report.step % self._every and report.step not in (1, report.steps):
             return
         minutes, seconds = divmod(round(report.eta_s), 60)
+        used = "" if report.mfu is None else f"MFU {report.mfu:.1%}  "
         note(
             f"{report.stage} {report.step}/{report.steps}  loss {report.loss:.4f}  "
             f"rate {report.rate:.2e}  {report.clips_per_second:.1f} clips/s  "
-            f"data {report.data_wait:.0%}  ETA {minutes}:{seconds:02d}"
+            f"data {report.data_wait:.0%}  {used}ETA {minutes}:{seconds:02d}"
         )
 
     def note(self, text: str) -> None:
