@@ -117,10 +117,16 @@ def train(
     fsdp: Annotated[
         bool, typer.Option("--fsdp", help="split the backbone over torchrun's processes")
     ] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="the same in seconds: tiny, on rendered data")
+    ] = False,
 ) -> None:
     """Train a recipe, test it, and leave weights, predictions and report in the run folder."""
-    from tubelet.cli.training import train_recipe
+    from tubelet.cli.training import smoke_recipe, train_recipe
 
+    if smoke:
+        smoke_recipe(recipe, out)
+        return
     train_recipe(
         recipe,
         root=root,
@@ -200,12 +206,23 @@ def models(
 
 @app.command()
 def recipes(
-    pattern: Annotated[str, typer.Argument(help="part of a name, or a shell pattern")] = "*",
+    pattern: Annotated[
+        str, typer.Argument(help="part of a name, a shell pattern, or `show` and a name")
+    ] = "*",
+    name: Annotated[str | None, typer.Argument(help="after `show`: the recipe")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="with `show`: stages.0.steps=100, and so on")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the recipes that `tubelet train` runs."""
-    from tubelet.cli.listing import list_recipes
+    """List the recipes that `tubelet train` runs; `show NAME` prints one whole, as JSON."""
+    from tubelet.cli.listing import list_recipes, show_recipe
 
+    if pattern == "show" and name is not None:
+        show_recipe(name, settings or [])
+        return
+    if name is not None or settings:
+        raise typer.BadParameter("only `tubelet recipes show NAME` takes a name or --set")
     list_recipes(pattern, as_json=as_json)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from rich.table import Table
 from tubelet.checkpoints import read_header
 from tubelet.cli.app import print_json
 from tubelet.cli.console import note, out, show
+from tubelet.config import encode, override
 from tubelet.models.create import model_records
-from tubelet.recipes import recipe_named, recipe_names
+from tubelet.recipes import recipe_named
+from tubelet.recipes.records import recipe_records
 from tubelet.types import InputError
 from tubelet.zoo import Release, releases
 
@@ -90,18 +93,43 @@ def _published(row: dict[str, Any]) -> str:
 
 
 def list_recipes(pattern: str, *, as_json: bool) -> None:
-    """What `tubelet train` can run."""
-    rows = [recipe_named(name) for name in recipe_names(pattern)]
+    """What `tubelet train` can run, and the figures that a paper prints beside our own."""
+    rows = recipe_records(pattern)
     if not rows:
         raise InputError(f"no recipe matches {pattern!r}", hint="`tubelet recipes` lists all")
     if as_json:
-        print_json([{"name": r.name, "summary": r.summary} for r in rows])
+        print_json([row.to_json() for row in rows])
         return
-    table = Table("recipe", "what", "stages", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("recipe", no_wrap=True)
+    for name in ("paper, table", "model"):
+        table.add_column(name)
+    for name in ("params M", "GFLOPs", "views"):
+        table.add_column(name, justify="right")
+    for name in ("data", "published", "reproduced"):
+        table.add_column(name)
     for row in rows:
-        stages = ", ".join(f"{s.name} {s.steps}×{s.batch}" for s in row.stages)
-        table.add_row(row.name, row.summary, stages)
+        table.add_row(
+            row.name,
+            "" if row.paper is None else f"{row.paper}, {row.table}",
+            row.model,
+            f"{row.parameters / 1e6:.1f}",
+            f"{row.gflops:.1f}",
+            str(row.views),
+            ", ".join(row.data),
+            _scores(row.published),
+            _scores(row.reproduced),
+        )
     show([table])
+
+
+def _scores(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in scores.items())
+
+
+def show_recipe(name: str, settings: Sequence[str]) -> None:
+    """One recipe whole, as JSON, `settings` applied."""
+    print_json(encode(override(recipe_named(name), settings)))
 
 
 def convert_checkpoint(source: Path, target: Path, name: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from tubelet.config import override
 from tubelet.recipes import recipe_named
 from tubelet.recipes.files import read_recipe
 from tubelet.recipes.person import train as train_person
+from tubelet.recipes.smoke import run_smoke
 from tubelet.render.tables import report_table
 from tubelet.train.distributed import joined_world
+from tubelet.train.ensemble import run_ensemble
+from tubelet.train.recipe import Ensemble
 from tubelet.train.reporting import Reporter, Reporters, Silent, TensorBoard
 from tubelet.train.run import Outcome, run
 from tubelet.train.saving import stopped_by_sigterm
@@ -40,6 +44,9 @@ def train_recipe(
     found = read_recipe(Path(name)) if name.endswith(".json") else recipe_named(name)
     recipe = override(found, settings)
     folder = folder or Path("runs") / recipe.name
+    if isinstance(recipe, Ensemble):
+        _join_members(recipe, folder, root)
+        return
     with joined_world(choose_device(device)) as (world, own), stopped_by_sigterm() as stop:
         reporter = _listeners(folder, tensorboard) if world.first else Silent()
         try:
@@ -58,6 +65,24 @@ def train_recipe(
             reporter.close()
     if world.first:
         _print(outcome)
+
+
+def _join_members(ensemble: Ensemble, folder: Path, root: Path) -> None:
+    """Nothing is trained: the members' runs lie beside `folder`, each under its name."""
+    tested = run_ensemble(ensemble, runs=folder.parent, out=folder, root=root, note=note)
+    show_test(tested, named=False)
+
+
+def smoke_recipe(name: str, folder: Path | None) -> None:
+    """Run every stage and test of a recipe, shrunk, in `folder` or a temporary one."""
+    found = read_recipe(Path(name)) if name.endswith(".json") else recipe_named(name)
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="tubelet_smoke_") as temporary:
+            tests = run_smoke(found, out=Path(temporary), reporter=ConsoleReporter())
+    else:
+        tests = run_smoke(found, out=folder, reporter=ConsoleReporter())
+    for tested in tests:
+        out.print(f"{tested.name}: {tested.line}")
 
 
 def _listeners(folder: Path, tensorboard: bool) -> Reporter:

@@ -22,7 +22,7 @@ from tubelet.data.proposals import with_boxes
 from tubelet.labels import LabelSpace
 from tubelet.media.sampling import window
 from tubelet.media.transforms import Augment, boxes_in_clip, jitter_boxes, prepare
-from tubelet.playground.make import keyframes_ms, render_window, world_of
+from tubelet.playground.make import keyframes_ms, render_window, whole_clip, world_of
 from tubelet.playground.world import PlaygroundConfig, label_space
 from tubelet.types import Floats, InputSpec, Key, People
 
@@ -187,7 +187,8 @@ class PlaygroundDataset:
 
     Sample i is clip `first_seed + i // keys` at keyframe `i % keys`. `vary`: every call with a
     random generator draws a new clip, so that training never sees one twice; with `seek`, class
-    names, it draws again, a few times, until somebody does one of them.
+    names, it draws again, a few times, until somebody does one of them. `hold` keeps the clips
+    that were drawn last whole in memory: for few and short ones that are seen again and again.
     """
 
     def __init__(
@@ -199,9 +200,11 @@ class PlaygroundDataset:
         first_seed: int,
         vary: bool = False,
         seek: Sequence[str] = (),
+        hold: bool = False,
     ) -> None:
         self.name, self.labels = name, label_space(world.task)
         self._world, self._clips, self._first, self._vary = world, clips, first_seed, vary
+        self._hold = hold
         self._keys = keyframes_ms(world)
         self._seek = [self.labels.column_of(name) for name in seek]
 
@@ -252,10 +255,12 @@ class PlaygroundDataset:
             seed = self._draw(key.time_ms, rng)
         times = self._world.times_ms()
         indices = window(times, key.time_ms, faster(spec, self._world.fps, augment, rng))
-        drawn = render_window(seed, key.time_ms, indices, self._world)
+        asked = indices[:1] if self._hold else indices
+        drawn = render_window(seed, key.time_ms, asked, self._world)
+        clip = whole_clip(seed, self._world)[indices] if self._hold else drawn.frames
         return assemble(
             key=key,
-            clip=drawn.frames,
+            clip=clip,
             source_hw=(self._world.height, self._world.width),
             people=drawn.people,
             targets=drawn.targets,

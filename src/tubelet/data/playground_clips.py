@@ -12,7 +12,7 @@ from tubelet.data.whole import WholeVideoDataset
 from tubelet.media.sampling import window
 from tubelet.media.transforms import Augment
 from tubelet.media.video import VideoInfo
-from tubelet.playground.make import render_window, world_of
+from tubelet.playground.make import whole_clip, world_of
 from tubelet.playground.world import PlaygroundConfig, label_space
 from tubelet.types import ConfigError, InputSpec, Key
 
@@ -90,6 +90,4 @@ class _Rendered:
 
     def clip(self, key: Key, spec: InputSpec, augment: Augment | None = None) -> Images:
         world, seed = self._world, int(key.video.removeprefix(_NAME))
-        return render_window(
-            seed, key.time_ms, window(world.times_ms(), key.time_ms, spec), world
-        ).frames
+        return whole_clip(seed, world)[window(world.times_ms(), key.time_ms, spec)]

@@ -232,7 +232,7 @@ class CharadesSource:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaygroundSource:
     """Clips of the rendered world. `split` keeps seeds apart; `vary` draws new clips for ever, and
-    `seek` prefers those in which somebody does one of these actions."""
+    `seek` prefers those in which somebody does one of these actions. `hold` as in the dataset."""
 
     name: str = "playground"
     world: PlaygroundConfig = field(default_factory=PlaygroundConfig)
@@ -240,6 +240,7 @@ class PlaygroundSource:
     split: str = "train"
     vary: bool = False
     seek: tuple[str, ...] = ()
+    hold: bool = False
 
     def build(self, root: Path) -> PlaygroundDataset:
         first = clip_seed(self.split, 0, 0)  # type: ignore[arg-type]
@@ -250,13 +251,14 @@ class PlaygroundSource:
             first_seed=first,
             vary=self.vary,
             seek=self.seek,
+            hold=self.hold,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaygroundClipSource:
     """Whole clips of the rendered world: `exclusive` with one class each, as Kinetics has them,
-    else with every class that happens in them, as Charades has."""
+    else with every class that happens in them, as Charades has. Those drawn last stay in memory."""
 
     name: str = "playground_clips"
     world: PlaygroundConfig = field(default_factory=lambda: PlaygroundConfig(task="scene"))

@@ -87,6 +87,14 @@ def render_window(
     )
 
 
+@lru_cache(maxsize=32)
+def whole_clip(seed: int, config: PlaygroundConfig) -> npt.NDArray[np.uint8]:
+    """Every frame of clip `seed`, read-only `(T, H, W, 3)`; the clips asked for last are kept."""
+    frames = _renderer(_checked(seed), config).frames(np.arange(config.frame_count))
+    frames.flags.writeable = False
+    return frames
+
+
 def keyframes_ms(config: PlaygroundConfig, every_ms: int = 1000) -> list[int]:
     """Labelled moments of a clip: every `every_ms` from the first whole step after the start."""
     end = round(1000 * config.seconds)

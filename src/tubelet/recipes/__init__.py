@@ -1,34 +1,51 @@
-"""Named experiments: one module a paper or data set, each recipe a function."""
+"""Named experiments: one module a paper or data set, each row of a results table a recipe."""
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Callable
+from functools import cache
 
-from tubelet.recipes.jhmdb import jhmdb21_small
-from tubelet.recipes.playground import playground_small
-from tubelet.train.recipe import Recipe
-from tubelet.types import InputError
+from tubelet.recipes import (
+    cofinetuning,
+    collaborative,
+    collaborative_ava,
+    jhmdb,
+    playground,
+    relation,
+    slowfast_ava,
+)
+from tubelet.train.recipe import Experiment
+from tubelet.types import ConfigError, InputError
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    function.__name__: function for function in (playground_small, jhmdb21_small)
-}
+_PAPERS = (slowfast_ava, relation, cofinetuning, collaborative, collaborative_ava)
 
 
-def recipe_named(name: str) -> Recipe:
-    """The recipe called `name`. Raises InputError naming the nearest one."""
-    if name in RECIPES:
-        return RECIPES[name]()
-    near = difflib.get_close_matches(name, RECIPES, n=1)
+@cache
+def experiments() -> dict[str, Experiment]:
+    """Every recipe and ensemble by name: our own first, then the papers'."""
+    found: dict[str, Experiment] = {}
+    ours = [playground.playground_small(), jhmdb.jhmdb21_small()]
+    for one in (*ours, *(row for paper in _PAPERS for row in paper.experiments())):
+        if one.name in found:
+            raise ConfigError(f"two recipes are called {one.name!r}")
+        found[one.name] = one
+    return found
+
+
+def recipe_named(name: str) -> Experiment:
+    """The recipe or ensemble called `name`. Raises InputError naming the nearest ones."""
+    found = experiments()
+    if name in found:
+        return found[name]
+    near = difflib.get_close_matches(name, found, n=3)
     raise InputError(
         f"no recipe is called {name!r}",
-        expected=f"one of {', '.join(RECIPES)}",
-        hint=f"did you mean {near[0]!r}?" if near else "`tubelet recipes` lists them",
+        hint=f"did you mean {', '.join(near)}?" if near else "`tubelet recipes` lists them",
     )
 
 
 def recipe_names(pattern: str = "*") -> list[str]:
     """Names that match a shell pattern; a plain word matches anywhere in the name."""
     wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
-    return [name for name in RECIPES if fnmatch.fnmatchcase(name, wanted)]
+    return [name for name in experiments() if fnmatch.fnmatchcase(name, wanted)]

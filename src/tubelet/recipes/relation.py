@@ -26,13 +26,12 @@ from tubelet.recipes.protocols import (
     kinetics_stage,
     sgd,
 )
-from tubelet.train.recipe import Ensemble, PaperRow, Recipe, Stage, Start, Test
+from tubelet.train.recipe import Ensemble, Experiment, PaperRow, Recipe, Stage, Start, Test
 from tubelet.train.samplers import ClassBalancedSampler
 from tubelet.train.schedules import StepSchedule
 
 PAPER = "AVA-Kinetics 2021 winner"
 IG65M = "weights/ir_csn_r152_ig65m_k400.safetensors"
-Experiment = Recipe | Ensemble
 
 _TOKENS = Start(parts=("backbone.*", "head.fusion.*"))
 """What decides the features that a bank holds; a new head begins above them."""

@@ -22,13 +22,12 @@ from tubelet.recipes.protocols import (
     kinetics_test,
     sgd,
 )
-from tubelet.train.recipe import Ensemble, PaperRow, Recipe, Stage, Test
+from tubelet.train.recipe import Ensemble, Experiment, PaperRow, Recipe, Stage, Test
 from tubelet.train.schedules import StepSchedule
 from tubelet.train.views import Views
 
 PAPER = "AVA 2019 entry"
 _SF8, _SF16, _FAST = "slowfast_r101_nl_8x8", "slowfast_r101_nl_16x8", "fast_r101_nl_32x2"
-Experiment = Recipe | Ensemble
 
 
 def experiments() -> Iterator[Experiment]:

@@ -195,3 +195,7 @@ class Ensemble:
                 f"ensemble {self.name!r} needs members, and a weight for each or for none",
                 got=f"{len(self.members)} members, {len(self.weights)} weights",
             )
+
+
+Experiment = Recipe | Ensemble
+"""What a row of a results table is."""

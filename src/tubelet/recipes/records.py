@@ -1,0 +1,156 @@
+"""What `tubelet recipes` lists: of each recipe its paper, model, cost, data and scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tubelet.config import encode
+from tubelet.data.sources import (
+    JoinedSource,
+    PlaygroundClipSource,
+    PlaygroundSource,
+    SourceConfig,
+)
+from tubelet.models.backbones.vivit import ViViTConfig
+from tubelet.models.cost import count
+from tubelet.models.create import VARIANTS
+from tubelet.models.detector import ActionModelConfig
+from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
+from tubelet.recipes import experiments, recipe_named, recipe_names
+from tubelet.train.mixture import Mixture
+from tubelet.train.recipe import Ensemble, Experiment, Recipe
+
+COSTS = Path(__file__).with_name("costs.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeRecord:
+    """One line of the list. `parameters` and `gflops` are of the model that is tested, for one view
+    at its own size (sums, for an ensemble); `views`: how many a clip or video has. `data`: folders
+    below the data folder. `published`: what the paper prints; `reproduced`: what was measured
+    here."""
+
+    name: str
+    summary: str
+    paper: str | None
+    table: str | None
+    row: str | None
+    model: str
+    stages: tuple[str, ...]
+    parameters: int
+    gflops: float
+    views: int
+    data: tuple[str, ...]
+    published: Mapping[str, float]
+    published_gflops: float | None
+    published_parameters: float | None
+    reproduced: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        return asdict(self)
+
+
+def recipe_records(pattern: str = "*") -> list[RecipeRecord]:
+    """Records of the matching names.
+
+    Costs come from `costs.json` beside this file, which `benchmarks/recipe_costs.py` writes and a
+    test compares with fresh counts: counting all of them anew takes a minute.
+    """
+    costs = json.loads(COSTS.read_text())
+    return [_record(recipe_named(name), costs[name]) for name in recipe_names(pattern)]
+
+
+def count_recipe(name: str, known: dict[str, dict[str, float]] | None = None) -> dict[str, float]:
+    """Parameters and GFLOPs of a recipe's model, counted now without allocating it; `known`
+    remembers those of models that were counted before."""
+    total = {"parameters": 0.0, "gflops": 0.0}
+    for recipe in _members(experiments()[name]):
+        for key, value in _count(recipe.model, {} if known is None else known).items():
+            total[key] += value
+    return {"parameters": int(total["parameters"]), "gflops": round(total["gflops"], 2)}
+
+
+def _count(config: ActionModelConfig, known: dict[str, dict[str, float]]) -> dict[str, float]:
+    key = json.dumps(encode(config), sort_keys=True)
+    if key not in known:
+        crop = config.input.crop
+        size = config.input.short_side if crop is None else crop
+        cost = count(config, size=size)
+        known[key] = {"parameters": cost.parameters, "gflops": cost.gmacs}
+    return known[key]
+
+
+def _members(experiment: Experiment) -> list[Recipe]:
+    if isinstance(experiment, Recipe):
+        return [experiment]
+    found = [experiments()[name] for name in experiment.members]
+    return [recipe for recipe in found if isinstance(recipe, Recipe)]
+
+
+def _record(experiment: Experiment, cost: Mapping[str, float]) -> RecipeRecord:
+    row = experiment.published
+    members = _members(experiment)
+    single = isinstance(experiment, Recipe)
+    test = experiment.test if isinstance(experiment, Ensemble) else experiment.tests[0]
+    return RecipeRecord(
+        name=experiment.name,
+        summary=experiment.summary,
+        paper=None if row is None else row.paper,
+        table=None if row is None else row.table,
+        row=None if row is None else row.row,
+        model=model_name(members[0].model) if single else f"{len(members)} models",
+        stages=tuple(stage.name for stage in members[0].stages) if single else (),
+        parameters=int(cost["parameters"]),
+        gflops=cost["gflops"],
+        views=test.views.count,
+        data=tuple(sorted({folder for recipe in members for folder in _folders(recipe)})),
+        published={} if row is None else row.scores,
+        published_gflops=None if row is None else row.gflops,
+        published_parameters=None if row is None else row.parameters,
+        reproduced=experiment.reproduced,
+    )
+
+
+def model_name(config: ActionModelConfig) -> str:
+    """The backbone's name in `tubelet models`, with its head and memory where they are special."""
+    backbone = config.backbone
+    if isinstance(backbone, ViViTConfig):
+        backbone = replace(backbone, drop_path=0.0)
+    named = [
+        name
+        for name, row in VARIANTS.items()
+        if backbone in (row.backbone, row.detection) and row.input.frames == config.input.frames
+    ]
+    parts = [named[0] if named else type(backbone).__name__.removesuffix("Config")]
+    head = type(config.head).__name__.removesuffix("HeadConfig")
+    parts += [] if head in ("Clip", "Linear") else [head]
+    if config.memory is not None:
+        shared = isinstance(config.memory, CollaborativeMemoryConfig)
+        parts.append("collaborative memory" if shared else "memory bank")
+    return " + ".join(parts)
+
+
+def _folders(recipe: Recipe) -> Iterator[str]:
+    """The first part of every path that a recipe reads."""
+    for stage in recipe.stages:
+        data = stage.data
+        sources = [p.data for p in data.parts] if isinstance(data, Mixture) else [data]
+        yield from _folders_of(sources)
+        if stage.bank_data is not None:
+            yield from _folders_of([stage.bank_data])
+        if stage.start.weights is not None:
+            yield stage.start.weights
+    yield from _folders_of(test.data for test in recipe.tests)
+
+
+def _folders_of(sources: Iterable[SourceConfig]) -> Iterator[str]:
+    for source in sources:
+        if isinstance(source, JoinedSource):
+            yield from _folders_of(source.parts)
+        elif not isinstance(source, PlaygroundSource | PlaygroundClipSource):
+            yield source.videos.partition("/")[0]

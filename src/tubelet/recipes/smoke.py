@@ -1,0 +1,312 @@
+"""Any recipe in seconds: the same stages, parts, memory, views and tests on tiny rendered data.
+
+What a recipe does stays; how much of it is there shrinks: one block a stage and a few channels, two
+steps, clips of a few frames at 32 pixels, and the playground instead of films. A weights file to
+start from is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tubelet.data.sources import (
+    CharadesSource,
+    ClipSource,
+    JoinedSource,
+    PlaygroundClipSource,
+    PlaygroundSource,
+    SourceConfig,
+)
+from tubelet.labels import LabelSpace
+from tubelet.media.transforms import Augment
+from tubelet.models.backbones.csn import CSNConfig
+from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
+from tubelet.models.backbones.resnet3d import ResNet3dConfig
+from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.models.backbones.vivit import ViViTConfig
+from tubelet.models.detector import ActionModelConfig, BackboneConfig, HeadConfig
+from tubelet.models.heads.clip import ClipHeadConfig
+from tubelet.models.heads.context import NonlocalContextHeadConfig
+from tubelet.models.heads.fusion import FusionConfig
+from tubelet.models.heads.linear import LinearHeadConfig
+from tubelet.models.heads.mlp import MlpHeadConfig
+from tubelet.models.heads.relation import SpatialRelationHeadConfig, TemporalRelationHeadConfig
+from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
+from tubelet.playground.world import PlaygroundConfig, Task, label_space
+from tubelet.recipes import recipe_named
+from tubelet.train.ensemble import run_ensemble
+from tubelet.train.mixture import Mixture
+from tubelet.train.recipe import Experiment, Recipe, Stage, Test
+from tubelet.train.reporting import Reporter, Silent
+from tubelet.train.run import run
+from tubelet.train.schedules import Schedule, StepSchedule
+from tubelet.train.testing import Tested
+from tubelet.types import ConfigError, InputSpec
+
+SIDE = 32
+_STEPS, _CLIPS, _TEST_CLIPS = 2, 4, 2
+_MOST_STEPS = 64
+
+
+def run_smoke(
+    experiment: Experiment, *, out: Path, reporter: Reporter | None = None
+) -> tuple[Tested, ...]:
+    """Train and test `experiment` shrunk, under `out`; of an ensemble its members first."""
+    small = shrink(experiment)
+    if isinstance(small, Recipe):
+        return _run(small, out, reporter)
+    for name in small.members:
+        member = recipe_named(name)
+        if isinstance(member, Recipe):
+            _run(shrink_recipe(member), out / name, reporter)
+    return (run_ensemble(small, runs=out, out=out / small.name, root=out),)
+
+
+def _run(recipe: Recipe, out: Path, reporter: Reporter | None) -> tuple[Tested, ...]:
+    cpu = torch.device("cpu")
+    done = run(recipe, out=out, root=out, device=cpu, resume=False, reporter=reporter or Silent())
+    return done.tests
+
+
+def shrink(experiment: Experiment) -> Experiment:
+    """The same recipe, tiny; of an ensemble, its first and last member."""
+    if isinstance(experiment, Recipe):
+        return shrink_recipe(experiment)
+    two = slice(None, None, max(1, len(experiment.members) - 1))
+    world = _world("scene", 1)
+    return replace(
+        experiment,
+        members=experiment.members[two],
+        weights=experiment.weights[two],
+        test=_small_test(experiment.test, world),
+    )
+
+
+def shrink_recipe(recipe: Recipe) -> Recipe:
+    """`recipe` with tiny models, data and stages. Raises ConfigError for a part unknown here."""
+    clips = max(_clips_of(s.model or recipe.model) for s in recipe.stages)
+    world = _world("scene", clips)
+    return replace(
+        recipe,
+        model=_small_model(recipe.model),
+        stages=tuple(_small_stage(s, recipe, i, world) for i, s in enumerate(recipe.stages)),
+        tests=tuple(_small_test(test, world) for test in recipe.tests),
+    )
+
+
+def _clips_of(config: ActionModelConfig) -> int:
+    memory = config.memory
+    return memory.clips if isinstance(memory, CollaborativeMemoryConfig) else 1
+
+
+def _world(task: Task, clips: int) -> PlaygroundConfig:
+    """A still room with one or two people, labelled each second; as many as collaborate."""
+    return PlaygroundConfig(
+        height=36, width=48, fps=4, seconds=max(3, clips) + 0.5, people=(1, 2),
+        clutter=0, occluders=0, camera=0, lighting=0, noise=0, task=task,
+    )  # fmt: skip
+
+
+def _small_stage(stage: Stage, recipe: Recipe, index: int, world: PlaygroundConfig) -> Stage:
+    model = stage.model or recipe.model
+    data: SourceConfig | Mixture
+    steps = _STEPS
+    if isinstance(stage.data, Mixture):
+        data = _small_mixture(stage.data, world)
+        steps = _steps_of_all(data, recipe.seed * 1000 + index)
+    else:
+        data = _small_source(stage.data, world, "train")
+    clips = max(_clips_of(model), stage.collaborative.clips)
+    return replace(
+        stage,
+        data=data,
+        model=None if stage.model is None else _small_model(stage.model),
+        start=replace(stage.start, weights=None) if stage.start.weights else stage.start,
+        steps=steps,
+        epochs=None,
+        batch=2 * clips * stage.accumulate,
+        schedule=_small_schedule(stage.schedule, stage.steps, steps),
+        norms=replace(stage.norms, clips=2) if stage.norms.clips else stage.norms,
+        input=None if stage.input is None else _small_input(stage.input, stage.input.frames),
+        augment=_small_augment(stage.augment, model.input),
+        bank_data=None
+        if stage.bank_data is None
+        else _small_source(stage.bank_data, world, "train"),
+        precision="fp32",
+        compile=False,
+        workers=0,
+    )
+
+
+def _small_mixture(mixture: Mixture, world: PlaygroundConfig) -> Mixture:
+    parts = tuple(
+        replace(
+            part,
+            data=_small_source(part.data, world, "train"),
+            model=None if part.model is None else _small_model(part.model),
+            augment=None if part.augment is None else _small_augment(part.augment, None),
+        )
+        for part in mixture.parts
+    )
+    return replace(mixture, parts=parts)
+
+
+def _steps_of_all(mixture: Mixture, seed: int) -> int:
+    """As few steps as draw from every part."""
+
+    sizes = np.array([len(part.data.build(Path())) for part in mixture.parts], np.int64)
+    for steps in range(len(sizes), _MOST_STEPS):
+        if len(np.unique(mixture.order(sizes, steps, seed=seed))) == len(sizes):
+            return steps
+    raise ConfigError("some part of the mixture is hardly ever drawn", got=str(sizes))
+
+
+def _small_schedule(schedule: Schedule, steps: int | None, to: int) -> Schedule:
+    """Milestones at the same shares of the training."""
+    if not isinstance(schedule, StepSchedule) or schedule.shares or steps is None:
+        return schedule
+    shares = tuple(at / steps for at in schedule.milestones)
+    return replace(
+        schedule, milestones=tuple(s * to for s in shares), warmup=schedule.warmup / steps * to
+    )
+
+
+def _small_test(test: Test, world: PlaygroundConfig) -> Test:
+    views = test.views
+    smallest = min(views.scales, default=SIDE)
+    return replace(
+        test,
+        data=_small_source(test.data, world, "test"),
+        views=replace(views, scales=tuple(_scaled(s, smallest) for s in views.scales)),
+    )
+
+
+def _scaled(pixels: int, of: int) -> int:
+    return max(1, round(pixels * SIDE / of))
+
+
+def _small_source(source: SourceConfig, world: PlaygroundConfig, split: str) -> SourceConfig:
+    """Rendered clips under the same name; the parts of a joined set have clips of their own."""
+    clips = _CLIPS if split == "train" else _TEST_CLIPS
+    match source:
+        case ClipSource():
+            return PlaygroundClipSource(name=source.name, world=world, clips=clips, split=split)
+        case CharadesSource():
+            event = replace(world, task="event")
+            return PlaygroundClipSource(
+                name=source.name, world=event, clips=clips, split=split, exclusive=False
+            )
+        case JoinedSource():
+            own = (split, "val")
+            parts = [
+                PlaygroundSource(
+                    name=part.name, world=world, clips=clips, split=own[number], hold=True
+                )
+                for number, part in enumerate(source.parts[:2])
+            ]
+            return replace(source, parts=tuple(parts))
+        case PlaygroundSource():
+            return replace(source, clips=clips, world=_with_task(source.world, world))
+        case _:
+            return PlaygroundSource(
+                name=source.name, world=world, clips=clips, split=split, hold=True
+            )
+
+
+def _with_task(own: PlaygroundConfig, world: PlaygroundConfig) -> PlaygroundConfig:
+    return replace(world, task=own.task)
+
+
+def _small_augment(augment: Augment | None, spec: InputSpec | None) -> Augment | None:
+    """The crop in proportion to the picture."""
+    if augment is None or augment.crop is None:
+        return augment
+    side = augment.crop if isinstance(augment.crop, int) else augment.crop[0]
+    return replace(augment, crop=_scaled(side, spec.short_side if spec else side))
+
+
+def _small_model(config: ActionModelConfig) -> ActionModelConfig:
+    backbone = _small_backbone(config.backbone)
+    frames = 4 if isinstance(backbone, ResNet3dConfig) and config.input.frames <= 8 else 8
+    return replace(
+        config,
+        backbone=backbone,
+        head=_small_head(config.head),
+        input=_small_input(config.input, frames),
+        labels=_labels(config),
+    )
+
+
+def _labels(config: ActionModelConfig) -> LabelSpace:
+    """Two classes that people share with their clip, or for Charades four that come and go."""
+    if not isinstance(config.head, ClipHeadConfig):
+        return label_space("scene")
+    if config.labels.exclusive:
+        return replace(label_space("scene"), exclusive=True)
+    return label_space("event")
+
+
+def _small_input(spec: InputSpec, frames: int) -> InputSpec:
+    """32 pixels on the short side, the rest in proportion."""
+    of = spec.short_side
+    crop = spec.crop
+    return replace(
+        spec,
+        frames=frames,
+        stride=1,
+        short_side=SIDE,
+        long_side=None if spec.long_side is None else _scaled(spec.long_side, of),
+        crop=None if crop is None else _scaled(crop if isinstance(crop, int) else crop[0], of),
+    )
+
+
+_ONE_EACH = (1, 1, 1, 1)
+
+
+def _small_backbone(backbone: BackboneConfig) -> BackboneConfig:
+    """One block a stage, four channels in the first."""
+    match backbone:
+        case SlowFastConfig():
+            return replace(
+                backbone,
+                blocks=_ONE_EACH,
+                width=4,
+                nonlocal_res3=backbone.nonlocal_res3 and (0,),
+                nonlocal_res4=backbone.nonlocal_res4 and (0,),
+            )
+        case ResNet3dConfig():
+            res2, res3, res4, res5 = (((0,) if after else ()) for after in backbone.nonlocal_after)
+            return replace(
+                backbone, blocks=_ONE_EACH, width=4, nonlocal_after=(res2, res3, res4, res5)
+            )
+        case R2Plus1dConfig() | CSNConfig():
+            return replace(backbone, blocks=_ONE_EACH, width=4)
+        case ViViTConfig():
+            return replace(
+                backbone,
+                width=16,
+                layers=1,
+                heads=2,
+                mlp=32,
+                temporal_layers=min(1, backbone.temporal_layers),
+                positions=(4, 2, 2),
+            )
+        case _:
+            raise ConfigError("this backbone is small already", got=type(backbone).__name__)
+
+
+def _small_head(head: HeadConfig) -> HeadConfig:
+    match head:
+        case LinearHeadConfig() | NonlocalContextHeadConfig():
+            return replace(head, resolution=3)
+        case MlpHeadConfig():
+            return replace(head, resolution=3, hidden=16)
+        case SpatialRelationHeadConfig() | TemporalRelationHeadConfig():
+            fusion = None if head.fusion is None else FusionConfig(width=16)
+            return replace(head, resolution=3, width=16, heads=2, mlp=2, fusion=fusion)
+        case _:
+            return head
