@@ -217,17 +217,18 @@ def timed(name: str, folder: Path, home: Path | None = None) -> dict[str, float]
 
 
 def side_by_side(folder: Path, homes: dict[str, Path]) -> dict[str, Any]:
-    """Each original between two runs of tubelet in its protocol, so that a change of load shows."""
+    """Each original between runs of tubelet in its protocol, so that a change of load shows; the
+    ratio is to the median of tubelet's."""
     result: dict[str, Any] = {}
     for name, own in (("official", "tubelet"), ("pyslowfast", "tubelet, pyslowfast")):
-        ours = [timed(own, folder)]
+        ours = [timed(own, folder) for _ in range(3)]
         result[own] = ours
         if name in homes:
             theirs = timed(name, folder, homes[name])
-            ours.append(timed(own, folder))
+            ours += [timed(own, folder) for _ in range(3)]
             result[name] = theirs
             result[f"{name} over tubelet"] = {
-                key: theirs[key] / float(np.mean([run[key] for run in ours]))
+                key: theirs[key] / float(np.median([run[key] for run in ours]))
                 for key in ("seconds", "cpu_s")
             }
             result[f"{name} map difference"] = theirs["map"] - ours[0]["map"]
