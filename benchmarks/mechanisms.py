@@ -51,6 +51,7 @@ from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.heads.relation import SpatialRelationHeadConfig, TemporalRelationHeadConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
+from tubelet.models.memory.stream import scores_with_memory
 from tubelet.models.weights import load_model, weights_hash
 from tubelet.playground import PlaygroundConfig, clip_seed, label_space, world_of
 from tubelet.train.banks import build_bank, online_bank, recipe_hash
@@ -62,7 +63,6 @@ from tubelet.train.learners import (
     PlainLearner,
 )
 from tubelet.train.losses import ActionLoss
-from tubelet.train.predict import predict
 from tubelet.train.schedules import CosineSchedule
 from tubelet.types import InputSpec, Key, People
 
@@ -401,15 +401,28 @@ def learner_of(variant: Variant, model: ActionModel, data: Kept, folder: Path) -
 
 def accuracy(model: ActionModel, data: Kept, columns: tuple[int, int]) -> float:
     """Share of people whose likelier class of the two is the true one."""
-    targets = {s.key: s.targets.numpy() for s in data.samples if s.targets is not None}
     right, count = 0, 0
-    for found in predict(model, data, batch=30):
-        truth = targets[found.key][:, columns]
+    for sample, scores in scored(model.eval(), data):
+        assert sample.targets is not None
+        truth = sample.targets[:, columns]
         asked = truth.sum(1) > 0
-        guess = found.action_scores[:, columns].argmax(1)
-        right += int((guess == truth.argmax(1))[asked].sum())
+        right += int((scores[:, columns].argmax(1) == truth.argmax(1))[asked].sum())
         count += int(asked.sum())
     return right / max(1, count)
+
+
+@torch.inference_mode()
+def scored(model: ActionModel, data: Kept) -> Iterator[tuple[Sample, Tensor]]:
+    """Every sample with its people's scores; with memory, film by film."""
+    if model.config.memory is not None:
+        moments = KeyframesByVideo(data)
+        for video in moments.videos():
+            film = [data.samples[i] for i in moments.samples(video)]
+            yield from scores_with_memory(model, film, device=torch.device("cpu"))
+        return
+    for sample in data.samples:
+        one = collate([sample])
+        yield sample, model.scores(model(one.frames, one.rois))
 
 
 def run_one(
