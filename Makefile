@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint types unit clean
+.PHONY: demo test lint types unit smoke clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/tubelet demo --out runs/demo
@@ -21,6 +21,10 @@ types: $(VENV)/.dev
 # One thread a worker: the two cores are taken by the workers already.
 unit: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+# Every recipe of the papers, shrunk, in a few minutes; `unit` runs a third of them.
+smoke: $(VENV)/.dev
+	TUBELET_SMOKE=all OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) tests/unit/test_recipes.py -k test_smoke
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
