@@ -16,7 +16,7 @@ from tubelet.cli.console import note, out, show
 from tubelet.config import encode, override
 from tubelet.models.create import model_records
 from tubelet.recipes import recipe_named
-from tubelet.recipes.records import recipe_records
+from tubelet.recipes.records import RecipeRecord, recipe_records
 from tubelet.types import InputError
 from tubelet.zoo import Release, releases
 
@@ -100,27 +100,22 @@ def list_recipes(pattern: str, *, as_json: bool) -> None:
     if as_json:
         print_json([row.to_json() for row in rows])
         return
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("recipe", no_wrap=True)
-    for name in ("paper, table", "model"):
-        table.add_column(name)
-    for name in ("params M", "GFLOPs", "views"):
-        table.add_column(name, justify="right")
-    for name in ("data", "published", "reproduced"):
-        table.add_column(name)
     for row in rows:
-        table.add_row(
-            row.name,
-            "" if row.paper is None else f"{row.paper}, {row.table}",
-            row.model,
-            f"{row.parameters / 1e6:.1f}",
-            f"{row.gflops:.1f}",
-            str(row.views),
-            ", ".join(row.data),
-            _scores(row.published),
-            _scores(row.reproduced),
-        )
-    show([table])
+        for line in _recipe_lines(row):
+            out.print(line)
+
+
+def _recipe_lines(row: RecipeRecord) -> list[str]:
+    """Two lines: a table of all this would need more columns than a terminal has."""
+    scores = [("published", row.published), ("reproduced", row.reproduced)]
+    known = "; ".join(f"{what} {_scores(values)}" for what, values in scores if values)
+    cost = f"{row.parameters / 1e6:.1f} M, {row.gflops:.1f} GFLOPs × {row.views}"
+    source = [] if row.paper is None else [f"{row.paper}, {row.table}"]
+    needs = ", ".join(row.data) or "none"
+    return [
+        f"{row.name}  {cost}{'  ' if known else ''}{known}",
+        f"    {'; '.join([*source, row.model, f'data: {needs}'])}",
+    ]
 
 
 def _scores(scores: Mapping[str, float]) -> str:

@@ -22,7 +22,13 @@ from tubelet.data.proposals import with_boxes
 from tubelet.labels import LabelSpace
 from tubelet.media.sampling import window
 from tubelet.media.transforms import Augment, boxes_in_clip, jitter_boxes, prepare
-from tubelet.playground.make import keyframes_ms, render_window, whole_clip, world_of
+from tubelet.playground.make import (
+    keyframes_ms,
+    people_at,
+    render_window,
+    whole_clip,
+    world_of,
+)
 from tubelet.playground.world import PlaygroundConfig, label_space
 from tubelet.types import Floats, InputSpec, Key, People
 
@@ -255,15 +261,18 @@ class PlaygroundDataset:
             seed = self._draw(key.time_ms, rng)
         times = self._world.times_ms()
         indices = window(times, key.time_ms, faster(spec, self._world.fps, augment, rng))
-        asked = indices[:1] if self._hold else indices
-        drawn = render_window(seed, key.time_ms, asked, self._world)
-        clip = whole_clip(seed, self._world)[indices] if self._hold else drawn.frames
+        if self._hold:
+            clip = whole_clip(seed, self._world)[indices]
+            people, targets = people_at(seed, key.time_ms, self._world)
+        else:
+            drawn = render_window(seed, key.time_ms, indices, self._world)
+            clip, people, targets = drawn.frames, drawn.people, drawn.targets
         return assemble(
             key=key,
             clip=clip,
             source_hw=(self._world.height, self._world.width),
-            people=drawn.people,
-            targets=drawn.targets,
+            people=people,
+            targets=targets,
             spec=spec,
             augment=augment,
             rng=rng,

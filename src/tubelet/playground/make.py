@@ -79,12 +79,15 @@ def render_window(
     """
     scene = _renderer(_checked(seed), config)
     clamped = np.clip(np.asarray(indices, np.int64), 0, config.frame_count - 1)
+    people, targets = people_at(seed, key_ms, config)
+    return PlaygroundWindow(frames=scene.frames(clamped), people=people, targets=targets)
+
+
+def people_at(seed: int, key_ms: int, config: PlaygroundConfig) -> tuple[People, Floats]:
+    """The people of clip `seed` at the moment `key_ms`, and their targets `(N, K)`."""
+    scene = _renderer(_checked(seed), config)
     boxes, ids, targets = scene.world.annotate(np.array([key_ms / 1000]))
-    return PlaygroundWindow(
-        frames=scene.frames(clamped),
-        people=People.of(boxes[0], track_ids=ids[0]),
-        targets=targets[0],
-    )
+    return People.of(boxes[0], track_ids=ids[0]), targets[0]
 
 
 @lru_cache(maxsize=32)

@@ -48,7 +48,7 @@ from tubelet.train.testing import Tested
 from tubelet.types import ConfigError, InputSpec
 
 SIDE = 32
-_STEPS, _CLIPS, _TEST_CLIPS = 2, 4, 2
+_STEPS, _CLIPS, _TEST_CLIPS = 2, 4, 1
 _MOST_STEPS = 64
 
 
@@ -194,6 +194,7 @@ def _small_source(source: SourceConfig, world: PlaygroundConfig, split: str) -> 
     clips = _CLIPS if split == "train" else _TEST_CLIPS
     match source:
         case ClipSource():
+            clips = max(2, clips)  # a clip is one sample only
             return PlaygroundClipSource(name=source.name, world=world, clips=clips, split=split)
         case CharadesSource():
             event = replace(world, task="event")
