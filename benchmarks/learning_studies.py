@@ -1,14 +1,11 @@
-"""The studies of `benchmarks.learning`: data, recipes and what is compared, fixed before any figure
-was taken."""
+"""Strategies of training for `benchmarks.learning`: data, recipes, and what is compared."""
 
 from __future__ import annotations
 
 import csv
 import itertools
-import json
 import re
 import shutil
-import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -30,23 +27,18 @@ from tubelet.models.backbones.resnet3d import FAST, ResNet3dConfig
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
-from tubelet.models.weights import load_model
 from tubelet.playground.actions import LABELS, POSES
 from tubelet.playground.make import clip_seed, label_map_text, make_clip, world_of
 from tubelet.playground.world import PlaygroundConfig
 from tubelet.recipes.jhmdb import LABELS as JHMDB
 from tubelet.scoring import evaluate_files
-from tubelet.train.distributed import World
-from tubelet.train.ensemble import run_ensemble
 from tubelet.train.mixture import Mixture, Part
 from tubelet.train.optim import Optimizer
-from tubelet.train.recipe import Ensemble, Recipe, Stage, Start, Test
+from tubelet.train.recipe import Recipe, Stage, Start, Test
 from tubelet.train.reporting import Silent
 from tubelet.train.run import run
 from tubelet.train.samplers import ClassBalancedSampler
 from tubelet.train.schedules import CosineSchedule
-from tubelet.train.testing import run_test
-from tubelet.train.views import Views
 from tubelet.types import InputSpec
 
 SIDE = 96  # short side of the small copies
@@ -79,6 +71,17 @@ class Place:
     seed: int
     tune: bool
     work: Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """`variants`: name → what trains and tests it; the first is what the others are held against.
+    `against`: other comparisons worth a line. `trains`: whether seeds make a difference."""
+
+    prepare: Callable[[Place], None]
+    variants: Mapping[str, Callable[[Place], Scores]]
+    against: tuple[tuple[str, str], ...] = ()
+    trains: bool = True
 
 
 def trained(recipe: Recipe, place: Place) -> Path:
@@ -148,7 +151,7 @@ def _turns(path: Path) -> dict[str, int]:
     return found
 
 
-def _boxes(place: Place, split: str = "boxes") -> VideoSource:
+def boxes_source(place: Place, split: str = "boxes") -> VideoSource:
     return VideoSource(
         name=f"jhmdb_{split}",
         videos="jhmdb/videos",
@@ -189,12 +192,12 @@ def _joint(place: Place, *stages: Stage) -> Recipe:
         summary="detection with a third of the boxes",
         model=BOXES,
         stages=stages,
-        tests=(Test(data=_boxes(place, "test")),),
+        tests=(Test(data=boxes_source(place, "test")),),
     )
 
 
 def _mixed(place: Place, sampling: str) -> Recipe:
-    parts = (Part(data=_boxes(place)), Part(data=_clips(place), model=CLIPS))
+    parts = (Part(data=boxes_source(place)), Part(data=_clips(place), model=CLIPS))
     data = Mixture(parts=parts, sampling=sampling)  # type: ignore[arg-type]
     return _joint(place, _joint_stage("both", data, place.work.clips + place.work.boxes))
 
@@ -202,7 +205,7 @@ def _mixed(place: Place, sampling: str) -> Recipe:
 def _sequential(place: Place) -> Recipe:
     first = replace(_joint_stage("clips", _clips(place), place.work.clips), model=CLIPS)
     second = replace(
-        _joint_stage("boxes", _boxes(place), place.work.boxes),
+        _joint_stage("boxes", boxes_source(place), place.work.boxes),
         model=BOXES,
         start=Start(parts=("backbone.*",), required=("backbone.*",)),
     )
@@ -214,7 +217,10 @@ def joint_scores(recipe: Recipe, place: Place) -> Scores:
 
 
 def _boxes_only(place: Place, steps: int) -> Recipe:
-    return _joint(place, _joint_stage("boxes", _boxes(place), steps))
+    return _joint(place, _joint_stage("boxes", boxes_source(place), steps))
+
+
+MEMBERS = ("clips, then boxes", "co-finetuned, weighted", "co-finetuned, alternating")
 
 
 def joint() -> dict[str, Callable[[Place], Scores]]:
@@ -223,9 +229,9 @@ def joint() -> dict[str, Callable[[Place], Scores]]:
         "boxes only, as many steps as both": lambda p: joint_scores(
             _boxes_only(p, p.work.clips + p.work.boxes), p
         ),
-        "clips, then boxes": lambda p: joint_scores(_sequential(p), p),
-        "co-finetuned, weighted": lambda p: joint_scores(_mixed(p, "weighted"), p),
-        "co-finetuned, alternating": lambda p: joint_scores(_mixed(p, "alternating"), p),
+        MEMBERS[0]: lambda p: joint_scores(_sequential(p), p),
+        MEMBERS[1]: lambda p: joint_scores(_mixed(p, "weighted"), p),
+        MEMBERS[2]: lambda p: joint_scores(_mixed(p, "alternating"), p),
     }
 
 
@@ -379,90 +385,3 @@ def _shrink(source: Path, small: Path) -> None:
         with VideoWriter(small, film.info.fps, hw, quality=12) as writer:
             for frame in film.frames(hw):
                 writer.write(frame.image, frame.time_ms)
-
-
-# Views and ensembles: `views`
-
-MEMBERS = ("clips, then boxes", "co-finetuned, weighted", "co-finetuned, alternating")
-VIEWS = Views(scales=(42, 48, 54), flip=True)
-
-
-def _joint_runs(place: Place) -> Path:
-    return place.out.parent.parent / "joint"
-
-
-def one_view(place: Place, *members: str) -> Scores:
-    """The mean of what the models of `joint` scored, each by itself."""
-    files = [_joint_runs(place) / slug(m) / "report.json" for m in members]
-    return {
-        "mAP": statistics.fmean(json.loads(f.read_text(encoding="utf-8"))["map"] for f in files)
-    }
-
-
-def more_views(place: Place, member: str) -> Scores:
-    """One model of `joint` in every view."""
-    model = load_model(_joint_runs(place) / slug(member) / "model.safetensors")
-    tested = run_test(
-        model, Test(data=_boxes(place, "test"), views=VIEWS), root=place.root, out=place.out,
-        device=torch.device("cpu"), world=World(),
-    )  # fmt: skip
-    assert tested is not None  # there is one process
-    return {"mAP": tested.report["map"]}
-
-
-def together(place: Place) -> Scores:
-    """The three models of `joint` of one seed, and so of the same boxes, as an ensemble."""
-    ensemble = Ensemble(
-        name="three",
-        summary="three ways of training",
-        members=tuple(map(slug, MEMBERS)),
-        test=Test(data=_boxes(place, "test")),
-    )
-    tested = run_ensemble(ensemble, runs=_joint_runs(place), out=place.out, root=place.root)
-    return {"mAP": tested.report["map"]}
-
-
-def views() -> dict[str, Callable[[Place], Scores]]:
-    return {
-        "co-finetuned, one view": lambda p: one_view(p, MEMBERS[1]),
-        "co-finetuned, flip and 3 scales": lambda p: more_views(p, MEMBERS[1]),
-        "three models, mean of their figures": lambda p: one_view(p, *MEMBERS),
-        "three models, ensemble": together,
-    }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Study:
-    """`variants`: name → what trains and tests it; the first is what the others are held against.
-    `against`: other comparisons worth a line."""
-
-    prepare: Callable[[Place], None]
-    variants: Mapping[str, Callable[[Place], Scores]]
-    against: tuple[tuple[str, str], ...] = ()
-
-
-STUDIES = {
-    "joint": Study(
-        prepare=prepare_joint,
-        variants=joint(),
-        against=(
-            (MEMBERS[0], "boxes only, as many steps as both"),
-            (MEMBERS[1], "boxes only, as many steps as both"),
-            (MEMBERS[1], MEMBERS[0]),
-            (MEMBERS[1], MEMBERS[2]),
-        ),
-    ),
-    "decoupled": Study(
-        prepare=prepare_tail,
-        variants=decoupled(),
-        against=(
-            ("then classifier, balanced", "then all, random"),
-            ("then classifier, balanced", "balanced, as long as both"),
-        ),
-    ),
-    "views": Study(
-        prepare=prepare_joint,
-        variants=views(),
-        against=(("three models, ensemble", "three models, mean of their figures"),),
-    ),
-}
