@@ -8,6 +8,7 @@ import json
 import math
 import os
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +18,10 @@ import torch
 from tubelet.cli import main
 from tubelet.config import decode, encode
 from tubelet.data.sources import JoinedSource, PlaygroundClipSource, PlaygroundSource
+from tubelet.labels import LabelSpace
 from tubelet.models.detector import ActionModelConfig
+from tubelet.models.weights import load_model
+from tubelet.playground.world import AT_LAMP
 from tubelet.recipes import experiments, recipe_named, recipe_names
 from tubelet.recipes.classes import AVA
 from tubelet.recipes.records import COSTS, count_recipe, recipe_records
@@ -25,8 +29,9 @@ from tubelet.recipes.smoke import run_smoke, shrink, shrink_recipe
 from tubelet.train.mixture import Mixture
 from tubelet.train.recipe import Ensemble, Recipe
 from tubelet.train.reporting import StepReport
+from tubelet.train.run import run
 from tubelet.train.transfer import matches
-from tubelet.types import InputError
+from tubelet.types import ConfigError, InputError
 
 OURS = ("playground_small", "jhmdb21_small")
 PAPERS = [name for name in experiments() if name not in OURS]
@@ -263,3 +268,28 @@ def test_smoke(name: str, tmp_path: Path) -> None:
     if isinstance(one, Recipe):
         assert list(steps.stages) == [stage.name for stage in one.stages]
         assert [tested.name for tested in tests] == [test.name for test in one.tests]
+
+
+def test_nameless_classes_take_the_datas_names(tmp_path: Path) -> None:
+    small = shrink_recipe(recipe_of("finetune_b224_k400"))
+    model = replace(small.model, labels=LabelSpace.nameless(2, exclusive=True))
+    stage = replace(small.stages[0], model=model)
+    done = run(
+        replace(small, model=model, stages=(stage,)),
+        out=tmp_path,
+        root=tmp_path,
+        device=torch.device("cpu"),
+        resume=False,
+        reporter=Steps(),
+    )
+    assert load_model(done.weights).labels.names == AT_LAMP
+    wrong = replace(model, labels=LabelSpace.nameless(3, exclusive=True))
+    with pytest.raises(ConfigError, match="classes of 'k400_train' are not the model's"):
+        run(
+            replace(small, model=wrong, stages=(replace(stage, model=wrong),)),
+            out=tmp_path / "wrong",
+            root=tmp_path,
+            device=torch.device("cpu"),
+            resume=False,
+            reporter=Steps(),
+        )
