@@ -22,6 +22,7 @@ import argparse
 import itertools
 import json
 import math
+import os
 import shutil
 import statistics
 import subprocess
@@ -386,7 +387,7 @@ def batches_of(model: ActionModel, data: Kept, *, seed: int) -> Iterator[Batch]:
 def learner_of(variant: Variant, model: ActionModel, data: Kept, folder: Path) -> Learner:
     """As `train.run` chooses."""
     loss = ActionLoss()
-    bank = folder / "bank"
+    bank = folder / f"bank_{os.getpid()}"  # two runs may share a folder
     shutil.rmtree(bank, ignore_errors=True)
     if variant.bank == "offline":
         built = build_bank(model, data, bank, recipe="mechanisms", batch=30)
