@@ -45,20 +45,33 @@ def handler(model: Any, every: float, threshold: float) -> type[BaseHTTPRequestH
     """The request handler of one loaded model."""
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = 30  # seconds without a byte
+
         def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            if not 0 < length <= LARGEST:
-                self._answer(413 if length else 411, {"error": "send a video of up to 1 GiB"})
+            length = self.headers.get("Content-Length", "")
+            if not length.isdigit() or not 0 < int(length) <= LARGEST:
+                self._answer(411, {"error": "send a video of up to 1 GiB with its Content-Length"})
                 return
             with tempfile.TemporaryDirectory() as folder:
                 film = Path(folder) / "film"
-                film.write_bytes(self.rfile.read(length))
+                if not self._receive(film, int(length)):
+                    self._answer(400, {"error": "the video stopped before its end"})
+                    return
                 try:
                     people = actions(model, film, every=every, threshold=threshold)
                 except TubeletError as error:
-                    self._answer(422, {"error": str(error)})
+                    self._answer(422, {"error": error.what})
                 else:
                     self._answer(200, {"people": people})
+
+        def _receive(self, film: Path, length: int) -> bool:
+            with film.open("wb") as file:
+                try:
+                    while length and (chunk := self.rfile.read(min(length, 1 << 20))):
+                        length -= file.write(chunk)
+                except TimeoutError:
+                    return False
+            return length == 0
 
         def _answer(self, status: int, content: dict[str, Any]) -> None:
             body = json.dumps(content).encode()

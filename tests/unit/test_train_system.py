@@ -23,6 +23,7 @@ from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.weights import load_model, save_model
 from tubelet.playground import PlaygroundConfig, label_space
 from tubelet.train.activations import recomputed
+from tubelet.train.collaborative import CollaborativeTraining
 from tubelet.train.family import Family
 from tubelet.train.learners import PlainLearner
 from tubelet.train.loader import SampleStream
@@ -37,7 +38,14 @@ from tubelet.train.samplers import ClassBalancedSampler, RandomSampler, samples_
 from tubelet.train.saving import Checkpoints, StopFlag
 from tubelet.train.state import TrainState
 from tubelet.train.transfer import transfer
-from tubelet.types import CheckpointError, ConfigError, InputSpec, Stopped, TrainingError
+from tubelet.types import (
+    CheckpointError,
+    ConfigError,
+    InputError,
+    InputSpec,
+    Stopped,
+    TrainingError,
+)
 
 WORLD = PlaygroundConfig(height=32, width=48, fps=4.0, seconds=3.0, people=(1, 2), occluders=0.0)
 EVENT = replace(WORLD, task="event")
@@ -244,7 +252,7 @@ def test_only_what_is_trainable_changes_and_frozen_norms_keep_their_statistics(
     assert changed == {"head.classifier.weight", "head.classifier.bias"}
     assert any("trains" in note and "parameters" in note for note in listener.notes)
     with pytest.raises(ConfigError, match="no parameter matches"):
-        freeze(before, ["no.such.*"])
+        freeze([before], ["no.such.*"])
 
 
 def test_a_second_stage_inherits_by_name_and_reports_it(tmp_path: Path) -> None:
@@ -412,3 +420,108 @@ def test_the_last_checkpoints_stay(tmp_path: Path) -> None:
     names = ("state.pt", "state_before_1.pt", "state_before_2.pt")
     assert [TrainState.load(tmp_path / n).step for n in names] == [5, 4, 3]
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(names)
+
+
+# What a careful reader found
+
+
+def test_a_gradient_that_is_no_number_reaches_neither_weights_nor_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backward, calls = PlainLearner.backward, []
+
+    def overflowing(self: PlainLearner, batch: Batch, *, scale: float = 1.0) -> torch.Tensor:
+        loss = backward(self, batch, scale=scale)
+        calls.append(1)
+        if len(calls) == 2:
+            next(self.model.parameters()).grad.fill_(torch.inf)  # type: ignore[union-attr]
+        return loss
+
+    monkeypatch.setattr(PlainLearner, "backward", overflowing)
+    for limit in (None, 5.0):
+        calls.clear()
+        out = tmp_path / str(limit)
+        with pytest.raises(TrainingError, match="the gradient is not a number"):
+            ran(recipe_of(stage_of(save_every=1, clip_norm=limit)), out)
+        kept = TrainState.load(out / "state.pt")
+        assert kept.step == 1
+        assert all(v.isfinite().all() for v in kept.model.values())
+        assert list(out.glob("not_a_number_one_1_0.json"))
+
+
+def test_a_stage_that_takes_over_only_parts_begins_the_rest_anew(tmp_path: Path) -> None:
+    frozen = {"optimizer": Optimizer(rate=1e-9, weight_decay=0.0), "steps": 1}
+    second = stage_of("two", start=Start(parts=("backbone.*",)), **frozen)
+    _, listener = ran(recipe_of(stage_of(**frozen), second), tmp_path)
+    assert any("2 new (head.classifier.weight" in note for note in listener.notes)
+
+
+def test_layer_decay_counts_each_backbone_by_itself() -> None:
+    tiny = ViViTConfig(width=16, layers=2, heads=2, mlp=32, temporal_layers=1, positions=(1, 2, 2))
+    config = replace(config_of(), backbone=tiny)
+    alone = Family(config.build(), {})
+    shared = Family(config.build(), {"b": config, "c": config})
+    rates = []
+    for family in (alone, shared):
+        groups = Optimizer(rate=1.0, layer_decay=0.5).build(family).param_groups
+        rate = {id(p): g["lr"] for g in groups for p in g["params"]}
+        rates.append({n: rate[id(p)] for n, p in family.main.named_parameters()})
+    assert rates[0] == rates[1]
+
+
+def test_recomputed_activations_agree_with_grouped_norms() -> None:
+    one, other = config_of().build(), config_of().build()
+    other.load_state_dict(one.state_dict())
+    batch = batch_of()
+    for model, on in ((one, False), (other, True)):
+        train_mode(model, Norms())
+        torch.manual_seed(0)
+        with recomputed(model.backbone, on=on):
+            PlainLearner(model=model, loss=ActionLoss(), norm_clips=2).backward(batch)
+    for (name, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
+        assert a.grad is not None and b.grad is not None, name
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"batch": 4, "accumulate": 4, "trainable": ("memory.*",)}, "no parameter matches"),
+        ({"norms": Norms(mode="synced")}, "several processes on CUDA"),
+        ({"collaborative": CollaborativeTraining(mode="multi_iteration")}, "collaborative memory"),
+        ({"collaborative": CollaborativeTraining(video_weight=0.5)}, "video-level loss"),
+        ({"start": Start(weights="absent.safetensors")}, "no such weights file"),
+        (
+            {"data": Mixture(parts=(Part(data=PlaygroundSource(world=EVENT)),))},
+            "the classes of 'playground' are not the model's",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(
+    tmp_path: Path, fields: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(InputError, match=told):
+        ran(recipe_of(stage_of(**fields)), tmp_path)
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_names_that_become_files_stay_in_the_folder(tmp_path: Path) -> None:
+    for make in (
+        lambda name: stage_of(name),
+        lambda name: Test(name=name, data=PlaygroundSource()),
+    ):
+        for name in ("../out", "a/b", "", ".hidden"):
+            with pytest.raises(ConfigError, match="cannot be a file's"):
+                make(name)
+    recipe = recipe_of(stage_of())
+    lost = replace(recipe, tests=(replace(recipe.tests[0], part="typo"),))
+    with pytest.raises(ConfigError, match="does not train on"):
+        ran(lost, tmp_path)
+
+
+def test_workers_and_saving_may_change_when_a_run_resumes(tmp_path: Path) -> None:
+    recipe = recipe_of(stage_of(steps=2))
+    ran(recipe, tmp_path)
+    again = replace(recipe, stages=(replace(recipe.stages[0], workers=1, save_every=7),))
+    outcome, listener = ran(again, tmp_path, resume=True)
+    assert not listener.losses and outcome.weights.is_file()

@@ -15,6 +15,8 @@ from tubelet.data.tables import write_ava_csv
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError, InputError
 
+_WRITTEN = ("labels.pbtxt", "train.csv", "val.csv", "recipe.json")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedSet:
@@ -51,19 +53,14 @@ def prepare(
         raise InputError(
             "the share of validation videos is out of range", expected="0…1", got=val_share
         )
-    options = Options(labels=labels, videos=videos, every_ms=every_ms)
-    table, named = read(source, format_name, options)
-    space = labels or named
-    if not isinstance(table, Annotations):
-        raise DataError(
-            "these annotations name no people", where=source, expected="boxes of people"
-        )
-    if space is None:
+    if source.resolve() in {(out / name).resolve() for name in _WRITTEN}:
         raise InputError(
-            "the annotations do not name their classes",
+            "this would write over the annotations themselves",
             where=source,
-            hint="give a label map: --labels labels.pbtxt",
+            hint="choose another --out",
         )
+    options = Options(labels=labels, videos=videos, every_ms=every_ms)
+    table, space = _read(source, format_name, options)
     names = _videos_with_files(table, videos, source)
     held = set(_held_out(names, val_share, seed))
     parts = {
@@ -82,6 +79,22 @@ def prepare(
         train_videos=parts["train"],
         val_videos=parts["val"],
     )
+
+
+def _read(
+    source: Path, format_name: str | None, options: Options
+) -> tuple[Annotations, LabelSpace]:
+    table, named = read(source, format_name, options)
+    if not isinstance(table, Annotations):
+        raise DataError("these annotations name no people", where=source, expected="boxes")
+    space = options.labels or named
+    if space is None:
+        raise InputError(
+            "the annotations do not name their classes",
+            where=source,
+            hint="give a label map: --labels labels.pbtxt",
+        )
+    return table, space
 
 
 def _videos_with_files(table: Annotations, videos: Path, source: Path) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from tubelet.train.norms import batch_norms
+from tubelet.train.norms import unchanged_statistics
 
 
 @contextmanager
@@ -54,17 +54,4 @@ def _recomputed(block: nn.Module, *args: Any, **options: Any) -> Any:
 def _contexts(
     block: nn.Module,
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _statistics_kept(block)
-
-
-@contextmanager
-def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """The second run must not count its clips again."""
-    norms = [n for n in batch_norms(block) if n.training and n.track_running_stats]
-    kept = [{name: b.clone() for name, b in n.named_buffers()} for n in norms]
-    try:
-        yield
-    finally:
-        for norm, buffers in zip(norms, kept, strict=True):
-            for name, value in norm.named_buffers():
-                value.copy_(buffers[name])
+    return nullcontext(), unchanged_statistics(block)

@@ -15,10 +15,9 @@ from tubelet.train.banks import bank_of, build_bank, online_bank, recipe_hash
 from tubelet.train.groups import GroupStream
 from tubelet.train.learners import BankLearner, CollaborativeLearner, Learner, PlainLearner
 from tubelet.train.loader import SampleStream, Stream
-from tubelet.train.mixture import Part
+from tubelet.train.mixture import Mixture, Part
 from tubelet.train.recipe import Recipe, Stage
 from tubelet.train.running import Running
-from tubelet.types import ConfigError
 
 
 def clips_together(config: ActionModelConfig, stage: Stage) -> int:
@@ -64,18 +63,18 @@ def learner_of(
     """How the dataset's batches become gradients, as the model's memory demands."""
     memory = model.config.memory
     if isinstance(memory, CollaborativeMemoryConfig) or stage.collaborative.clips > 1:
-        if stage.norms.clips is not None:
-            raise ConfigError(
-                f"stage {stage.name!r}: with several clips a video, norms already take their "
-                "statistics over clips of different videos only",
-                hint="leave norms.clips out",
-            )
         return CollaborativeLearner(
             model=model, loss=stage.loss, training=stage.collaborative, precision=stage.precision
         )
     if isinstance(memory, MemoryBankConfig) and stage.bank != "empty":
         bank = _bank(model, stage, dataset, start, recipe, running)
-        return BankLearner(model=model, loss=stage.loss, bank=bank, precision=stage.precision)
+        return BankLearner(
+            model=model,
+            loss=stage.loss,
+            bank=bank,
+            precision=stage.precision,
+            norm_clips=stage.norms.clips,
+        )
     return PlainLearner(
         model=model, loss=stage.loss, precision=stage.precision, norm_clips=stage.norms.clips
     )
@@ -89,7 +88,8 @@ def _bank(
     recipe: Recipe,
     running: Running,
 ) -> BankReader:
-    own, made_by = running.out / f"bank_{stage.name}", recipe_hash(recipe)
+    several = f"_{dataset.name}" if isinstance(stage.data, Mixture) else ""
+    own, made_by = running.out / f"bank_{stage.name}{several}", recipe_hash(recipe)
     if stage.bank is None:
         return online_bank(model, dataset, own, recipe=made_by)
     if start:  # checked when the stage began; the model has moved on since

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tubelet.batch import Batch, FeatureMap, Rois
 from tubelet.models.detector import ActionModel
 from tubelet.models.memory.collaborative import CollaborativeMemory, share
-from tubelet.train.norms import batch_norms, normalised_by
+from tubelet.train.norms import batch_norms, normalised_by, unchanged_statistics
 from tubelet.types import ConfigError, ShapeError
 
 LogitLoss = Callable[[Tensor], Tensor]
@@ -82,7 +82,6 @@ def batch_reduction(model: ActionModel, batch: Batch, loss: LogitLoss) -> Tensor
     """
     with norms_by_slot(model.backbone, clip_slots(batch.group)):
         value = loss(model(batch.frames, batch.rois, group=batch.group))
-    if torch.isfinite(value):
         value.backward()
     return value.detach()
 
@@ -90,8 +89,7 @@ def batch_reduction(model: ActionModel, batch: Batch, loss: LogitLoss) -> Tensor
 def multi_iteration(model: ActionModel, batch: Batch, loss: LogitLoss) -> Tensor:
     """The gradients of `batch_reduction` with the activations of one slot at a time.
 
-    What grows with the clips is one feature map and its gradient a clip. Returns the detached loss;
-    one that is not finite leaves the gradients as they were.
+    What grows with the clips is one feature map and its gradient a clip. Returns the detached loss.
     """
     memory = model.memory
     if memory is None:
@@ -108,8 +106,6 @@ def multi_iteration(model: ActionModel, batch: Batch, loss: LogitLoss) -> Tensor
     # Autocast keeps the weights it has cast; those cast above would never see a gradient.
     torch.clear_autocast_cache()
     value = _seed_logits(logits, loss)
-    if not torch.isfinite(value):
-        return value
     _backward_heads(model, parts, shared, video, logits.grad)
     for part in parts:
         _backward_push(memory, part, shared.grad, video, count)
@@ -157,19 +153,6 @@ class Replay:
             if self._cuda is not None:
                 torch.cuda.set_rng_state(self._cuda, self._device)
             yield
-
-
-@contextmanager
-def unchanged_statistics(module: nn.Module) -> Iterator[None]:
-    """Running statistics of batch norms are put back after the block."""
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm3d)]
-    kept = [{name: b.clone() for name, b in m.named_buffers()} for m in norms]
-    try:
-        yield
-    finally:
-        for norm, buffers in zip(norms, kept, strict=True):
-            for name, value in norm.named_buffers():
-                value.copy_(buffers[name])
 
 
 def norms_by_slot(module: nn.Module, slots: Tensor) -> AbstractContextManager[None]:

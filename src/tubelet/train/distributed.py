@@ -64,12 +64,13 @@ class World:
                 gradients.append(parameter.grad)
         _sum_in_buckets(gradients)
 
-    def average_buffers(self, model: nn.Module) -> None:
-        """Running statistics become their mean over processes; counters stay."""
+    def average_buffers(self, model: nn.Module, names: Sequence[str]) -> None:
+        """The named buffers become their mean over processes."""
         if self.size > 1:
-            floats = [b for b in model.buffers() if b.is_floating_point()]
-            _sum_in_buckets(floats)
-            for buffer in floats:
+            buffers = dict(model.named_buffers())
+            chosen = [buffers[name] for name in names]
+            _sum_in_buckets(chosen)
+            for buffer in chosen:
                 buffer.div_(self.size)
 
     def copy_from_first(self, model: nn.Module) -> None:

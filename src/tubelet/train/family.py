@@ -54,7 +54,8 @@ class Family(nn.Module):
 
 
 def _as_key(name: str) -> str:
-    return name.replace(".", "_")
+    """A name that a module may have: no dots, and none of its methods'."""
+    return "of_" + name.replace("%", "%25").replace(".", "%2E")
 
 
 def _tie(model: ActionModel, other: ActionModel, dataset: str) -> None:

@@ -1,6 +1,6 @@
 """How one batch becomes gradients: alone, with a memory bank, or together with its video's clips.
 
-The loop knows only `backward`; which learner a stage uses is decided once, in `train.run`.
+The loop knows only `backward`; which learner a stage uses is decided once, in `train.assemble`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Learner(Protocol):
 
     def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
         """Add the gradients of `scale` times this batch's loss to the parameters; returns the loss
-        itself, detached. A loss that is not finite leaves the gradients alone."""
+        itself, detached. Where that is not finite the gradients are of no use: stop there."""
         ...
 
 
@@ -52,9 +52,10 @@ class PlainLearner:
     def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
         norms = [m for m in batch_norms(self.model.backbone) if m.training]
         groups = clip_groups(len(batch), self.norm_clips, batch.frames.device)
-        with _autocast(batch, self.precision), normalised_by(norms, groups):
-            logits = self.model(batch.frames, batch.rois)
-        return _finish(loss_of(self.model, self.loss, batch)(logits), scale)
+        with normalised_by(norms, groups):  # backward too: recomputed activations are the same
+            with _autocast(batch, self.precision):
+                logits = self.model(batch.frames, batch.rois)
+            return _finish(loss_of(self.model, self.loss, batch)(logits), scale)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,6 +87,7 @@ class BankLearner:
     loss: ActionLoss
     bank: BankReader
     precision: Precision = "fp32"
+    norm_clips: int | None = None
 
     def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
         window = self.model.config.memory
@@ -100,12 +102,15 @@ class BankLearner:
             after_ms=window.after_ms,
             people=window.people,
         ).to(batch.frames.device)
-        with _autocast(batch, self.precision):
-            people = self.model.pool(self.model.features(batch.frames), batch.rois)
-            logits = self.model.classify(people, batch.rois, memory)
-        if isinstance(self.bank, OnlineBank | SharedBank):
-            self.bank.remember(_seen(batch, people))
-        return _finish(loss_of(self.model, self.loss, batch)(logits), scale)
+        norms = [m for m in batch_norms(self.model.backbone) if m.training]
+        groups = clip_groups(len(batch), self.norm_clips, batch.frames.device)
+        with normalised_by(norms, groups):
+            with _autocast(batch, self.precision):
+                people = self.model.pool(self.model.features(batch.frames), batch.rois)
+                logits = self.model.classify(people, batch.rois, memory)
+            if isinstance(self.bank, OnlineBank | SharedBank):
+                self.bank.remember(_seen(batch, people))
+            return _finish(loss_of(self.model, self.loss, batch)(logits), scale)
 
 
 def _seen(batch: Batch, people: Tensor) -> list[Seen]:
@@ -149,8 +154,8 @@ def loss_of(
 
 
 def _finish(loss: Tensor, scale: float) -> Tensor:
-    if torch.isfinite(loss):
-        (loss * scale).backward()
+    # Also where it is not finite: other processes wait for this one inside their backward pass.
+    (loss * scale).backward()
     return loss.detach()
 
 

@@ -6,6 +6,7 @@ workers or processes changes nothing and a resumed run simply begins at a later 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
@@ -168,8 +169,14 @@ def steps_of(
         num_workers=workers,
         collate_fn=_join,
         prefetch_factor=2 if workers else None,
+        worker_init_fn=_work_on,
     )
     yield from loader
+
+
+def _work_on(worker: int) -> None:
+    """A SIGTERM for the whole process group is the trainer's to answer: it saves, then ends us."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _Places(Places[list[tuple[int, int]]]):

@@ -16,7 +16,6 @@ from tubelet.train.distributed import World
 from tubelet.train.family import Family
 from tubelet.train.learners import Learner
 from tubelet.train.loader import Step
-from tubelet.train.norms import train_mode
 from tubelet.train.recipe import Stage
 from tubelet.train.reporting import Reporter, StepReport
 from tubelet.train.saving import Clock, StopFlag
@@ -79,14 +78,13 @@ def fit(
     seed: int,
     around: Surroundings,
 ) -> None:
-    """Train until `progress.steps`, saving every `stage.save_every` steps, at the end, and when
-    asked to stop.
+    """Train models, which are in train mode, until `progress.steps`, saving every
+    `stage.save_every` steps, at the end, and when asked to stop.
 
     Each minibatch reseeds torch from (seed, step, its number), so dropout depends neither on what
     ran before nor on which process it falls to. Raises TrainingError when the loss stops being a
     number, naming the clips, and Stopped after a request to end.
     """
-    train_mode(progress.family, stage.norms)
     pace = _Pace(progress.step, stage.batch)
     base = [group["lr"] for group in progress.optimizer.param_groups]
     clock = Clock(stage.save_minutes)
@@ -94,10 +92,10 @@ def fit(
         scale = stage.schedule.at(progress.step, progress.steps)
         for group, rate in zip(progress.optimizer.param_groups, base, strict=True):
             group["lr"] = rate * scale
-        loss, stop, due = _gradients(
+        loss, stop, due, keys = _gradients(
             progress, minibatches, stage, learner, seed, around, pace, clock
         )
-        norm = _update(progress, stage, around.world)
+        norm = _update(progress, stage, keys, around)
         progress.step += 1
         rate = progress.optimizer.param_groups[0]["lr"]
         around.reporter.step(pace.report(progress, stage.name, loss, rate, norm, around.clip_load))
@@ -123,11 +121,12 @@ def _gradients(
     around: Surroundings,
     pace: _Pace,
     clock: Clock,
-) -> tuple[float, bool, bool]:
-    """Gradients of a whole step, over all minibatches and processes; (loss, stop?, save now?)."""
+) -> tuple[float, bool, bool, tuple[Key, ...]]:
+    """Gradients of a whole step, over all minibatches and processes: the loss, whether to stop,
+    whether to save, and this process's clips."""
     world, share = around.world, 1 / (stage.accumulate * around.world.size)
     progress.optimizer.zero_grad(set_to_none=True)
-    total = 0.0
+    total, keys = 0.0, tuple[Key, ...]()
     for turn in range(stage.accumulate):
         with pace.waiting():
             batch, skipped = next(minibatches)
@@ -138,28 +137,41 @@ def _gradients(
         loss = learner.backward(batch.to(around.device), scale=share * progress.scaler.get_scale())
         if not torch.isfinite(loss):
             around.alarm(progress.step, batch.keys)
-        total += float(loss) * share
+        total, keys = total + float(loss) * share, (*keys, *batch.keys)
     asked = [float(around.stop.raised), float(world.first and clock.due())]
     total, stop, due = world.sum([total, *asked], around.device)
     if not math.isfinite(total):
-        raise TrainingError(
-            "the loss is not a number",
-            where=f"stage {stage.name!r}, step {progress.step}",
-            got=f"{total} on {', '.join(map(str, batch.keys))}",
-            hint="lower the learning rate, or look at the clips that were written to not_a_number",
-        )
+        raise _not_a_number("loss", total, progress, stage, keys)
     world.sum_gradients(progress.family.parameters())
-    return total, stop > 0, due > 0
+    return total, stop > 0, due > 0, keys
 
 
-def _update(progress: Progress, stage: Stage, world: World) -> float:
-    """One step of the optimiser and of the average; returns the gradient's norm before clipping."""
+def _not_a_number(
+    what: str, value: float, progress: Progress, stage: Stage, keys: tuple[Key, ...]
+) -> TrainingError:
+    return TrainingError(
+        f"the {what} is not a number",
+        where=f"stage {stage.name!r}, step {progress.step}",
+        got=f"{value} on {', '.join(map(str, keys))}",
+        hint="lower the learning rate, or look at the clips that were written to not_a_number",
+    )
+
+
+def _update(progress: Progress, stage: Stage, keys: tuple[Key, ...], around: Surroundings) -> float:
+    """One step of the optimiser and of the average; returns the gradient's norm before clipping.
+
+    Raises TrainingError for a gradient that is no number, before it can reach a weight; in fp16
+    the loss scale is lowered instead and the step left out.
+    """
     optimizer, scaler = progress.optimizer, progress.scaler
     if scaler.is_enabled():
         scaler.scale(torch.zeros((), device=next(progress.family.parameters()).device))
         scaler.unscale_(optimizer)
     largest = math.inf if stage.clip_norm is None else stage.clip_norm
     norm = clip_gradients(progress.family.parameters(), largest)
+    if not math.isfinite(norm) and not scaler.is_enabled():
+        around.alarm(progress.step, keys)
+        raise _not_a_number("gradient", norm, progress, stage, keys)
     scaler.step(optimizer)
     scaler.update()
     if progress.average is not None:

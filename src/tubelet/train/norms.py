@@ -39,21 +39,21 @@ class Norms:
             raise ConfigError("norm groups hold at least one", got=f"{self.clips, self.processes}")
 
 
-def freeze(model: nn.Module, trainable: Sequence[str]) -> int:
-    """Let only the parameters that match a pattern learn; returns how many numbers do.
+def freeze(models: Sequence[nn.Module], trainable: Sequence[str]) -> None:
+    """Let only the parameters that match a pattern learn, by their names in their own model.
 
-    Raises ConfigError for a pattern that matches nothing.
+    Raises ConfigError for a pattern that matches nothing in any of the models.
     """
-    names = [name for name, _ in model.named_parameters()]
+    names = [name for model in models for name, _ in model.named_parameters()]
     for pattern in trainable:
         if not any(matches(name, [pattern]) for name in names):
             raise ConfigError(
                 f"no parameter matches the trainable pattern {pattern!r}",
                 expected=f"for example {', '.join(names[-3:])}",
             )
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(matches(name, trainable))
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    for model in models:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(matches(name, trainable))
 
 
 def set_norms(model: nn.Module, norms: Norms, world: World, device: torch.device) -> nn.Module:
@@ -86,6 +86,27 @@ def train_mode(model: nn.Module, norms: Norms) -> None:
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     """Every batch norm of a model."""
     return [m for m in model.modules() if isinstance(m, _BatchNorm)]
+
+
+@contextmanager
+def unchanged_statistics(module: nn.Module) -> Iterator[None]:
+    """Running statistics of batch norms are put back after the block: its clips do not count."""
+    norms = batch_norms(module)
+    kept = [{name: b.clone() for name, b in n.named_buffers()} for n in norms]
+    try:
+        yield
+    finally:
+        for norm, buffers in zip(norms, kept, strict=True):
+            for name, value in norm.named_buffers():
+                value.copy_(buffers[name])
+
+
+def learnt_statistics(model: nn.Module) -> list[str]:
+    """Names of the running means and variances that training changes, each shared one once."""
+    learning = {id(b) for n in batch_norms(model) if n.training for b in n.buffers()}
+    return [
+        name for name, b in model.named_buffers() if b.is_floating_point() and id(b) in learning
+    ]
 
 
 @contextmanager

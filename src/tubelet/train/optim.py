@@ -49,22 +49,28 @@ class Optimizer:
             raise ConfigError(
                 "nothing is left to train", hint="look at the stage's `trainable` patterns"
             )
+        # A group of whole and of sharded parameters cannot be stepped as one list.
+        sharded = any(isinstance(p, DTensor) for p in model.parameters())
+        foreach = False if sharded else None
         if self.kind == "sgd":
-            nesterov = self.nesterov and self.momentum > 0
-            return torch.optim.SGD(groups, lr=rate, momentum=self.momentum, nesterov=nesterov)
-        return torch.optim.AdamW(groups, lr=rate, betas=(self.momentum, 0.999))
+            return torch.optim.SGD(
+                groups,
+                lr=rate,
+                momentum=self.momentum,
+                nesterov=self.nesterov and self.momentum > 0,
+                foreach=foreach,
+            )
+        return torch.optim.AdamW(groups, lr=rate, betas=(self.momentum, 0.999), foreach=foreach)
 
     def _groups(self, model: nn.Module, rate: float) -> Iterator[dict[str, Any]]:
         """One group for each pair of learning rate and weight decay, in order of first use."""
         depth = _depths(model) if self.layer_decay < 1 else {}
-        found: dict[tuple[int, float, bool], list[nn.Parameter]] = {}
+        found: dict[tuple[int, float], list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 decay = self.weight_decay if parameter.ndim > 1 or self.decay_all else 0.0
-                # Optimisers step over sharded and whole parameters one group at a time.
-                kind = (depth.get(name, 0), decay, isinstance(parameter, DTensor))
-                found.setdefault(kind, []).append(parameter)
-        for (below, decay, _), parameters in found.items():
+                found.setdefault((depth.get(name, 0), decay), []).append(parameter)
+        for (below, decay), parameters in found.items():
             yield {
                 "params": parameters,
                 "weight_decay": decay,
@@ -78,14 +84,18 @@ def _depths(model: nn.Module) -> dict[str, int]:
     A layer is an element of a list of blocks, in the order of registration; what comes before the
     first block (embeddings, stem) lies below them all. Parameters outside backbones have depth 0.
     """
-    layers: list[str] = []
+    layers: dict[str, list[str]] = {}
     for name, module in model.named_modules():
-        if isinstance(module, (nn.ModuleList, nn.Sequential)) and "backbone" in name:
-            inside = any(name.startswith(f"{layer}.") for layer in layers)
-            layers += [] if inside else [f"{name}.{i}" for i in range(len(module))]
+        owner, found, _ = name.partition("backbone.")
+        if found and isinstance(module, (nn.ModuleList, nn.Sequential)):
+            own = layers.setdefault(owner, [])
+            if not any(name.startswith(f"{layer}.") for layer in own):
+                own += [f"{name}.{i}" for i in range(len(module))]
     depths = {}
     for name, _ in model.named_parameters():
-        if "backbone." in name:
-            place = next((i for i, la in enumerate(layers) if name.startswith(f"{la}.")), -1)
-            depths[name] = len(layers) - place
+        owner, found, _ = name.partition("backbone.")
+        if found:
+            own = layers.get(owner, [])
+            place = next((i for i, la in enumerate(own) if name.startswith(f"{la}.")), -1)
+            depths[name] = len(own) - place
     return depths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -19,6 +20,18 @@ from tubelet.train.samplers import RandomSampler, Sampler
 from tubelet.train.schedules import CosineSchedule, Schedule
 from tubelet.train.views import Views
 from tubelet.types import ConfigError, InputSpec
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise ConfigError for a name that cannot be a file's: stages, tests and parts become some."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{what} has a name that cannot be a file's",
+            expected="letters, digits, _ . + and -, beginning with one of the first two",
+            got=repr(name),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +102,9 @@ class Stage:
     keep: int = 1
 
     def __post_init__(self) -> None:
+        check_name("a stage", self.name)
+        for part in self.data.parts if isinstance(self.data, Mixture) else ():
+            check_name("a part of a mixture", part.data.name)
         if (self.steps is None) == (self.epochs is None):
             raise ConfigError(
                 f"stage {self.name!r} needs either steps or epochs",
@@ -131,6 +147,9 @@ class Test:
     workers: int = 0
     precision: Precision = "fp32"
     predictions: Literal["csv", "parquet"] = "csv"
+
+    def __post_init__(self) -> None:
+        check_name("a test", self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,15 +13,16 @@ from tubelet.config import decode, encode
 from tubelet.files import write_text
 from tubelet.models.detector import ActionModel
 from tubelet.models.weights import save_model, weights_hash
+from tubelet.train.check import check, config_at
 from tubelet.train.distributed import World
 from tubelet.train.family import Family
 from tubelet.train.recipe import Recipe
 from tubelet.train.reporting import Reporter
 from tubelet.train.running import Running
 from tubelet.train.saving import STATE, StopFlag
-from tubelet.train.stage import begin, config_at, train_stage
+from tubelet.train.stage import begin, train_stage
 from tubelet.train.state import TrainState
-from tubelet.train.testing import Tested, check_test, run_test
+from tubelet.train.testing import Tested, run_test
 from tubelet.types import ConfigError, InputError
 
 WEIGHTS, RECIPE = "model.safetensors", "recipe.json"
@@ -51,16 +52,15 @@ def run(
     """Train every stage of `recipe`, test the result, and leave everything under `out`.
 
     `root`: the data folder. With `resume`, continue from `out`'s last checkpoint, bit for bit on
-    the CPU in fp32. `world`: the processes that train together, with `fsdp` each holding
-    a part of the backbone. A raised `stop` ends the run after
-    the step in hand. Raises InputError when `out` already holds a run and `resume` is off.
+    the CPU in fp32. `world`: the processes that train together, with `fsdp` each holding a part of
+    the backbone. A raised `stop` ends the run after the step in hand. Raises InputError when `out`
+    already holds a run and `resume` is off, and as `check` before anything runs.
     """
     world, stop = world or World(), stop or StopFlag()
     running = Running(
         root=root, out=out, device=device, reporter=reporter, world=world, stop=stop, fsdp=fsdp
     )
-    for test in recipe.tests:
-        check_test(test, test.data.build(root))  # before hours of training, not after them
+    check(recipe, running)
     state = _previous(out, recipe, resume=resume)
     world.wait()
     if world.first:
@@ -127,10 +127,20 @@ def _previous(out: Path, recipe: Recipe, *, resume: bool) -> TrainState | None:
         return None
     state = TrainState.load(path)
     # Decoded, so that a field added since then with a default does not make another recipe.
-    if decode(Recipe, state.recipe, where=f"{path}, recipe") != recipe:
+    before = decode(Recipe, state.recipe, where=f"{path}, recipe")
+    if _essence(before) != _essence(recipe):
         raise ConfigError(
             "the run to resume was made by another recipe",
             where=path,
             hint=f"compare with {out / RECIPE}, or start afresh in another --out",
         )
     return state
+
+
+def _essence(recipe: Recipe) -> Recipe:
+    """The recipe without what changes no weight: words, figures, loader workers, saving."""
+    stages = tuple(
+        replace(stage, workers=0, save_every=1, save_minutes=None, keep=1)
+        for stage in recipe.stages
+    )
+    return replace(recipe, summary="", published=None, reproduced={}, stages=stages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from tubelet.files import atomic_path
 from tubelet.train.state import TrainState
+from tubelet.types import Stopped
 
 STATE = "state.pt"
 _OLDER = "state_before_{}.pt"
@@ -32,7 +35,11 @@ class Checkpoints:
         if self._keep > 1 and newest.is_file():
             # A second name for the same file: `state.pt` is never absent, even for a moment.
             names[1].unlink(missing_ok=True)
-            names[1].hardlink_to(newest)
+            try:
+                names[1].hardlink_to(newest)
+            except OSError:  # a file system without hard links
+                with atomic_path(names[1]) as part:
+                    shutil.copyfile(newest, part)
         state.save(newest)
 
 
@@ -51,24 +58,39 @@ class Clock:
 
 
 class StopFlag:
-    """Whether the process has been asked to end."""
+    """Whether the process has been asked to end, while somebody looks at it between steps."""
 
     def __init__(self) -> None:
         self.raised = False
+        self._watched = False
 
-    def _raise(self, number: int, frame: FrameType | None) -> None:
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Inside the block a request only raises the flag; outside it ends the process at once."""
+        self._watched = True
+        try:
+            yield
+        finally:
+            self._watched = False
+
+    def _asked(self, number: int, frame: FrameType | None) -> None:
         self.raised = True
+        if not self._watched:
+            raise Stopped(
+                "asked to stop", hint="a training continues from its last checkpoint with --resume"
+            )
 
 
 @contextmanager
 def stopped_by_sigterm() -> Iterator[StopFlag]:
-    """Inside the block SIGTERM only raises the flag, so that a step can end and be saved.
+    """Inside the block SIGTERM raises the flag, so that a step can end and be saved, or ends the
+    process with `Stopped` where nobody watches the flag.
 
     Off the main thread, where Python hands no signals out, the flag is never raised.
     """
     flag = StopFlag()
     try:
-        before = signal.signal(signal.SIGTERM, flag._raise)
+        before = signal.signal(signal.SIGTERM, flag._asked)
     except ValueError:
         yield flag
         return

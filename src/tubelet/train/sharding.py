@@ -8,6 +8,7 @@ continue with another number of processes, sharded or not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.train.activations import parts_of
 from tubelet.train.distributed import World
 from tubelet.train.family import Family
@@ -37,6 +39,10 @@ def shard(family: Family, stage: Stage, world: World, device: torch.device) -> N
             (len(family.models()) > 1, "several models share one backbone"),
             (stage.ema > 0, "a weight average would hold every parameter whole"),
             (stage.norms.mode == "synced", "synchronised norms are modules of another kind"),
+            (
+                isinstance(family.main.config.memory, MemoryBankConfig),
+                "a memory bank is made by a backbone that is whole",
+            ),
         )
         if wrong
     ]
@@ -110,7 +116,8 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> float:
 
 
 def _clip(gradients: list[Tensor], limit: float, norm: Tensor) -> Tensor:
-    factor = float((limit / (norm + 1e-6)).clamp(max=1.0))
-    for gradient in gradients:
-        gradient.mul_(factor)
+    if math.isfinite(limit):
+        factor = float((limit / (norm + 1e-6)).clamp(max=1.0))
+        for gradient in gradients:
+            gradient.mul_(factor)
     return norm

@@ -13,20 +13,21 @@ import torch
 
 from tubelet.config import encode
 from tubelet.data.dataset import ClipDataset
-from tubelet.data.sources import JoinedSource, SourceConfig
+from tubelet.data.whole import WholeVideoDataset
 from tubelet.files import write_text
-from tubelet.models.detector import ActionModel, ActionModelConfig
+from tubelet.models.detector import ActionModel
 from tubelet.models.memory.online import LearningBank
 from tubelet.train.activations import recomputed
 from tubelet.train.assemble import clips_together, learner_of, learning_banks, stream_of
+from tubelet.train.check import names_in, parts_of
 from tubelet.train.distributed import World
 from tubelet.train.family import Family
 from tubelet.train.learners import Learner, MixtureLearner
 from tubelet.train.loader import Share, Step, Stream, steps_of
 from tubelet.train.loop import Progress, Surroundings, average_of, fit
 from tubelet.train.mixture import Mixture, Part
-from tubelet.train.norms import freeze, set_norms
-from tubelet.train.recipe import Recipe, Stage
+from tubelet.train.norms import freeze, learnt_statistics, set_norms, train_mode
+from tubelet.train.recipe import Recipe, Stage, Start
 from tubelet.train.reporting import JsonLines, Reporter, Reporters, Silent
 from tubelet.train.running import Running
 from tubelet.train.saving import Checkpoints
@@ -42,7 +43,7 @@ def begin(recipe: Recipe, index: int, before: ActionModel | None, running: Runni
     loaded, dropped and new."""
     stage = recipe.stages[index]
     config = stage.model or (recipe.model if before is None else before.config)
-    if before is not None and config == before.config and stage.start.weights is None:
+    if before is not None and config == before.config and stage.start == Start():
         return before
     torch.manual_seed(recipe.seed + index)
     model = config.build()
@@ -69,11 +70,12 @@ def train_stage(
 ) -> Family:
     """Train stage `index` from its beginning, or from `state`; the family that came out of it."""
     stage = recipe.stages[index]
-    parts = stage.data.parts if isinstance(stage.data, Mixture) else (Part(data=stage.data),)
+    parts = parts_of(stage)
     datasets = [part.data.build(running.root) for part in parts]
+    torch.manual_seed(recipe.seed + index)  # the heads of other datasets are drawn here
     family = _family(stage, model, running)
     for part, dataset in zip(parts, datasets, strict=True):
-        _agree_on_labels(family.model_of(part.data.name), dataset)
+        _agree(family.model_of(part.data.name), dataset)
     sizes = np.array([len(dataset) for dataset in datasets], np.int64)
     progress = _progress(stage, family, int(sizes.sum()), running)
     if state is not None:
@@ -85,14 +87,15 @@ def train_stage(
         model_of_part = family.model_of(part.data.name)
         learner = learner_of(model_of_part, stage, dataset, progress.step, recipe, running)
         learners.append(learner)
-        of_dataset |= dict.fromkeys(_names_in(part.data), learner)
+        of_dataset |= dict.fromkeys(names_in(part.data), learner)
     banks = learning_banks(learners, progress.step)
     seed = recipe.seed * 1000 + index
     streams = [
         stream_of(family.model_of(part.data.name), stage, part, dataset, seed=seed + 7919 * number)
         for number, (part, dataset) in enumerate(zip(parts, datasets, strict=True))
     ]
-    with _prepared(stage, family):
+    train_mode(family, stage.norms)
+    with _prepared(stage, family), running.stop.watched():
         fit(
             progress,
             _minibatches(stage, parts, streams, sizes, progress, running.world, seed=seed),
@@ -103,11 +106,19 @@ def train_stage(
         )
     if progress.average is not None:
         family.load_state_dict(progress.average.module.state_dict())
-    if running.fsdp:
-        state_dict = whole(family.state_dict())
-        family = Family.of(model.config.build(), stage.data).to(running.device)
-        family.load_state_dict(state_dict)
+    if running.fsdp or stage.norms.mode == "synced":
+        return _plain(family, running.device)
     return family
+
+
+def _plain(family: Family, device: torch.device) -> Family:
+    """The same models of ordinary modules and whole parameters; collective."""
+    state = whole(family.state_dict())
+    others = {name: m.config for name, m in family.models().items() if name is not None}
+    plain = Family(family.main.config.build(), others).to(device)
+    plain.share()
+    plain.load_state_dict(state)
+    return plain
 
 
 def _progress(stage: Stage, family: Family, samples: int, running: Running) -> Progress:
@@ -144,10 +155,9 @@ def _minibatches(
 
 def _family(stage: Stage, model: ActionModel, running: Running) -> Family:
     family = Family.of(model, stage.data)
-    trained = freeze(family.main, stage.trainable)
-    for other in list(family.others.children()):
-        trained += freeze(other, stage.trainable)
+    freeze(list(family.models().values()), stage.trainable)
     total = sum(p.numel() for p in family.parameters())
+    trained = sum(p.numel() for p in family.parameters() if p.requires_grad)
     if trained < total:
         running.reporter.note(f"stage {stage.name!r} trains {trained:,} of {total:,} parameters")
     family.main = set_norms(family.main, stage.norms, running.world, running.device)  # type: ignore[assignment]
@@ -170,6 +180,7 @@ def _prepared(stage: Stage, family: Family) -> Iterator[None]:
             stack.enter_context(recomputed(model.backbone, on=stage.checkpointing))
             if stage.compile:
                 model.backbone.compile()
+                stack.callback(setattr, model.backbone, "_compiled_call_impl", None)
         yield
 
 
@@ -186,9 +197,12 @@ def _surroundings(
     if world.first:
         log = JsonLines(running.out / f"{stage.name}.jsonl", keep_steps=progress.step)
         listeners = Reporters([running.reporter, log])
+    statistics = learnt_statistics(progress.family)
 
     def save() -> None:
-        world.average_buffers(progress.family)
+        world.average_buffers(progress.family, statistics)
+        if progress.average is not None:
+            world.average_buffers(progress.average.module, statistics)
         for bank in banks:
             bank.mark(progress.step)
         state = _capture(recipe, index, progress)
@@ -234,14 +248,14 @@ def _restore(progress: Progress, state: TrainState) -> None:
     progress.step = state.step
 
 
-def _names_in(source: SourceConfig) -> tuple[str, ...]:
-    """What the samples of a source call their dataset; those of joined sets keep their own."""
-    joined = source.parts if isinstance(source, JoinedSource) else ()
-    return (source.name, *(part.name for part in joined))
-
-
-def _agree_on_labels(model: ActionModel, dataset: ClipDataset) -> None:
-    """A model whose classes have no names takes the dataset's; otherwise they must be the same."""
+def _agree(model: ActionModel, dataset: ClipDataset) -> None:
+    """A model whose classes have no names takes the dataset's; otherwise they must be the same.
+    Raises ConfigError for other classes, and for a head of another task."""
+    if isinstance(dataset, WholeVideoDataset) != (model.task == "classification"):
+        raise ConfigError(
+            f"the model is for {model.task}, but {dataset.name!r} is not",
+            hint="give the stage a model with another head",
+        )
     if model.labels.is_nameless and len(model.labels) == len(dataset.labels):
         model.config = replace(model.config, labels=dataset.labels)
     if dataset.labels.ids != model.labels.ids or dataset.labels.names != model.labels.names:
@@ -251,9 +265,3 @@ def _agree_on_labels(model: ActionModel, dataset: ClipDataset) -> None:
             got=", ".join(dataset.labels.names[:6]),
             hint="in a mixture, give this part a model of its own",
         )
-
-
-def config_at(recipe: Recipe, index: int) -> ActionModelConfig:
-    """The model that stage `index` trains."""
-    given = [stage.model for stage in recipe.stages[: index + 1] if stage.model is not None]
-    return given[-1] if given else recipe.model

@@ -4,7 +4,9 @@ A few hundred clips do not teach a 3D network its first layers. Here those are f
 gradients (HOG, Dalal & Triggs 2005), oriented optical flow (HOF, Laptev et al. 2008) at two
 scales, motion boundaries (MBH, Dalal et al. 2006) and colour, all as maps on one grid of cells.
 Flow is Lucas & Kanade's least squares in a small window, with the frame's median flow taken off
-for a moving camera.
+for a moving camera. `extended` adds flow found from coarse to fine (Bouguet 2000), which follows
+longer movements, and finer colour; `root` takes square roots, as Arandjelović & Zisserman (2012)
+do, so that a few strong gradients do not drown the others.
 
 Shape legend: clip (B, 3, T, H, W) float RGB in [0, 1] (`InputSpec.mean` 0, `std` 1);
 maps (B, C, T−1, H/cell, W/cell): a cell at step t speaks of frames t and t + 1.
@@ -30,21 +32,34 @@ _FLOW_SCALES = (2, 4)  # pixels a flow sample; the coarser one sees twice the di
 _WINDOW = 5
 _RIDGE = 2e-4  # keeps flow at zero where the window has no texture
 _LONGEST = 4.0  # flow samples; longer ones are mistakes of the least squares
+_LEVELS = (8, 4, 2)  # pixels a sample, from coarse to fine
+_STEP = 1.5  # flow samples; no level of the pyramid may correct the coarser one by more
+_HUES = 6
+_GREYS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescriptorsConfig:
-    """Arguments of `Descriptors`. `colour`: whether to add the cells' mean RGB."""
+    """Arguments of `Descriptors`.
+
+    `colour`: whether to add the cells' mean RGB. `extended`: also boundaries of the finer flow,
+    gradients of the halved picture, flow from coarse to fine and its boundaries, histograms of hue
+    and grey, and how still a cell is. `root`: the square root of every channel but mean RGB.
+    """
 
     colour: bool = True
+    extended: bool = False
+    root: bool = False
 
     def build(self) -> Descriptors:
         return Descriptors(self)
 
     @property
     def channels(self) -> int:
-        """8 gradient, 2 × 8 flow and 8 boundary directions, and 3 colours."""
-        return _DIRECTIONS * (2 + len(_FLOW_SCALES)) + (3 if self.colour else 0)
+        """8 gradient, 2 × 8 flow and 8 boundary directions, and 3 colours; extended, 4 × 8
+        directions, 10 bins of colour and stillness more."""
+        more = 4 * _DIRECTIONS + _HUES + _GREYS + 1 if self.extended else 0
+        return _DIRECTIONS * (2 + len(_FLOW_SCALES)) + more + (3 if self.colour else 0)
 
 
 class Descriptors(nn.Module):
@@ -70,29 +85,50 @@ class Descriptors(nn.Module):
         kind = "cpu" if clip.is_meta else clip.device.type  # autocast does not know "meta"
         with torch.no_grad(), torch.autocast(kind, enabled=False):
             clip = _whole_cells(clip.float(), height, width)
-            described = self._describe(clip).unflatten(0, (batch, frames - 1)).transpose(1, 2)
+            # One clip fits a processor's cache, a batch does not: a third of the time.
+            few = 1 if kind == "cpu" else batch
+            parts = [self._describe(some) for some in clip.split(few)]
+            described = torch.cat(parts).unflatten(0, (batch, frames - 1)).transpose(1, 2)
         return as_maps([self.norm(described)], self.outputs)
 
     def _describe(self, clip: Tensor) -> Tensor:
         """All channels of all frame pairs `(B·(T−1), C, h, w)`."""
         grey = _smooth(clip.mean(dim=1).flatten(0, 1).unsqueeze(1), 3)
         frames = clip.shape[2]
-        parts = [_starts(self._gradients(grey), frames)]
+        parts = [_starts(self._gradients(grey, _CELL), frames)]
         for scale in _FLOW_SCALES:
             flow = _flow(*_pairs(F.avg_pool2d(grey, scale), frames))
             parts.append(_to_cells(self._project(flow), scale))
-            if scale == _FLOW_SCALES[-1]:
+            if self.config.extended or scale == _FLOW_SCALES[-1]:
                 parts.append(_to_cells(_boundaries(flow), scale))
+        pictures = clip.transpose(1, 2).flatten(0, 1)
+        if self.config.extended:
+            parts.append(_to_cells(torch.exp(-5 * flow.norm(dim=1, keepdim=True)), scale))
+            parts += self._more(grey, pictures, frames)
+        if self.config.root:
+            # A negative rounding error has no root.
+            parts = [part.clamp(min=0).sqrt() for part in parts]
         if self.config.colour:
-            colour = F.avg_pool2d(clip.transpose(1, 2).flatten(0, 1), _CELL)
-            parts.append(_starts(colour, frames) - 0.45)
+            parts.append(_starts(F.avg_pool2d(pictures, _CELL), frames) - 0.45)
         return torch.cat(parts, dim=1)
 
-    def _gradients(self, grey: Tensor) -> Tensor:
-        """Oriented gradients of cells, divided by the mean gradient around them."""
+    def _more(self, grey: Tensor, pictures: Tensor, frames: int) -> list[Tensor]:
+        """What `extended` adds at half the resolution, as maps of frame pairs."""
+        half = F.avg_pool2d(grey, 2)
+        flow = _flow_by_levels(*_pairs(grey, frames))
+        colours = _to_cells(_colours(F.avg_pool2d(pictures, 2)), 2)
+        return [
+            _starts(self._gradients(half, _CELL // 2), frames),
+            _to_cells(self._project(flow), _LEVELS[-1]),
+            _to_cells(_boundaries(flow), _LEVELS[-1]),
+            _starts(colours, frames),
+        ]
+
+    def _gradients(self, grey: Tensor, cell: int) -> Tensor:
+        """Oriented gradients of cells of so many pixels, divided by the mean around them."""
         slope = _slopes(grey)
-        size = F.avg_pool2d(slope.square().sum(dim=1, keepdim=True).sqrt(), _CELL)
-        return F.avg_pool2d(self._project(slope), _CELL) / (_smooth(size, _WINDOW) + 0.02)
+        size = F.avg_pool2d(slope.square().sum(dim=1, keepdim=True).sqrt(), cell)
+        return F.avg_pool2d(self._project(slope), cell) / (_smooth(size, _WINDOW) + 0.02)
 
     def _project(self, field: Tensor) -> Tensor:
         """A vector field `(N, 2, h, w)` → its positive part along each direction."""
@@ -128,23 +164,77 @@ def _starts(x: Tensor, frames: int) -> Tensor:
     return _pairs(x, frames)[0]
 
 
-def _flow(before: Tensor, after: Tensor) -> Tensor:
-    """Optical flow `(N, 2, h, w)` in samples a frame, less the frame's median."""
+def _least_squares(before: Tensor, after: Tensor) -> Tensor:
+    """Lucas & Kanade's flow `(N, 2, h, w)` of small movements, in samples."""
     slope, change = _slopes((before + after) / 2), after - before
     gx, gy = slope[:, :1], slope[:, 1:]
     products = torch.cat([gx * gx, gy * gy, gx * gy, gx * change, gy * change], dim=1)
     xx, yy, xy, xt, yt = _smooth(products, _WINDOW).split(1, dim=1)
     xx, yy = xx + _RIDGE, yy + _RIDGE
     determinant = xx * yy - xy * xy
-    flow = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], dim=1) / determinant
-    camera = flow.flatten(2).median(dim=2).values[..., None, None]
-    return torch.clamp(flow - camera, -_LONGEST, _LONGEST)
+    return torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], dim=1) / determinant
+
+
+def _without_camera(flow: Tensor) -> Tensor:
+    """The flow less its median over the frame."""
+    return flow - flow.flatten(2).median(dim=2).values[..., None, None]
+
+
+def _flow(before: Tensor, after: Tensor) -> Tensor:
+    """Optical flow `(N, 2, h, w)` in samples a frame, less the frame's median."""
+    flow = _without_camera(_least_squares(before, after))
+    return torch.clamp(flow, -_LONGEST, _LONGEST)
+
+
+def _flow_by_levels(before: Tensor, after: Tensor) -> Tensor:
+    """Optical flow `(N, 2, H/2, W/2)` in half-resolution samples a frame, less the median.
+
+    Each level of a pyramid corrects the one above, on the second frame warped back by it.
+    """
+    flow = before.new_zeros(len(before), 2, 1, 1)
+    for level, scale in enumerate(_LEVELS):
+        first, second = F.avg_pool2d(before, scale), F.avg_pool2d(after, scale)
+        size = first.shape[2:]
+        flow = F.interpolate(flow, size=size, mode="bilinear", align_corners=False) * 2
+        for turn in range(2 if level == 0 else 1):
+            moved = _warp(second, flow) if level or turn else second
+            change = _least_squares(first, moved).clamp(-_STEP, _STEP)
+            flow = _smooth(flow + change, 3)
+    return _without_camera(flow)
+
+
+def _warp(x: Tensor, flow: Tensor) -> Tensor:
+    """`x (N, 1, h, w)` looked up where `flow` leads from each sample."""
+    height, width = x.shape[2:]
+    rows = torch.arange(height, device=x.device, dtype=x.dtype)[:, None]
+    columns = torch.arange(width, device=x.device, dtype=x.dtype)
+    across = (columns + flow[:, 0]) * 2 / max(1, width - 1) - 1
+    down = (rows + flow[:, 1]) * 2 / max(1, height - 1) - 1
+    places = torch.stack([across, down], dim=-1)
+    return F.grid_sample(x, places, padding_mode="border", align_corners=True)
 
 
 def _boundaries(flow: Tensor) -> Tensor:
     """Slopes of both flow components, positive and negative parts apart `(N, 8, h, w)`."""
     slopes = torch.cat([_slopes(flow[:, :1]), _slopes(flow[:, 1:])], dim=1)
     return F.relu(torch.cat([slopes, -slopes], dim=1))
+
+
+def _colours(rgb: Tensor) -> Tensor:
+    """How much of each hue and each grey level a pixel has `(N, 10, h, w)`; shares of at most 1."""
+    high, low = rgb.amax(dim=1, keepdim=True), rgb.amin(dim=1, keepdim=True)
+    saturation = (high - low) / (high + 0.05)
+    red, green, blue = rgb.split(1, dim=1)
+    across, up = red - (green + blue) / 2, (green - blue) * math.sqrt(0.75)
+    angle = torch.atan2(up, across)
+    step = 2 * math.pi / _HUES
+    centres = torch.arange(_HUES, device=rgb.device)[:, None, None] * step
+    apart = torch.remainder(angle - centres + math.pi, 2 * math.pi) - math.pi
+    hues = F.relu(1 - apart.abs() / step) * saturation
+    levels = torch.arange(_GREYS, device=rgb.device)[:, None, None]
+    brightness = rgb.mean(dim=1, keepdim=True) * (_GREYS - 1)
+    greys = F.relu(1 - (brightness - levels).abs()) * (1 - saturation)
+    return torch.cat([hues, greys], dim=1)
 
 
 def _to_cells(x: Tensor, scale: int) -> Tensor:

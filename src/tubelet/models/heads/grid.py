@@ -22,11 +22,13 @@ from tubelet.models.roi import roi_align
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridHeadConfig:
     """`resolution`: grid cells a side. `spread`: add each channel's deviation over time.
-    `scene`: cells a side of a grid over the whole frame, added for everyone in it; 0 for none."""
+    `scene`: cells a side of a grid over the whole frame, added for everyone in it; 0 for none.
+    `hidden`: width of a layer before the classifier, 0 for none."""
 
     resolution: int = 4
     spread: bool = True
     scene: int = 0
+    hidden: int = 0
     dropout: float = 0.5
 
     def build(self, outputs: Sequence[FeatureSpec], classes: int) -> GridHead:
@@ -34,7 +36,7 @@ class GridHeadConfig:
 
 
 class GridHead(nn.Module):
-    """Mean (and deviation) over time → RoIAlign → flatten → layer norm → linear."""
+    """Mean (and deviation) over time → RoIAlign → flatten → layer norm → (hidden layer →) linear."""
 
     task: ClassVar[str] = "detection"
 
@@ -47,7 +49,9 @@ class GridHead(nn.Module):
         width = channels * (config.resolution**2 + config.scene**2)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(width, classes)
+        if config.hidden:
+            self.hidden = nn.Linear(width, config.hidden)
+        self.classifier = nn.Linear(config.hidden or width, classes)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
@@ -75,5 +79,8 @@ class GridHead(nn.Module):
 
     def forward(self, people: Tensor) -> Tensor:
         """Person features → logits `(R, K)`."""
-        logits: Tensor = self.classifier(self.dropout(self.norm(people)))
+        people = self.dropout(self.norm(people))
+        if self.config.hidden:
+            people = self.dropout(torch.relu(self.hidden(people)))
+        logits: Tensor = self.classifier(people)
         return logits

@@ -77,9 +77,11 @@ class UndoJournal:
             whole = len(data) // self._kind.itemsize * self._kind.itemsize  # the last may be cut
             for record in np.frombuffer(data[:whole], self._kind):
                 self._rows[record["place"]] = record["row"]
-        self.mark(step)
-        for path in later[1:]:
+        # Newest first, and the step's own last: whatever is left when this is cut short still
+        # undoes everything that was written after the step.
+        for path in reversed(later[1:]):
             path.unlink()
+        self.mark(step)
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob(_NAME.replace("{:010d}", "*")))

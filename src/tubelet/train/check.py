@@ -1,0 +1,129 @@
+"""What can be known to be wrong with a recipe before any of it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from tubelet.data.sources import CharadesSource, ClipSource, JoinedSource, SourceConfig
+from tubelet.models.detector import ActionModelConfig
+from tubelet.models.heads.clip import ClipHeadConfig
+from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
+from tubelet.models.memory.config import MemoryBankConfig
+from tubelet.train.assemble import clips_together
+from tubelet.train.mixture import Mixture, Part
+from tubelet.train.norms import freeze
+from tubelet.train.recipe import Recipe, Stage
+from tubelet.train.running import Running
+from tubelet.train.testing import check_test
+from tubelet.types import ConfigError, InputError
+from tubelet.zoo import weights_path
+
+_BANKS = (None, "build", "empty")
+
+
+def check(recipe: Recipe, running: Running) -> None:
+    """Raise ConfigError or InputError for what would stop a later stage, or the test, after hours.
+
+    Models are built without memory for their weights; of the data only the test's is opened.
+    """
+    for index, stage in enumerate(recipe.stages):
+        config = config_at(recipe, index)
+        for reason in _wrong(stage, config, running):
+            raise ConfigError(f"stage {stage.name!r} of {recipe.name!r}: {reason}")
+        _check_files(stage, running)
+        with torch.device("meta"):
+            models = [c.build() for c in (config, *(p.model for p in parts_of(stage) if p.model))]
+        freeze(models, stage.trainable)
+    last = recipe.stages[-1]
+    known = [part.data.name for part in parts_of(last)]
+    for test in recipe.tests:
+        if test.part is not None and test.part not in known:
+            raise ConfigError(
+                f"test {test.name!r} names a dataset that the last stage does not train on",
+                expected=f"one of {', '.join(known)}",
+                got=test.part,
+            )
+        check_test(test, test.data.build(running.root))
+
+
+def parts_of(stage: Stage) -> tuple[Part, ...]:
+    """The datasets of a stage; a single one is a mixture of one."""
+    return stage.data.parts if isinstance(stage.data, Mixture) else (Part(data=stage.data),)
+
+
+def names_in(source: SourceConfig) -> tuple[str, ...]:
+    """What the samples of a source call their dataset; those of joined sets keep their own."""
+    joined = source.parts if isinstance(source, JoinedSource) else ()
+    return (source.name, *(part.name for part in joined))
+
+
+def config_at(recipe: Recipe, index: int) -> ActionModelConfig:
+    """The model that stage `index` trains."""
+    given = [stage.model for stage in recipe.stages[: index + 1] if stage.model is not None]
+    return given[-1] if given else recipe.model
+
+
+def _wrong(stage: Stage, config: ActionModelConfig, running: Running) -> Iterator[str]:
+    """Each thing that cannot be, as a sentence."""
+    memory, together = config.memory, clips_together(config, stage)
+    collaborative = isinstance(memory, CollaborativeMemoryConfig)
+    names = [name for part in parts_of(stage) for name in names_in(part.data)]
+    if len(set(names)) < len(names):
+        yield f"two of its datasets have one name: {', '.join(sorted(names))}"
+    share = stage.accumulate * running.world.size
+    if max(1, round(stage.batch / together)) % share:
+        yield (
+            f"its batch of {stage.batch} does not divide among {running.world.size} processes and "
+            f"{stage.accumulate} minibatches of {together} clips a video"
+        )
+    if stage.norms.clips is not None and together > 1:
+        yield "with several clips a video, norms already count clips of different videos only"
+    if stage.collaborative.mode == "multi_iteration" and not collaborative:
+        yield "multi-iteration is for models with collaborative memory"
+    yield from _wrong_norms(stage, running)
+    for part in parts_of(stage):
+        yield from _wrong_part(stage, part, part.model or config, together)
+
+
+def _wrong_norms(stage: Stage, running: Running) -> Iterator[str]:
+    if stage.norms.mode != "synced":
+        return
+    if running.device.type != "cuda" or running.world.size == 1:
+        yield "synchronised norms need several processes on CUDA devices"
+    if running.world.size % (stage.norms.processes or running.world.size):
+        yield f"{running.world.size} processes do not divide into groups of {stage.norms.processes}"
+    if stage.norms.clips is not None or stage.ema:
+        yield "synchronised norms go with neither norms.clips nor a weight average"
+    if any(part.model is not None for part in parts_of(stage)):
+        yield "synchronised norms cannot be shared by several models"
+
+
+def _wrong_part(
+    stage: Stage, part: Part, config: ActionModelConfig, together: int
+) -> Iterator[str]:
+    classifies = isinstance(config.head, ClipHeadConfig)
+    banked = isinstance(config.memory, MemoryBankConfig) and stage.bank != "empty"
+    augment = part.augment or stage.augment
+    whole = isinstance(part.data, ClipSource | CharadesSource)
+    if whole and not classifies:
+        yield f"{part.data.name!r} labels whole videos, but the model's head looks for people"
+    if whole and banked:
+        yield f"{part.data.name!r} has one moment a video: set bank to empty"
+    if not classifies and stage.collaborative.video_weight:
+        yield "the video-level loss is for classification, where a video has one label"
+    if augment is not None and augment.mosaic and (banked or classifies or together > 1):
+        yield "mosaics are for detection without memory: four films have no common past"
+
+
+def _check_files(stage: Stage, running: Running) -> None:
+    start = stage.start.weights
+    if start is not None and not (running.root / start).is_file():
+        weights_path(start)
+    if stage.bank not in _BANKS and not (running.root / stage.bank).is_dir():
+        raise InputError(
+            f"the memory bank of stage {stage.name!r} is not there",
+            where=running.root / stage.bank,
+            hint='set bank to "build", or name the folder that holds the data with --data',
+        )
