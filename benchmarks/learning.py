@@ -64,6 +64,7 @@ STUDIES = {
         prepare=prepare_tail,
         variants=decoupled(),
         against=(
+            ("then classifier, balanced", "then classifier, random"),
             ("then classifier, balanced", "then all, random"),
             ("then classifier, balanced", "balanced, as long as both"),
         ),

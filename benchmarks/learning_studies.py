@@ -350,6 +350,7 @@ def decoupled() -> dict[str, Callable[[Place], Scores]]:
         "then classifier, balanced": lambda p: tail_scores(
             _again(p, sampler=balanced, trainable=classifier), p
         ),
+        "then classifier, random": lambda p: tail_scores(_again(p, trainable=classifier), p),
         "then all, random": lambda p: tail_scores(_again(p), p),
         "balanced, as long as both": lambda p: tail_scores(
             _tail(p, replace(_tail_stage(p, "f", p.work.first + p.work.second), sampler=balanced)),
