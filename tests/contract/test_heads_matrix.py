@@ -50,12 +50,14 @@ BACKBONES: dict[str, BackboneConfig] = {
         width=8, layers=1, heads=2, mlp=8, temporal_layers=1, positions=(2, 2, 2), detection=True
     ),
     "descriptors": DescriptorsConfig(),
+    "descriptors_extended": DescriptorsConfig(extended=True, root=True),
 }
 SMALL = {"width": 8, "heads": 2, "mlp": 1}
 HEADS: dict[str, HeadConfig] = {
     "linear": LinearHeadConfig(),
     "whole_frame": LinearHeadConfig(whole_frame=True),
     "grid": GridHeadConfig(),
+    "grid_hidden": GridHeadConfig(scene=2, hidden=4),
     "mlp": MlpHeadConfig(hidden=4),
     "acrn": ACRNHeadConfig(width=4),
     "context": NonlocalContextHeadConfig(width=4, grid=2),
@@ -129,7 +131,7 @@ def test_every_combination_learns_or_is_refused(backbone: str, head: str, memory
 
 
 @pytest.mark.parametrize("memory", ["alone", "associative", "avgpool"])
-@pytest.mark.parametrize("backbone", [b for b in BACKBONES if b != "descriptors"])
+@pytest.mark.parametrize("backbone", [b for b in BACKBONES if not b.startswith("descriptors")])
 def test_classification_composes_with_collaborative_memory(backbone: str, memory: str) -> None:
     config = config_of(backbone, ClipHeadConfig(), memory)
     sparse = replace(config.backbone, detection=False)  # type: ignore[call-arg]

@@ -36,7 +36,7 @@ class GridHeadConfig:
 
 
 class GridHead(nn.Module):
-    """Mean (and deviation) over time → RoIAlign → flatten → layer norm → (hidden layer →) linear."""
+    """Mean (and deviation) over time → RoIAlign → flatten → layer norm → (hidden →) linear."""
 
     task: ClassVar[str] = "detection"
 
