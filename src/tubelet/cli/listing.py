@@ -70,9 +70,10 @@ def _release_table(rows: list[dict[str, Any]]) -> Table:
 def _architecture_table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=SIMPLE_HEAD)
     table.add_column("architecture", no_wrap=True)
-    table.add_column("task")
+    table.add_column("task", no_wrap=True)
     for name in ("params M", "GFLOPs", "view"):
         table.add_column(name, justify="right")
+    table.add_column("weights of")
     table.add_column("published")
     table.add_column("reproduced")
     for row in rows:
@@ -82,6 +83,7 @@ def _architecture_table(rows: list[dict[str, Any]]) -> Table:
             f"{row['parameters'] / 1e6:.2f}",
             f"{row['gflops']:.1f}",
             f"{row['frames']}×{row['size']}²",
+            row["weights"],
             "; ".join(_published(p) for p in row["published"]),
             "" if row["reproduced"] is None else str(row["reproduced"]),
         )
@@ -89,7 +91,10 @@ def _architecture_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _published(row: dict[str, Any]) -> str:
-    return " ".join(str(value) for value in row.values())
+    """Score and cost as printed; where it is printed is in the JSON."""
+    score = [str(row[k]) for k in ("dataset", "metric", "score") if k in row and "score" in row]
+    cost = [f"{row['gflops']:g} GFLOPs"] if "gflops" in row else []
+    return ", ".join([" ".join(score)] * bool(score) + cost)
 
 
 def list_recipes(pattern: str, *, as_json: bool) -> None:
