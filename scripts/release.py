@@ -17,12 +17,14 @@ from pathlib import Path
 import torch
 
 from tubelet.config import decode
+from tubelet.data.annotations import Annotations
 from tubelet.data.tables import write_ava_csv
 from tubelet.evaluate.report import FrameReport
 from tubelet.models.weights import load_model, save_model
 from tubelet.scoring import detections_table, evaluate_tables
 from tubelet.train.predict import predict
 from tubelet.train.recipe import Recipe
+from tubelet.train.views import Views
 from tubelet.zoo import FOLDER
 
 CARD = """# {name}
@@ -32,6 +34,7 @@ CARD = """# {name}
 | | |
 |---|---|
 | frame mAP@0.5, true boxes | **{score:.4f}** ({classes} classes, {frames} keyframes of `{test}`) |
+| views | {views} |
 | parameters | {parameters:,} |
 | file | {bytes:,} bytes, fp16 |
 | input | {frames_in} frames, every {stride}, at {fps} frames a second, short side {side} |
@@ -70,23 +73,40 @@ def main() -> None:
     halved = options.run / "release.safetensors"
     save_model(halved, load_model(options.run / "model.safetensors"), dtype=torch.float16)
     model = load_model(halved)
-    dataset = recipe.tests[0].data.build(options.data)
-    detections = detections_table(predict(model, dataset))
+    test = recipe.tests[0]
+    dataset = test.data.build(options.data)
+    truth = dataset.truth()
+    if not isinstance(truth, Annotations):
+        raise SystemExit(f"{recipe.name} does not detect people: there is no frame mAP to state")
+    detections = detections_table(predict(model, dataset, views=test.views))
     write_ava_csv(options.run / "release_predictions.csv", detections, kind="detections")
-    write_ava_csv(options.run / "truth.csv", dataset.truth(), kind="truth")
-    report = evaluate_tables(detections, dataset.truth(), dataset.labels)
+    write_ava_csv(options.run / "truth.csv", truth, kind="truth")
+    report = evaluate_tables(detections, truth, dataset.labels)
+    views = "one, as `tubelet detect` sees a clip"
+    if test.views != Views():
+        plain = detections_table(predict(model, dataset))
+        once = evaluate_tables(plain, truth, dataset.labels).map
+        views = (
+            f"{test.views.count}, mirrored ones too; {once:.4f} in one, as `tubelet detect` sees it"
+        )
     today = datetime.now(UTC).date().isoformat()
     score = f"frame mAP@0.5 {report.map:.4f}, true boxes"
     provenance = {"recipe": recipe.name, "summary": recipe.summary, "date": today, "score": score}
     save_model(target, model, provenance=provenance, dtype=torch.float16)
     parameters = sum(p.numel() for p in model.parameters())
-    card = _card(recipe, report, today, target.stat().st_size, parameters, dataset.name)
+    card = _card(recipe, report, views, today, target.stat().st_size, parameters, dataset.name)
     target.with_suffix(".md").write_text(card)
     print(f"{score}: {target} ({target.stat().st_size:,} bytes)")
 
 
 def _card(
-    recipe: Recipe, report: FrameReport, today: str, size: int, parameters: int, test: str
+    recipe: Recipe,
+    report: FrameReport,
+    views: str,
+    today: str,
+    size: int,
+    parameters: int,
+    test: str,
 ) -> str:
     spec = recipe.model.input
     return CARD.format(
@@ -96,6 +116,7 @@ def _card(
         classes=report.protocol.classes_counted,
         frames=report.protocol.frames_with_truth,
         test=test,
+        views=views,
         parameters=parameters,
         bytes=size,
         frames_in=spec.frames,

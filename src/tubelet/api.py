@@ -178,11 +178,13 @@ class ActionDetector:
             self._sample(name, info, window, people)
             for window, people in zip(clips, found, strict=True)
         ]
-        batch = collate(samples).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-            logits = self.model(batch.frames, batch.rois)
-        scores = self.model.scores(logits).cpu()
         sizes = [len(s.people) for s in samples]
+        scores = torch.zeros(0, len(self.labels))
+        if any(sizes):
+            batch = collate([s for s in samples if len(s.people)]).to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+                logits = self.model(batch.frames, batch.rois)
+            scores = self.model.scores(logits).cpu()
         for sample, part in zip(samples, torch.split(scores, sizes), strict=True):
             yield self._detections(sample, part)
 

@@ -57,7 +57,7 @@ HEADS: dict[str, HeadConfig] = {
     "linear": LinearHeadConfig(),
     "whole_frame": LinearHeadConfig(whole_frame=True),
     "grid": GridHeadConfig(),
-    "grid_hidden": GridHeadConfig(scene=2, hidden=4),
+    "grid_hidden": GridHeadConfig(scene=2, hidden=4, standardise=True),
     "mlp": MlpHeadConfig(hidden=4),
     "acrn": ACRNHeadConfig(width=4),
     "context": NonlocalContextHeadConfig(width=4, grid=2),

@@ -32,7 +32,7 @@ _FLOW_SCALES = (2, 4)  # pixels a flow sample; the coarser one sees twice the di
 _WINDOW = 5
 _RIDGE = 2e-4  # keeps flow at zero where the window has no texture
 _LONGEST = 4.0  # flow samples; longer ones are mistakes of the least squares
-_LEVELS = (8, 4, 2)  # pixels a sample, from coarse to fine
+_LEVELS = (4, 2, 1)  # samples of the halved picture a sample, from coarse to fine
 _STEP = 1.5  # flow samples; no level of the pyramid may correct the coarser one by more
 _HUES = 6
 _GREYS = 4
@@ -101,12 +101,13 @@ class Descriptors(nn.Module):
         parts = [_starts(self._gradients(grey, _CELL), frames)]
         for scale in _FLOW_SCALES:
             flow = _flow(*_pairs(F.avg_pool2d(grey, scale), frames))
-            parts.append(_to_cells(self._project(flow), scale))
+            parts.append(self._oriented(flow, _CELL // scale))
             if self.config.extended or scale == _FLOW_SCALES[-1]:
-                parts.append(_to_cells(_boundaries(flow), scale))
+                parts.append(_boundaries(flow, _CELL // scale))
         pictures = clip.transpose(1, 2).flatten(0, 1)
         if self.config.extended:
-            parts.append(_to_cells(torch.exp(-5 * flow.norm(dim=1, keepdim=True)), scale))
+            length = flow.square().sum(dim=1, keepdim=True).sqrt()
+            parts.append(_cells(torch.exp(-5 * length), _CELL // scale))
             parts += self._more(grey, pictures, frames)
         if self.config.root:
             # A negative rounding error has no root.
@@ -118,12 +119,12 @@ class Descriptors(nn.Module):
     def _more(self, grey: Tensor, pictures: Tensor, frames: int) -> list[Tensor]:
         """What `extended` adds at half the resolution, as maps of frame pairs."""
         half = F.avg_pool2d(grey, 2)
-        flow = _flow_by_levels(*_pairs(grey, frames))
-        colours = _to_cells(_colours(F.avg_pool2d(pictures, 2)), 2)
+        flow = _flow_by_levels(half, frames)
+        colours = F.avg_pool2d(_colours(F.avg_pool2d(pictures, 2)), _CELL // 2)
         return [
             _starts(self._gradients(half, _CELL // 2), frames),
-            _to_cells(self._project(flow), _LEVELS[-1]),
-            _to_cells(_boundaries(flow), _LEVELS[-1]),
+            self._oriented(flow, _CELL // 2),
+            _boundaries(flow, _CELL // 2),
             _starts(colours, frames),
         ]
 
@@ -131,12 +132,24 @@ class Descriptors(nn.Module):
         """Oriented gradients of cells of so many pixels, divided by the mean around them."""
         slope = _slopes(grey)
         size = F.avg_pool2d(slope.square().sum(dim=1, keepdim=True).sqrt(), cell)
-        return F.avg_pool2d(self._project(slope), cell) / (_smooth(size, _WINDOW) + 0.02)
+        return self._oriented(slope, cell) / (_smooth(size, _WINDOW) + 0.02)
 
-    def _project(self, field: Tensor) -> Tensor:
-        """A vector field `(N, 2, h, w)` → its positive part along each direction."""
-        along = torch.einsum("kd,ndhw->nkhw", self.directions, field)
-        return F.relu(along)
+    def _oriented(self, field: Tensor, cell: int) -> Tensor:
+        """The positive part of a vector field `(N, 2, h, w)` along each direction, in cells."""
+        half = self.directions[: _DIRECTIONS // 2]  # the others point the opposite way
+        along = torch.matmul(half, field.flatten(2)).unflatten(2, field.shape[2:])
+        return _both_parts(along, cell)
+
+
+def _cells(x: Tensor, cell: int) -> Tensor:
+    return F.avg_pool2d(x, cell) if cell > 1 else x
+
+
+def _both_parts(x: Tensor, cell: int) -> Tensor:
+    """Positive parts, then negative parts, averaged over cells of so many samples."""
+    # (|x| ± x) / 2, so that only half the channels are made at full size.
+    size, value = _cells(x.abs(), cell), _cells(x, cell)
+    return torch.cat([size + value, size - value], dim=1) / 2
 
 
 def _whole_cells(clip: Tensor, height: int, width: int) -> Tensor:
@@ -198,14 +211,14 @@ def _flow(before: Tensor, after: Tensor) -> Tensor:
     return torch.clamp(flow, -_LONGEST, _LONGEST)
 
 
-def _flow_by_levels(before: Tensor, after: Tensor) -> Tensor:
-    """Optical flow `(N, 2, H/2, W/2)` in half-resolution samples a frame, less the median.
+def _flow_by_levels(grey: Tensor, frames: int) -> Tensor:
+    """Optical flow `(N, 2, h, w)` of frame pairs in samples a frame, less the frame's median.
 
     Each level of a pyramid corrects the one above, on the second frame warped back by it.
     """
-    flow = before.new_zeros(len(before), 2, 1, 1)
+    flow = grey.new_zeros(1, 2, 1, 1)
     for level, scale in enumerate(_LEVELS):
-        first, second = F.avg_pool2d(before, scale), F.avg_pool2d(after, scale)
+        first, second = _pairs(_cells(grey, scale), frames)
         size = first.shape[2:]
         flow = F.interpolate(flow, size=size, mode="bilinear", align_corners=False) * 2
         for turn in range(2 if level == 0 else 1):
@@ -227,10 +240,10 @@ def _warp(x: Tensor, flow: Tensor) -> Tensor:
     return warped
 
 
-def _boundaries(flow: Tensor) -> Tensor:
-    """Slopes of both flow components, positive and negative parts apart `(N, 8, h, w)`."""
+def _boundaries(flow: Tensor, cell: int) -> Tensor:
+    """Slopes of both flow components, positive and negative parts apart, in cells `(N, 8, …)`."""
     slopes = torch.cat([_slopes(flow[:, :1]), _slopes(flow[:, 1:])], dim=1)
-    return F.relu(torch.cat([slopes, -slopes], dim=1))
+    return _both_parts(slopes, cell)
 
 
 def _colours(rgb: Tensor) -> Tensor:
@@ -239,19 +252,13 @@ def _colours(rgb: Tensor) -> Tensor:
     saturation = (high - low) / (high + 0.05)
     red, green, blue = rgb.split(1, dim=1)
     across, up = red - (green + blue) / 2, (green - blue) * math.sqrt(0.75)
-    angle = torch.atan2(up, across)
-    step = 2 * math.pi / _HUES
-    centres = torch.arange(_HUES, device=rgb.device)[:, None, None] * step
-    apart = torch.remainder(angle - centres + math.pi, 2 * math.pi) - math.pi
-    hues = F.relu(1 - apart.abs() / step) * saturation
+    hue = torch.remainder(torch.atan2(up, across) * (_HUES / (2 * math.pi)), _HUES)
+    apart = (hue - torch.arange(_HUES, device=rgb.device)[:, None, None]).abs()
+    hues = F.relu(1 - torch.minimum(apart, _HUES - apart)) * saturation
     levels = torch.arange(_GREYS, device=rgb.device)[:, None, None]
     brightness = rgb.mean(dim=1, keepdim=True) * (_GREYS - 1)
     greys = F.relu(1 - (brightness - levels).abs()) * (1 - saturation)
     return torch.cat([hues, greys], dim=1)
-
-
-def _to_cells(x: Tensor, scale: int) -> Tensor:
-    return F.avg_pool2d(x, _CELL // scale) if scale < _CELL else x
 
 
 VARIANTS: Mapping[str, Variant[DescriptorsConfig]] = {

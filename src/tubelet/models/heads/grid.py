@@ -23,12 +23,14 @@ from tubelet.models.roi import roi_align
 class GridHeadConfig:
     """`resolution`: grid cells a side. `spread`: add each channel's deviation over time.
     `scene`: cells a side of a grid over the whole frame, added for everyone in it; 0 for none.
-    `hidden`: width of a layer before the classifier, 0 for none."""
+    `hidden`: width of a layer before the classifier, 0 for none. `standardise`: bring each feature
+    to mean 0 and deviation 1 over the training people: deviations count as much as means."""
 
     resolution: int = 4
     spread: bool = True
     scene: int = 0
     hidden: int = 0
+    standardise: bool = False
     dropout: float = 0.5
 
     def build(self, outputs: Sequence[FeatureSpec], classes: int) -> GridHead:
@@ -36,7 +38,7 @@ class GridHeadConfig:
 
 
 class GridHead(nn.Module):
-    """Mean (and deviation) over time → RoIAlign → flatten → layer norm → (hidden →) linear."""
+    """Mean (and deviation) over time → RoIAlign → flatten → norms → (hidden →) linear."""
 
     task: ClassVar[str] = "detection"
 
@@ -47,13 +49,15 @@ class GridHead(nn.Module):
         self.config = config
         channels = sum(o.channels for o in outputs) * (2 if config.spread else 1)
         width = channels * (config.resolution**2 + config.scene**2)
+        self.standard = nn.BatchNorm1d(width, affine=False) if config.standardise else None
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
         if config.hidden:
             self.hidden = nn.Linear(width, config.hidden)
         self.classifier = nn.Linear(config.hidden or width, classes)
-        nn.init.normal_(self.classifier.weight, std=0.01)
-        nn.init.zeros_(self.classifier.bias)
+        if not config.hidden:  # so small above a hidden layer, both would hardly learn at first
+            nn.init.normal_(self.classifier.weight, std=0.01)
+            nn.init.zeros_(self.classifier.bias)
 
     def pool(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
         """Person features `(R, C·(P² + S²))`, the pathways concatenated."""
@@ -61,9 +65,13 @@ class GridHead(nn.Module):
 
     def _pool(self, features: FeatureMap, rois: Rois) -> Tensor:
         values = features.values
-        over_time = [values.mean(dim=2)]
+        mean = values.mean(dim=2)
+        over_time = [mean]
         if self.config.spread:
-            over_time.append(values.std(dim=2, correction=0))
+            # As `values.std(dim=2)`, which takes three times as long on the CPU; the small number
+            # keeps the gradient of a channel that never changes at zero.
+            variance = (values - mean[:, :, None]).square().mean(dim=2)
+            over_time.append((variance + 1e-12).sqrt())
         frame = torch.cat(over_time, dim=1)
         pooled = roi_align(
             frame,
@@ -79,6 +87,9 @@ class GridHead(nn.Module):
 
     def forward(self, people: Tensor) -> Tensor:
         """Person features → logits `(R, K)`."""
+        # One person alone has no deviation to learn from.
+        if self.standard is not None and (len(people) > 1 or not self.training):
+            people = self.standard(people)
         people = self.dropout(self.norm(people))
         if self.config.hidden:
             people = self.dropout(torch.relu(self.hidden(people)))
