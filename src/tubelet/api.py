@@ -120,8 +120,10 @@ class ActionDetector:
         of its collaborative memory.
         Raises InputError, and VideoError for a file with nothing to show.
         """
-        if every <= 0:
-            raise InputError("keyframes need a period", expected="--every above 0", got=every)
+        if not 1e-3 <= every < 1e6:  # NaN too
+            raise InputError(
+                "keyframes need a period", expected="--every of 0.001 to a million", got=every
+            )
         found = choose_people(people, self.device)
         linker = Linker(link)
         with Video(video) as opened:

@@ -123,8 +123,11 @@ def train(
 ) -> None:
     """Train a recipe, test it, and leave weights, predictions and report in the run folder."""
     from tubelet.cli.training import smoke_recipe, train_recipe
+    from tubelet.types import ConfigError
 
     if smoke:
+        if settings or resume or fsdp:
+            raise ConfigError("--smoke goes with --out only", hint="leave the other options out")
         smoke_recipe(recipe, out)
         return
     train_recipe(

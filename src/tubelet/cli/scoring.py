@@ -115,7 +115,7 @@ def write_report(scored: Scored, folder: Path) -> None:
     write_atomic(folder / "report.csv", _csv(scored.rows))
     if scored.classes:
         write_report_page(folder / "report.html", scored.plain, unit=scored.unit)
-    out.print(f"report: {folder}")
+    note(f"report: {folder}")
 
 
 def metric_named(name: str) -> Metric:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,6 +77,8 @@ def _join_members(ensemble: Ensemble, folder: Path, root: Path) -> None:
 def smoke_recipe(name: str, folder: Path | None) -> None:
     """Run every stage and test of a recipe, shrunk, in `folder` or a temporary one."""
     found = read_recipe(Path(name)) if name.endswith(".json") else recipe_named(name)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("--smoke runs in one process", hint="start it without torchrun")
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="tubelet_smoke_") as temporary:
             tests = run_smoke(found, out=Path(temporary), reporter=ConsoleReporter())
@@ -83,6 +86,7 @@ def smoke_recipe(name: str, folder: Path | None) -> None:
         tests = run_smoke(found, out=folder, reporter=ConsoleReporter())
     for tested in tests:
         out.print(f"{tested.name}: {tested.line}")
+    note("a smoke run shows that everything runs; its scores mean nothing")
 
 
 def _listeners(folder: Path, tensorboard: bool) -> Reporter:

@@ -163,6 +163,13 @@ class Annotations:
         """The rows scored `score` or higher; rows without a score stay."""
         return self._filtered(pl.col("score").is_null() | (pl.col("score") >= score))
 
+    def every(self, period_ms: int) -> Annotations:
+        """Of each video the moments nearest to the multiples of `period_ms`."""
+        period = period_ms * 1000
+        multiple = (pl.col("time_us") / period).round()
+        distance = (pl.col("time_us") - multiple * period).abs()
+        return self._filtered(distance == distance.min().over("video", multiple))
+
     def same_content(self, other: Annotations) -> bool:
         """Whether both say the same in the same order, wherever they were read from."""
         return self.frame.select(CONTENT).equals(other.frame.select(CONTENT))

@@ -53,7 +53,10 @@ class Format:
 
 def _read_csv(kind: Kind, path: str | Path, options: Options | None) -> Imported:
     labels = options.labels if options is not None else None
-    return Imported(read_ava_csv(path, kind=kind, labels=labels), labels)
+    table = read_ava_csv(path, kind=kind, labels=labels)
+    if options is not None and options.every_ms is not None:
+        table = table.every(options.every_ms)
+    return Imported(table, labels)
 
 
 def _write_csv(kind: Kind, path: str | Path, table: Annotations, options: Options | None) -> None:
