@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -59,10 +59,6 @@ def test_equals_the_reference(
 ) -> None:
     plane = torch.randn(2, *CELLS, generator=torch.Generator().manual_seed(0))
     ordered = [min(box[0], box[2]), min(box[1], box[3]), max(box[0], box[2]), max(box[1], box[3])]
-    for low, high in ((0, 2), (1, 3)):
-        # The number of samples jumps at whole cells, where the last bit of a float decides.
-        cells = (ordered[high] - ordered[low]) / STRIDE / size
-        assume(abs(cells - round(cells)) > 1e-4 or cells < 0.5)
     found = roi_align(
         plane[None],
         torch.tensor([ordered]),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tubelet.batch import FeatureMap, Rois
 
+_LARGE = 16  # maps: boxes beyond that size are pooled from their first samples only
 _CHUNK = 64  # boxes gathered at once: bounds the (chunk, H·W, C) copy when several clips are pooled
 
 
@@ -42,16 +43,17 @@ def _axis_weights(start: Tensor, length: Tensor, bins: int, cells: int, samples:
 
 
 def _samples_a_bin(extent: Tensor, bins: int, *, most: int) -> int:
-    """Samples a bin of the largest of boxes `extent (R, 2)`, in 1…`most`.
+    """Samples a bin of the largest of boxes `extent (R, 2)`, at least 1.
 
     Traced and meta tensors have no values to ask, so they take `most`: the surplus samples have
-    weight zero and the result is the same. `most` bounds boxes many times larger than the map.
+    weight zero and the result is the same. They are exact for boxes that stay within the map; the
+    bound of `_LARGE` times as many elsewhere is for boxes that are far too large to be people's.
     """
     if torch.compiler.is_compiling() or extent.is_meta:
         return most
     if len(extent) == 0:
         return 1
-    return int(torch.ceil(extent.max() / bins).clamp(1, most).item())
+    return int(torch.ceil(extent.max() / bins).clamp(1, _LARGE * most).item())
 
 
 def roi_align(
