@@ -21,7 +21,6 @@ from tubelet.models.create import VARIANTS
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.recipes import experiments, recipe_named, recipe_names
-from tubelet.train.mixture import Mixture
 from tubelet.train.recipe import Ensemble, Experiment, Recipe
 
 COSTS = Path(__file__).with_name("costs.json")
@@ -138,9 +137,7 @@ def model_name(config: ActionModelConfig) -> str:
 def _folders(recipe: Recipe) -> Iterator[str]:
     """The first part of every path that a recipe reads."""
     for stage in recipe.stages:
-        data = stage.data
-        sources = [p.data for p in data.parts] if isinstance(data, Mixture) else [data]
-        yield from _folders_of(sources)
+        yield from _folders_of(part.data for part in stage.mixture.parts)
         if stage.bank_data is not None:
             yield from _folders_of([stage.bank_data])
         if stage.start.weights is not None:

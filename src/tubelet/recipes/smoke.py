@@ -88,7 +88,7 @@ def shrink(experiment: Experiment) -> Experiment:
 
 def shrink_recipe(recipe: Recipe) -> Recipe:
     """`recipe` with tiny models, data and stages. Raises ConfigError for a part unknown here."""
-    clips = max(_clips_of(s.model or recipe.model) for s in recipe.stages)
+    clips = max(_clips_of(recipe.model_at(i)) for i in range(len(recipe.stages)))
     world = _world("scene", clips)
     return replace(
         recipe,
@@ -112,7 +112,7 @@ def _world(task: Task, clips: int) -> PlaygroundConfig:
 
 
 def _small_stage(stage: Stage, recipe: Recipe, index: int, world: PlaygroundConfig) -> Stage:
-    model = stage.model or recipe.model
+    model = recipe.model_at(index)
     data: SourceConfig | Mixture
     steps = _STEPS
     if isinstance(stage.data, Mixture):

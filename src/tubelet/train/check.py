@@ -12,7 +12,8 @@ from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.train.assemble import clips_together
-from tubelet.train.mixture import Mixture, Part
+from tubelet.train.loader import draws_a_step
+from tubelet.train.mixture import Part
 from tubelet.train.norms import freeze
 from tubelet.train.recipe import Recipe, Stage
 from tubelet.train.running import Running
@@ -29,15 +30,17 @@ def check(recipe: Recipe, running: Running) -> None:
     Models are built without memory for their weights; of the data only the test's is opened.
     """
     for index, stage in enumerate(recipe.stages):
-        config = config_at(recipe, index)
+        config = recipe.model_at(index)
         for reason in _wrong(stage, config, running):
             raise ConfigError(f"stage {stage.name!r} of {recipe.name!r}: {reason}")
         _check_files(stage, running)
         with torch.device("meta"):
-            models = [c.build() for c in (config, *(p.model for p in parts_of(stage) if p.model))]
+            models = [
+                c.build() for c in (config, *(p.model for p in stage.mixture.parts if p.model))
+            ]
         freeze(models, stage.trainable)
     last = recipe.stages[-1]
-    known = [part.data.name for part in parts_of(last)]
+    known = [part.data.name for part in last.mixture.parts]
     for test in recipe.tests:
         if test.part is not None and test.part not in known:
             raise ConfigError(
@@ -48,32 +51,21 @@ def check(recipe: Recipe, running: Running) -> None:
         check_test(test, test.data.build(running.root))
 
 
-def parts_of(stage: Stage) -> tuple[Part, ...]:
-    """The datasets of a stage; a single one is a mixture of one."""
-    return stage.data.parts if isinstance(stage.data, Mixture) else (Part(data=stage.data),)
-
-
 def names_in(source: SourceConfig) -> tuple[str, ...]:
     """What the samples of a source call their dataset; those of joined sets keep their own."""
     joined = source.parts if isinstance(source, JoinedSource) else ()
     return (source.name, *(part.name for part in joined))
 
 
-def config_at(recipe: Recipe, index: int) -> ActionModelConfig:
-    """The model that stage `index` trains."""
-    given = [stage.model for stage in recipe.stages[: index + 1] if stage.model is not None]
-    return given[-1] if given else recipe.model
-
-
 def _wrong(stage: Stage, config: ActionModelConfig, running: Running) -> Iterator[str]:
     """Each thing that cannot be, as a sentence."""
     memory, together = config.memory, clips_together(config, stage)
     collaborative = isinstance(memory, CollaborativeMemoryConfig)
-    names = [name for part in parts_of(stage) for name in names_in(part.data)]
+    names = [name for part in stage.mixture.parts for name in names_in(part.data)]
     if len(set(names)) < len(names):
         yield f"two of its datasets have one name: {', '.join(sorted(names))}"
     share = stage.accumulate * running.world.size
-    if max(1, round(stage.batch / together)) % share:
+    if draws_a_step(stage.batch, together) % share:
         yield (
             f"its batch of {stage.batch} does not divide among {running.world.size} processes and "
             f"{stage.accumulate} minibatches of {together} clips a video"
@@ -83,7 +75,7 @@ def _wrong(stage: Stage, config: ActionModelConfig, running: Running) -> Iterato
     if stage.collaborative.mode == "multi_iteration" and not collaborative:
         yield "multi-iteration is for models with collaborative memory"
     yield from _wrong_norms(stage, running)
-    for part in parts_of(stage):
+    for part in stage.mixture.parts:
         yield from _wrong_part(stage, part, part.model or config, together)
 
 
@@ -96,7 +88,7 @@ def _wrong_norms(stage: Stage, running: Running) -> Iterator[str]:
         yield f"{running.world.size} processes do not divide into groups of {stage.norms.processes}"
     if stage.norms.clips is not None or stage.ema:
         yield "synchronised norms go with neither norms.clips nor a weight average"
-    if any(part.model is not None for part in parts_of(stage)):
+    if any(part.model is not None for part in stage.mixture.parts):
         yield "synchronised norms cannot be shared by several models"
 
 

@@ -30,10 +30,9 @@ class Family(nn.Module):
         self.share()
 
     @classmethod
-    def of(cls, main: ActionModel, data: object) -> Family:
-        """The family that a stage's `data` needs."""
-        parts = data.parts if isinstance(data, Mixture) else ()
-        return cls(main, {p.data.name: p.model for p in parts if p.model is not None})
+    def of(cls, main: ActionModel, mixture: Mixture) -> Family:
+        """The family that a stage's data needs."""
+        return cls(main, {p.data.name: p.model for p in mixture.parts if p.model is not None})
 
     def model_of(self, dataset: str) -> ActionModel:
         """The model that `dataset`'s clips train; the main one unless it has its own."""

@@ -6,7 +6,7 @@ The loop knows only `backward`; which learner a stage uses is decided once, in `
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -50,9 +50,7 @@ class PlainLearner:
     norm_clips: int | None = None
 
     def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
-        norms = [m for m in batch_norms(self.model.backbone) if m.training]
-        groups = clip_groups(len(batch), self.norm_clips, batch.frames.device)
-        with normalised_by(norms, groups):  # backward too: recomputed activations are the same
+        with _grouped(self.model, batch, self.norm_clips):
             with _autocast(batch, self.precision):
                 logits = self.model(batch.frames, batch.rois)
             return _finish(loss_of(self.model, self.loss, batch)(logits), scale)
@@ -102,9 +100,7 @@ class BankLearner:
             after_ms=window.after_ms,
             people=window.people,
         ).to(batch.frames.device)
-        norms = [m for m in batch_norms(self.model.backbone) if m.training]
-        groups = clip_groups(len(batch), self.norm_clips, batch.frames.device)
-        with normalised_by(norms, groups):
+        with _grouped(self.model, batch, self.norm_clips):
             with _autocast(batch, self.precision):
                 people = self.model.pool(self.model.features(batch.frames), batch.rois)
                 logits = self.model.classify(people, batch.rois, memory)
@@ -157,6 +153,13 @@ def _finish(loss: Tensor, scale: float) -> Tensor:
     # Also where it is not finite: other processes wait for this one inside their backward pass.
     (loss * scale).backward()
     return loss.detach()
+
+
+def _grouped(model: ActionModel, batch: Batch, clips: int | None) -> AbstractContextManager[None]:
+    """Training norms take their statistics over groups of `clips`; let the backward pass be inside,
+    so that recomputed activations are the same."""
+    norms = [m for m in batch_norms(model.backbone) if m.training]
+    return normalised_by(norms, clip_groups(len(batch), clips, batch.frames.device))
 
 
 @contextmanager

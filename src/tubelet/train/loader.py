@@ -141,6 +141,11 @@ class _Mixed(Dataset[Draw]):
         return self._streams[stream][position]
 
 
+def draws_a_step(batch: int, clips: int) -> int:
+    """How many draws of `clips` make up a step of about `batch` clips."""
+    return max(1, round(batch / clips))
+
+
 def steps_of(
     streams: Sequence[Stream],
     order: Ints,
@@ -157,7 +162,7 @@ def steps_of(
     """
     share = share or Share()
     for stream in streams:
-        if max(1, round(batch / stream.clips)) % share.minibatches:
+        if draws_a_step(batch, stream.clips) % share.minibatches:
             raise ConfigError(
                 "the batch does not divide among processes and accumulated minibatches",
                 expected=f"a multiple of {share.minibatches * stream.clips} clips",
@@ -189,7 +194,7 @@ class _Places(Places[list[tuple[int, int]]]):
     def __init__(
         self, streams: Sequence[Stream], order: Ints, batch: int, start: int, share: Share
     ) -> None:
-        self._draws = [max(1, round(batch / s.clips)) for s in streams]
+        self._draws = [draws_a_step(batch, s.clips) for s in streams]
         self._order, self._start, self._share = order, start, share
 
     def __len__(self) -> int:

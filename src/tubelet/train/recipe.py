@@ -12,7 +12,7 @@ from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModelConfig
 from tubelet.train.collaborative import CollaborativeTraining
 from tubelet.train.losses import ActionLoss
-from tubelet.train.mixture import Mixture
+from tubelet.train.mixture import Mixture, Part
 from tubelet.train.norms import Norms
 from tubelet.train.optim import Optimizer
 from tubelet.train.precision import Precision
@@ -125,6 +125,13 @@ class Stage:
                 got=self.batch,
             )
 
+    @property
+    def mixture(self) -> Mixture:
+        """The stage's data; a single dataset is a mixture of one."""
+        if isinstance(self.data, Mixture):
+            return self.data
+        return Mixture(parts=(Part(data=self.data),))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Test:
@@ -191,6 +198,11 @@ class Recipe:
                 raise ConfigError(
                     f"recipe {self.name!r} needs {what} of different names", got=", ".join(names)
                 )
+
+    def model_at(self, index: int) -> ActionModelConfig:
+        """The model that stage `index` trains: the latest that a stage up to it brought."""
+        given = [stage.model for stage in self.stages[: index + 1] if stage.model is not None]
+        return given[-1] if given else self.model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

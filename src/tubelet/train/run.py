@@ -13,7 +13,7 @@ from tubelet.config import decode, encode
 from tubelet.files import write_text
 from tubelet.models.detector import ActionModel
 from tubelet.models.weights import save_model, weights_hash
-from tubelet.train.check import check, config_at
+from tubelet.train.check import check
 from tubelet.train.distributed import World
 from tubelet.train.family import Family
 from tubelet.train.recipe import Recipe
@@ -88,12 +88,12 @@ def _train(recipe: Recipe, running: Running, state: TrainState | None) -> Family
     for index in range(len(recipe.stages)):
         if state is not None and index < state.stage:
             continue
-        if state is not None and index == state.stage:
-            model, resumed = config_at(recipe, index).build(), state
-            family = train_stage(recipe, index, model, running, resumed)
+        resumed = state if state is not None and index == state.stage else None
+        if resumed is not None:
+            model = recipe.model_at(index).build()
         else:
             model = begin(recipe, index, model, running)
-            family = train_stage(recipe, index, model, running, None)
+        family = train_stage(recipe, index, model, running, resumed)
         model = family.main
     assert family is not None  # a recipe has at least one stage
     return family

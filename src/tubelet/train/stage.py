@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from math import ceil
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tubelet.config import encode
 from tubelet.data.dataset import ClipDataset
@@ -19,13 +20,12 @@ from tubelet.models.detector import ActionModel
 from tubelet.models.memory.online import LearningBank
 from tubelet.train.activations import recomputed
 from tubelet.train.assemble import clips_together, learner_of, learning_banks, stream_of
-from tubelet.train.check import names_in, parts_of
+from tubelet.train.check import names_in
 from tubelet.train.distributed import World
 from tubelet.train.family import Family
 from tubelet.train.learners import Learner, MixtureLearner
-from tubelet.train.loader import Share, Step, Stream, steps_of
+from tubelet.train.loader import Share, Step, Stream, draws_a_step, steps_of
 from tubelet.train.loop import Progress, Surroundings, average_of, fit
-from tubelet.train.mixture import Mixture, Part
 from tubelet.train.norms import freeze, learnt_statistics, set_norms, train_mode
 from tubelet.train.recipe import Recipe, Stage, Start
 from tubelet.train.reporting import JsonLines, Reporter, Reporters, Silent
@@ -47,21 +47,18 @@ def begin(recipe: Recipe, index: int, before: ActionModel | None, running: Runni
         return before
     torch.manual_seed(recipe.seed + index)
     model = config.build()
-    if stage.start.weights is not None:
-        state, where = read_weights(stage.start.weights, running.root)
-        done = transfer(
-            state, model, parts=stage.start.parts, required=stage.start.required, where=where
-        )
-        running.reporter.note(f"stage {stage.name!r} starts from {where}: {done}")
+    start = stage.start
+    state: Mapping[str, Tensor]
+    where: object
+    if start.weights is not None:
+        state, where = read_weights(start.weights, running.root)
     elif before is not None:
-        done = transfer(
-            before.state_dict(),
-            model,
-            parts=stage.start.parts,
-            required=stage.start.required,
-            where=f"stage {recipe.stages[index - 1].name!r}",
-        )
-        running.reporter.note(f"stage {stage.name!r} starts from the stage before: {done}")
+        state = before.state_dict()
+        where = f"the stage before, {recipe.stages[index - 1].name!r}"
+    else:
+        return model
+    done = transfer(state, model, parts=start.parts, required=start.required, where=where)
+    running.reporter.note(f"stage {stage.name!r} starts from {where}: {done}")
     return model
 
 
@@ -70,7 +67,7 @@ def train_stage(
 ) -> Family:
     """Train stage `index` from its beginning, or from `state`; the family that came out of it."""
     stage = recipe.stages[index]
-    parts = parts_of(stage)
+    parts = stage.mixture.parts
     datasets = [part.data.build(running.root) for part in parts]
     torch.manual_seed(recipe.seed + index)  # the heads of other datasets are drawn here
     family = _family(stage, model, running)
@@ -98,7 +95,7 @@ def train_stage(
     with _prepared(stage, family), running.stop.watched():
         fit(
             progress,
-            _minibatches(stage, parts, streams, sizes, progress, running.world, seed=seed),
+            _minibatches(stage, streams, sizes, progress, running.world, seed=seed),
             stage,
             learner=MixtureLearner(learners=of_dataset),
             seed=seed,
@@ -122,7 +119,7 @@ def _plain(family: Family, device: torch.device) -> Family:
 
 
 def _progress(stage: Stage, family: Family, samples: int, running: Running) -> Progress:
-    draws = max(1, round(stage.batch / clips_together(family.main.config, stage)))
+    draws = draws_a_step(stage.batch, clips_together(family.main.config, stage))
     return Progress(
         family=family,
         optimizer=stage.optimizer.build(family, batch=stage.batch),
@@ -134,7 +131,6 @@ def _progress(stage: Stage, family: Family, samples: int, running: Running) -> P
 
 def _minibatches(
     stage: Stage,
-    parts: tuple[Part, ...],
     streams: Sequence[Stream],
     sizes: Ints,
     progress: Progress,
@@ -142,10 +138,9 @@ def _minibatches(
     *,
     seed: int,
 ) -> Iterator[Step]:
-    mixture = stage.data if isinstance(stage.data, Mixture) else Mixture(parts=parts)
     return steps_of(
         streams,
-        mixture.order(sizes, progress.steps, seed=seed),
+        stage.mixture.order(sizes, progress.steps, seed=seed),
         batch=stage.batch,
         start=progress.step,
         share=Share(accumulate=stage.accumulate, rank=world.rank, processes=world.size),
@@ -154,7 +149,7 @@ def _minibatches(
 
 
 def _family(stage: Stage, model: ActionModel, running: Running) -> Family:
-    family = Family.of(model, stage.data)
+    family = Family.of(model, stage.mixture)
     freeze(list(family.models().values()), stage.trainable)
     total = sum(p.numel() for p in family.parameters())
     trained = sum(p.numel() for p in family.parameters() if p.requires_grad)
