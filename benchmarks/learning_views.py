@@ -18,12 +18,12 @@ from tubelet.evaluate.boxtable import F64
 from tubelet.models.weights import load_model
 from tubelet.recipes.jhmdb import LABELS as JHMDB
 from tubelet.recipes.jhmdb import jhmdb21_small
+from tubelet.releases.table import weights_path
 from tubelet.train.distributed import World
 from tubelet.train.ensemble import run_ensemble
 from tubelet.train.recipe import Ensemble, Test
 from tubelet.train.testing import run_test
 from tubelet.train.views import Views
-from tubelet.zoo import weights_path
 
 # Views and ensembles: `views`
 

@@ -28,7 +28,8 @@ _PUBLIC = {
     "evaluate_frames": "evaluate.frame_map",
     "link": "people.linking",
     "load": "api",
-    "push_to_hub": "hub",
+    "push_to_hub": "releases.hub",
+    "save_pretrained": "releases.pretrained",
 }
 
 __all__ = [
@@ -49,17 +50,19 @@ __all__ = [
     "link",
     "load",
     "push_to_hub",
+    "save_pretrained",
 ]
 
 if TYPE_CHECKING:
     from tubelet.api import ActionDetector, load
     from tubelet.data.annotations import Annotations
     from tubelet.evaluate.frame_map import evaluate_frames
-    from tubelet.hub import push_to_hub
     from tubelet.labels import LabelSpace
     from tubelet.models.create import create_model
     from tubelet.models.detector import ActionModel
     from tubelet.people.linking import link
+    from tubelet.releases.hub import push_to_hub
+    from tubelet.releases.pretrained import save_pretrained
     from tubelet.scoring import evaluate_files
     from tubelet.types import Detections, InputSpec, Key, People, Tube, TubeletError
 

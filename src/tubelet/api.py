@@ -12,8 +12,6 @@ from torch import Tensor
 
 from tubelet.batch import Sample, collate
 from tubelet.boxes import short_side_hw
-from tubelet.download import Progress
-from tubelet.hub import push_to_hub
 from tubelet.media.sampling import Window, keyframe_times, windows
 from tubelet.media.transforms import boxes_in_clip, clip_size, prepare
 from tubelet.media.video import Video, VideoInfo
@@ -24,8 +22,11 @@ from tubelet.people.detector import PersonDetector
 from tubelet.people.given import GivenPeople
 from tubelet.people.linking import LinkConfig, Linker
 from tubelet.people.named import DEFAULT, person_detector
+from tubelet.releases.download import Progress
+from tubelet.releases.hub import push_to_hub
+from tubelet.releases.pretrained import save_pretrained
+from tubelet.releases.table import weights_path
 from tubelet.types import Detections, InputError, Key, People
-from tubelet.zoo import weights_path
 
 PeopleChoice = str | Path | PersonDetector | GivenPeople
 KEYFRAME_SHORT_SIDE = (
@@ -93,8 +94,8 @@ class ActionDetector:
         return self.model.labels.names
 
     def save_pretrained(self, folder: str | Path, **card: Any) -> None:
-        """Write the model to a folder, as `ActionModel.save_pretrained` does."""
-        self.model.save_pretrained(folder, **card)
+        """Write the model to a folder, as `tubelet.save_pretrained` does."""
+        save_pretrained(self.model, folder, **card)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload the model to `user/repo`, as `tubelet.push_to_hub` does."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all. Standard library only."""
+"""Files that appear whole or not at all, and locks that one process at a time holds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+
+from filelock import FileLock
 
 from tubelet.types import InputError
 
@@ -59,3 +61,22 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as `atomic_path` says."""
     with atomic_text(path) as file:
         file.write(text)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, waiting while another process or thread holds it.
+
+    The operating system lets go of it when a process dies. The empty file stays: removing it
+    would let two processes lock two files of the same name. Raises InputError where it cannot be
+    written.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise InputError("cannot write here", where=path, got=error.strerror) from error
+    try:
+        yield
+    finally:
+        lock.release()

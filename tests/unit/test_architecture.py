@@ -20,7 +20,6 @@ ROOMS = (
     "boxes",
     "files",
     "config",
-    "download",
     "batch",
     "checkpoints",
     "media",
@@ -29,10 +28,9 @@ ROOMS = (
     "evaluate",
     "people",
     "models",
+    "releases",
     "convert",
     "scoring",
-    "hub",
-    "zoo",
     "train",
     "recipes",
     "render",
@@ -147,6 +145,7 @@ def test_public_names_are_pinned_and_exist() -> None:
         "link",
         "load",
         "push_to_hub",
+        "save_pretrained",
     ]
     for name in tubelet.__all__:
         assert getattr(tubelet, name) is not None

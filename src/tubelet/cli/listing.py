@@ -17,8 +17,8 @@ from tubelet.config import encode, override
 from tubelet.models.create import model_records
 from tubelet.recipes import recipe_named
 from tubelet.recipes.records import RecipeRecord, recipe_records
+from tubelet.releases.table import Release, releases
 from tubelet.types import InputError
-from tubelet.zoo import Release, releases
 
 
 def list_models(pattern: str, *, as_json: bool) -> None:

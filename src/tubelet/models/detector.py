@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,15 +112,6 @@ class ActionModel(nn.Module):
     @property
     def labels(self) -> LabelSpace:
         return self.config.labels
-
-    def save_pretrained(self, folder: str | Path, **card: Any) -> None:
-        """Write weights and model card to a folder that `tubelet.load` and the hub read.
-
-        `card`: the options of `tubelet.models.pretrained.save_pretrained`.
-        """
-        from tubelet.models.pretrained import save_pretrained
-
-        save_pretrained(self, Path(folder), **card)
 
     def normalise(self, frames: Tensor) -> Tensor:
         """uint8 RGB `(B, 3, T, H, W)` → float, on the model's own device and type."""

@@ -15,11 +15,11 @@ from tubelet.media.video import probe
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
+from tubelet.releases.table import weights_path
 from tubelet.train.optim import Optimizer
 from tubelet.train.recipe import Recipe, Stage, Start, Test
 from tubelet.train.schedules import CosineSchedule
 from tubelet.types import CheckpointError
-from tubelet.zoo import weights_path
 
 DEFAULT_START = "playground_small"
 _MOST_BYTES = 2 << 30

@@ -11,6 +11,7 @@ from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
+from tubelet.releases.table import weights_path
 from tubelet.train.assemble import clips_together
 from tubelet.train.loader import draws_a_step
 from tubelet.train.mixture import Part
@@ -19,7 +20,6 @@ from tubelet.train.recipe import Recipe, Stage
 from tubelet.train.running import Running
 from tubelet.train.testing import check_test
 from tubelet.types import ConfigError, InputError
-from tubelet.zoo import weights_path
 
 _BANKS = (None, "build", "empty")
 

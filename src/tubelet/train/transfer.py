@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from tubelet.checkpoints import read_checkpoint
+from tubelet.releases.table import weights_path
 from tubelet.types import CheckpointError
-from tubelet.zoo import weights_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

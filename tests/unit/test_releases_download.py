@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tubelet import download as downloading
-from tubelet.download import Patience, check_url, download
+from tubelet.releases import download as downloading
+from tubelet.releases.download import Patience, check_url, download
+from tubelet.releases.table import RELEASES, Release, cache_folder, fetch, releases, weights_path
 from tubelet.types import CheckpointError, ConfigError, InputError
-from tubelet.zoo import RELEASES, Release, cache_folder, fetch, releases, weights_path
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 QUICK = Patience(silence_s=5, tries=3, pause_s=0.01)
@@ -242,7 +242,7 @@ def test_two_processes_download_once(
     listed = index(tmp_path / "index.json", row(server))
     server.faults = ["drop:400000"]
     monkeypatch.setenv("TUBELET_RELEASES", str(listed))
-    code = "from tubelet.zoo import weights_path; print(weights_path('lab_model'))"
+    code = "from tubelet.releases.table import weights_path; print(weights_path('lab_model'))"
     both = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         for _ in range(2)

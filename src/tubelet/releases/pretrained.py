@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from tubelet.files import write_text
+from tubelet.models.detector import ActionModel
 from tubelet.models.weights import save_model
 from tubelet.types import InputError
-
-if TYPE_CHECKING:
-    from tubelet.models.detector import ActionModel
 
 WEIGHTS, CARD = "model.safetensors", "README.md"
 
 
 def save_pretrained(
     model: ActionModel,
-    folder: Path,
+    folder: str | Path,
     *,
     source: str | None = None,
     license: str | None = None,  # noqa: A002  the model card's own word
@@ -35,6 +33,7 @@ def save_pretrained(
     A card that is already there is kept: somebody may have written it. Raises InputError where
     the folder cannot be written.
     """
+    folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError("a model is saved to a folder; this is a file", where=folder)
     save_model(folder / WEIGHTS, model, provenance=provenance, dtype=dtype)

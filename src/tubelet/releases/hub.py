@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tubelet.download import offline
+from tubelet.releases.download import offline
 from tubelet.types import CheckpointError, InputError
 
 if TYPE_CHECKING:
@@ -82,10 +82,12 @@ def push_to_hub(
 ) -> str:
     """Upload a model to `user/repo`, which is made if need be; returns the commit's address.
 
-    `card` goes to `ActionModel.save_pretrained`. A model card that the repository already has is
+    `card` goes to `save_pretrained`. A model card that the repository already has is
     left as its authors wrote it. Without `token`, the login of `huggingface_hub` is used.
     Raises InputError and CheckpointError as `hub_weights` does.
     """
+    from tubelet.releases.pretrained import save_pretrained  # loads torch, as no download does
+
     wanted = HubFile.parse(f"{PREFIX}{repo_id}")
     if wanted.repo != repo_id:
         raise InputError(f"not a repository: {repo_id!r}", expected="user/repo")
@@ -96,7 +98,7 @@ def push_to_hub(
     hub = _huggingface_hub()
     api = hub.HfApi(token=token, library_name="tubelet")
     with tempfile.TemporaryDirectory(prefix="tubelet_") as folder:
-        model.save_pretrained(Path(folder), source=f"{PREFIX}{repo_id}", **card)
+        save_pretrained(model, folder, source=f"{PREFIX}{repo_id}", **card)
         with _explained(hub, f"{PREFIX}{repo_id}"):
             api.create_repo(repo_id, private=private, exist_ok=True)
             if revision is not None:

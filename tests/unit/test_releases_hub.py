@@ -17,13 +17,13 @@ import torch
 from safetensors.torch import save_file
 
 import tubelet
-from tubelet import hub
 from tubelet.checkpoints import read_header
 from tubelet.models.backbones.descriptors import DescriptorsConfig
 from tubelet.models.create import create_model
 from tubelet.models.detector import ActionModel
+from tubelet.releases import hub
+from tubelet.releases.table import weights_path
 from tubelet.types import CheckpointError, InputError
-from tubelet.zoo import weights_path
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -104,7 +104,7 @@ def in_new_process(code: str, endpoint: str, home: Path, **extra: str) -> str:
 
 READ = """
 from tubelet.types import InputError
-from tubelet.zoo import weights_path
+from tubelet.releases.table import weights_path
 for name in ("lab/model", "lab/model@v2/small/other.safetensors", "lab/model@v3", "no/body"):
     try:
         print(weights_path("hf://" + name).read_text())
@@ -173,7 +173,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, model: Action
 
 def test_a_saved_folder_loads_with_the_same_weights(model: ActionModel, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
-    model.save_pretrained(folder, license="apache-2.0", provenance={"score": {"mAP": 0.5}})
+    tubelet.save_pretrained(model, folder, license="apache-2.0", provenance={"score": {"mAP": 0.5}})
     assert {p.name for p in folder.iterdir()} == {"model.safetensors", "README.md"}
     assert read_header(folder / "model.safetensors")["score"] == {"mAP": 0.5}
     loaded = tubelet.load(folder, device="cpu")
@@ -185,21 +185,21 @@ def test_a_saved_folder_loads_with_the_same_weights(model: ActionModel, tmp_path
 
 
 def test_the_card_says_what_the_model_is_and_is_kept(model: ActionModel, tmp_path: Path) -> None:
-    model.save_pretrained(str(tmp_path), license="mit", provenance={"recipe": "a\n|b"})
+    tubelet.save_pretrained(model, str(tmp_path), license="mit", provenance={"recipe": "a\n|b"})
     text = (tmp_path / "README.md").read_text()
     assert text.startswith('---\nlibrary_name: tubelet\nlicense: "mit"\n')
     assert "- walk \\| run\n" in text and "&lt;b>" in text
     assert "| backbone | Descriptors |" in text and "| recipe | a \\|b |" in text
     assert f'tubelet.load("{tmp_path}")' in text
     (tmp_path / "README.md").write_text("my own words")
-    model.save_pretrained(tmp_path)
+    tubelet.save_pretrained(model, tmp_path)
     assert (tmp_path / "README.md").read_text() == "my own words"
 
 
 def test_a_file_is_no_folder_to_save_to(model: ActionModel, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="this is a file"):
-        model.save_pretrained(tmp_path / "file")
+        tubelet.save_pretrained(model, tmp_path / "file")
 
 
 class Api:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.config import decode
-from tubelet.download import (
+from tubelet.files import write_text
+from tubelet.releases.download import (
     Progress,
     check_url,
     difference,
@@ -25,11 +26,10 @@ from tubelet.download import (
     read_text,
     unreachable,
 )
-from tubelet.files import write_text
-from tubelet.hub import PREFIX, WEIGHTS, hub_weights
+from tubelet.releases.hub import PREFIX, WEIGHTS, hub_weights
 from tubelet.types import CheckpointError, ConfigError, InputError
 
-FOLDER = Path(__file__).with_name("weights")
+FOLDER = Path(__file__).parents[1] / "weights"
 INDEX = "TUBELET_RELEASES"
 _SUFFIX = ".safetensors"
 

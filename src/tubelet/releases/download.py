@@ -1,4 +1,4 @@
-"""One file from one address: resumed, checked, and whole or not there. Standard library only.
+"""One file from one address: resumed, checked, and whole or not there.
 
 A download grows in `<target>.part` and takes its name only when its length and sha256 are those
 that were expected. A lock beside it lets one process at a time write; the others wait and find
@@ -12,20 +12,19 @@ import ipaddress
 import os
 import re
 import ssl
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
-import tubelet
-from tubelet.files import make_parent
+from tubelet.files import locked, make_parent
 from tubelet.types import CheckpointError, InputError
 
 Progress = Callable[[int, int], None]
@@ -101,7 +100,7 @@ class _Redirects(HTTPRedirectHandler):
 def _opened(url: str, start: int, silence_s: float) -> Iterator[HTTPResponse]:
     """The answer to a GET of `url` from byte `start`; urllib's own errors pass through."""
     check_url(url)
-    headers = {"User-Agent": f"tubelet/{tubelet.__version__}", "Accept-Encoding": "identity"}
+    headers = {"User-Agent": f"tubelet/{version('tubelet')}", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
     # What runs on this machine is not asked for through a proxy.
@@ -289,33 +288,3 @@ def _describe(error: Exception) -> str:
     if isinstance(error, HTTPError):
         return f"HTTP {error.code} {error.reason}"
     return str(getattr(error, "reason", error)) or type(error).__name__
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, waiting while another process or thread holds it.
-
-    The operating system lets go of it when a process dies. The empty file stays: removing it
-    would let two processes lock two files of the same name.
-    """
-    with _writable(path, "ab") as file:
-        _lock(file.fileno())
-        yield
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        while True:
-            try:
-                msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
-            except OSError:  # it gives up after ten seconds
-                continue
-            return
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
