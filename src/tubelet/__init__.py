@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.3.0.dev0"
 
 # Public names and where they live; loaded on first use, so that `import tubelet` stays quick.
 _PUBLIC = {
