@@ -97,7 +97,7 @@ def run_tubelet(
     folder: Path, _: Path | None, protocol: str = "ava"
 ) -> Callable[[], dict[str, float]]:
     from tubelet.data.tables import read_ava_csv
-    from tubelet.evaluate.files import read_detections
+    from tubelet.evaluate.detection_files import read_detections
     from tubelet.evaluate.frame_map import evaluate_frames
     from tubelet.evaluate.from_annotations import box_table
     from tubelet.labels import LabelSpace

@@ -18,6 +18,7 @@ from tubelet.boxes import short_side_hw
 from tubelet.data.sources import ClipSource, VideoSource
 from tubelet.evaluate.longtail import frequency_split, group_means
 from tubelet.evaluate.report import FrameReport
+from tubelet.evaluate.scoring import evaluate_files
 from tubelet.files import write_text
 from tubelet.labels import LabelSpace
 from tubelet.media.transforms import Augment
@@ -31,14 +32,14 @@ from tubelet.playground.actions import LABELS, POSES
 from tubelet.playground.make import clip_seed, label_map_text, make_clip, world_of
 from tubelet.playground.world import PlaygroundConfig
 from tubelet.recipes.jhmdb import LABELS as JHMDB
-from tubelet.scoring import evaluate_files
-from tubelet.train.mixture import Mixture, Part
-from tubelet.train.optim import Optimizer
-from tubelet.train.recipe import Recipe, Stage, Start, Test
-from tubelet.train.reporting import Silent
+from tubelet.testing.config import Test
+from tubelet.train.data.mixture import Mixture, Part
+from tubelet.train.data.samplers import ClassBalancedSampler
+from tubelet.train.loop.optim import Optimizer
+from tubelet.train.loop.reporters import Silent
+from tubelet.train.loop.schedules import CosineSchedule
+from tubelet.train.recipe import Recipe, Stage, Start
 from tubelet.train.run import run
-from tubelet.train.samplers import ClassBalancedSampler
-from tubelet.train.schedules import CosineSchedule
 from tubelet.types import InputSpec
 
 SIDE = 96  # short side of the small copies

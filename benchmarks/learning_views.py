@@ -16,14 +16,14 @@ from benchmarks.learning_studies import MEMBERS, Place, Scores, boxes_source, re
 from tubelet.evaluate.bootstrap import resampled_maps
 from tubelet.evaluate.boxtable import F64
 from tubelet.models.weights import load_model
+from tubelet.parallel.processes import World
 from tubelet.recipes.jhmdb import LABELS as JHMDB
 from tubelet.recipes.jhmdb import jhmdb21_small
 from tubelet.releases.table import weights_path
-from tubelet.train.distributed import World
-from tubelet.train.ensemble import run_ensemble
-from tubelet.train.recipe import Ensemble, Test
-from tubelet.train.testing import run_test
-from tubelet.train.views import Views
+from tubelet.testing.config import Ensemble, Test
+from tubelet.testing.ensembles import run_ensemble
+from tubelet.testing.run_test import run_test
+from tubelet.testing.views import Views
 
 # Views and ensembles: `views`
 

@@ -43,6 +43,7 @@ from tubelet.config import encode
 from tubelet.data.annotations import Annotations
 from tubelet.data.clips import ClipLabels
 from tubelet.data.dataset import ClipDataset, PlaygroundDataset
+from tubelet.data.keyframes import KeyframesByVideo
 from tubelet.files import atomic_path
 from tubelet.media.transforms import Augment, boxes_in_clip
 from tubelet.models.backbones.base import FeatureSpec, as_maps
@@ -55,16 +56,16 @@ from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.stream import scores_with_memory
 from tubelet.models.weights import load_model, weights_hash
 from tubelet.playground import PlaygroundConfig, clip_seed, label_space, world_of
-from tubelet.train.banks import build_bank, online_bank, recipe_hash
-from tubelet.train.groups import KeyframesByVideo
-from tubelet.train.learners import (
+from tubelet.train.data.groups import samples_around
+from tubelet.train.learning.banks import build_bank, online_bank, recipe_hash
+from tubelet.train.learning.learners import (
     BankLearner,
     CollaborativeLearner,
     Learner,
     PlainLearner,
 )
-from tubelet.train.losses import ActionLoss
-from tubelet.train.schedules import CosineSchedule
+from tubelet.train.learning.losses import ActionLoss
+from tubelet.train.loop.schedules import CosineSchedule
 from tubelet.types import InputSpec, Key, People
 
 BATCH = 30  # clips a step; divides by N = 1, 3 and 5
@@ -378,7 +379,7 @@ def batches_of(model: ActionModel, data: Kept, *, seed: int) -> Iterator[Batch]:
     order = itertools.chain.from_iterable(rng.permutation(len(data)) for _ in itertools.count())
     while True:
         anchors = [data.key(int(i)) for i in itertools.islice(order, BATCH // clips)]
-        groups = [moments.around(k.video, k.time_ms, clips=clips, stride_ms=1000) for k in anchors]
+        groups = [samples_around(moments, k, clips=clips, stride_ms=1000) for k in anchors]
         batch = collate([data.samples[i] for group in groups for i in group])
         number = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
         yield replace(batch, group=torch.from_numpy(number))

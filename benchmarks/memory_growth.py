@@ -31,9 +31,9 @@ def measure(mode: str, clips: int, frames: int, size: int) -> dict[str, float | 
     from tubelet.batch import Batch, Rois
     from tubelet.models import create_model
     from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
-    from tubelet.train import collaborative
-    from tubelet.train.learners import loss_of
-    from tubelet.train.losses import ActionLoss
+    from tubelet.train.learning import multi_clip
+    from tubelet.train.learning.learners import loss_of
+    from tubelet.train.learning.losses import ActionLoss
     from tubelet.types import InputSpec, Key
 
     torch.set_num_threads(1)
@@ -65,7 +65,7 @@ def measure(mode: str, clips: int, frames: int, size: int) -> dict[str, float | 
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.process_time()
-    getattr(collaborative, mode)(model, batch, loss_of(model, ActionLoss(), batch))
+    getattr(multi_clip, mode)(model, batch, loss_of(model, ActionLoss(), batch))
     return {
         "mode": mode,
         "clips": clips,

@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tubelet.data.files import find_video
 from tubelet.data.tables import read_ava_csv
+from tubelet.data.untrusted.reading import find_video
 from tubelet.people.measure import measure
 from tubelet.people.named import person_detector
 from tubelet.people.small import SmallDetectorConfig
-from tubelet.recipes.person import labelled_frames
+from tubelet.people.training.person_small import labelled_frames
 
 LOWEST = 0.02
 SETS = {

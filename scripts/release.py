@@ -20,12 +20,12 @@ from tubelet.config import decode
 from tubelet.data.annotations import Annotations
 from tubelet.data.tables import write_ava_csv
 from tubelet.evaluate.report import FrameReport
+from tubelet.evaluate.scoring import detections_table, evaluate_tables
 from tubelet.models.weights import load_model, save_model
 from tubelet.releases.table import FOLDER
-from tubelet.scoring import detections_table, evaluate_tables
-from tubelet.train.predict import predict
+from tubelet.testing.predict import predict
+from tubelet.testing.views import Views
 from tubelet.train.recipe import Recipe
-from tubelet.train.views import Views
 
 CARD = """# {name}
 

@@ -24,7 +24,7 @@ _PUBLIC = {
     "TubeletError": "types",
     "Tube": "types",
     "create_model": "models.create",
-    "evaluate_files": "scoring",
+    "evaluate_files": "evaluate.scoring",
     "evaluate_frames": "evaluate.frame_map",
     "link": "people.linking",
     "load": "api",
@@ -57,13 +57,13 @@ if TYPE_CHECKING:
     from tubelet.api import ActionDetector, load
     from tubelet.data.annotations import Annotations
     from tubelet.evaluate.frame_map import evaluate_frames
+    from tubelet.evaluate.scoring import evaluate_files
     from tubelet.labels import LabelSpace
     from tubelet.models.create import create_model
     from tubelet.models.detector import ActionModel
     from tubelet.people.linking import link
     from tubelet.releases.hub import push_to_hub
     from tubelet.releases.pretrained import save_pretrained
-    from tubelet.scoring import evaluate_files
     from tubelet.types import Detections, InputSpec, Key, People, Tube, TubeletError
 
 

@@ -162,7 +162,7 @@ def test_a_configuration_from_before_memory_still_reads() -> None:
 
 
 def test_relation_tokens_are_as_many_as_the_stamp_says() -> None:
-    from tubelet.train.banks import bank_stamp
+    from tubelet.train.learning.banks import bank_stamp
 
     for backbone in BACKBONES:
         model = config_of(backbone, HEADS["temporal_fusion"], "bank").build().eval()

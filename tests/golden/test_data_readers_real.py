@@ -13,7 +13,7 @@ from tubelet.data import importers
 from tubelet.data.annotations import CONTENT, Annotations
 from tubelet.data.doctor import SetFiles, examine_files
 from tubelet.data.importers import Options, convert, read, sniff
-from tubelet.data.importers.tubes import read_splits
+from tubelet.data.importers.tube_pickles import read_splits
 from tubelet.data.labelmaps import read_label_map, write_pbtxt
 from tubelet.data.tables import KINDS, read_ava_csv, read_excluded, read_included, write_ava_csv
 from tubelet.types import TubeletError

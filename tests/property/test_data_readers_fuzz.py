@@ -17,11 +17,9 @@ from hypothesis import strategies as st
 
 from tubelet.data import importers
 from tubelet.data.annotations import Annotations
-from tubelet.data.files import find_video, inside
 from tubelet.data.importers import FORMATS, Options, read_frame_list
-from tubelet.data.importers.tubes import read_splits
+from tubelet.data.importers.tube_pickles import read_splits
 from tubelet.data.labelmaps import read_label_map
-from tubelet.data.pickles import unpickle
 from tubelet.data.tables import (
     KINDS,
     Kind,
@@ -33,6 +31,8 @@ from tubelet.data.tables import (
     read_included,
     write_ava_csv,
 )
+from tubelet.data.untrusted.pickles import unpickle
+from tubelet.data.untrusted.reading import find_video, inside
 from tubelet.evaluate.clips import read_clip_scores
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError, TubeletError

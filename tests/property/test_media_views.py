@@ -19,7 +19,7 @@ from tubelet.media.transforms import (
     visible_px,
     whole,
 )
-from tubelet.train.views import Views
+from tubelet.testing.views import Views
 from tubelet.types import ConfigError, InputSpec, ShapeError
 
 sides = st.integers(8, 90)

@@ -18,7 +18,7 @@ from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.people.given import GivenPeople
 from tubelet.playground import PlaygroundConfig, PlaygroundFiles, label_space, write_dataset
-from tubelet.train.predict import predict
+from tubelet.testing.predict import predict
 from tubelet.types import InputSpec, People
 
 WORLD = PlaygroundConfig(

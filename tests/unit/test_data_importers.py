@@ -13,7 +13,7 @@ import pytest
 from tubelet.data.annotations import Annotations
 from tubelet.data.clips import ClipLabels
 from tubelet.data.importers import Options, convert, read, read_frame_list, sniff
-from tubelet.data.importers.tubes import read_splits
+from tubelet.data.importers.tube_pickles import read_splits
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError, InputError
 

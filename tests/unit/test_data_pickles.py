@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.data.pickles import load_pickle, unpickle
+from tubelet.data.untrusted.pickles import load_pickle, unpickle
 from tubelet.types import DataError, TubeletError
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from tubelet.data.annotations import Annotations
-from tubelet.data.files import find_video, read_bytes, video_path, write_atomic
 from tubelet.data.tables import (
     read_ava_csv,
     read_excluded,
     read_included,
     write_ava_csv,
 )
+from tubelet.data.untrusted.reading import find_video, read_bytes, video_path, write_atomic
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError, InputError, Key, ShapeError
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tubelet.data.tables import read_ava_csv
-from tubelet.evaluate import files
+from tubelet.evaluate import detection_files
 from tubelet.evaluate.boxtable import BoxTable
-from tubelet.evaluate.files import read_detections
+from tubelet.evaluate.detection_files import read_detections
 from tubelet.evaluate.from_annotations import box_table
 from tubelet.types import DataError, InputError
 
@@ -33,13 +33,13 @@ def long_way(path: Path, *, strict: bool = True) -> BoxTable:
     return box_table(read_ava_csv(path, kind="detections", strict=strict))
 
 
-@pytest.mark.parametrize("block", [1, 50, 64, 200, files.BLOCK])
+@pytest.mark.parametrize("block", [1, 50, 64, 200, detection_files.BLOCK])
 @pytest.mark.parametrize("text", [ROWS, ROWS[:-1], ROWS + ROWS], ids=["lines", "open", "twice"])
 def test_blocks_do_not_show(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, text: str
 ) -> None:
-    monkeypatch.setattr(files, "BLOCK", block)
-    monkeypatch.setattr(files, "read_ava_csv", None)  # the short way has to do
+    monkeypatch.setattr(detection_files, "BLOCK", block)
+    monkeypatch.setattr(detection_files, "read_ava_csv", None)  # the short way has to do
     path = tmp_path / "det.csv"
     path.write_text(text)
     same(read_detections(path), long_way(path))

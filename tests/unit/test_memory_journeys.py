@@ -12,6 +12,7 @@ import torch
 
 from tubelet.batch import Batch, Sample, collate
 from tubelet.data.dataset import PlaygroundDataset
+from tubelet.data.keyframes import KeyframesByVideo
 from tubelet.data.sources import PlaygroundSource
 from tubelet.models import ActionModel, ActionModelConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
@@ -24,14 +25,15 @@ from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import OnlineBank
 from tubelet.models.memory.stream import scores_with_memory
 from tubelet.playground import PlaygroundConfig, clip_seed, label_space
-from tubelet.train.banks import bank_of, build_bank, online_bank
-from tubelet.train.collaborative import CollaborativeTraining
-from tubelet.train.groups import GroupStream, KeyframesByVideo
-from tubelet.train.learners import BankLearner
-from tubelet.train.loader import steps_of
-from tubelet.train.losses import ActionLoss
-from tubelet.train.predict import predict
-from tubelet.train.recipe import Recipe, Stage, Test
+from tubelet.testing.config import Test
+from tubelet.testing.predict import predict
+from tubelet.train.data.groups import GroupStream, samples_around
+from tubelet.train.data.loader import steps_of
+from tubelet.train.learning.banks import bank_of, build_bank, online_bank
+from tubelet.train.learning.learners import BankLearner
+from tubelet.train.learning.losses import ActionLoss
+from tubelet.train.learning.multi_clip import CollaborativeTraining
+from tubelet.train.recipe import Recipe, Stage
 from tubelet.train.run import run
 from tubelet.types import CheckpointError, ConfigError, Detections, InputSpec
 
@@ -131,7 +133,7 @@ def test_testing_in_one_pass_is_the_group_in_one_batch(clips: int) -> None:
     moments = KeyframesByVideo(data)
     for index in range(len(data)):
         key = data.key(index)
-        members = moments.around(key.video, key.time_ms, clips=clips, stride_ms=1000)
+        members = samples_around(moments, key, clips=clips, stride_ms=1000)
         assert len(members) == clips
         batch = collate([data.sample(i, spec=SPEC) for i in members])
         with torch.no_grad():

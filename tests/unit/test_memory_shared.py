@@ -20,9 +20,9 @@ from tubelet.models.memory.bank import BankReader, Remembered
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import OnlineBank, SharedBank
 from tubelet.playground import PlaygroundConfig, label_space
-from tubelet.train.banks import build_bank, online_bank
-from tubelet.train.learners import BankLearner
-from tubelet.train.losses import ActionLoss
+from tubelet.train.learning.banks import build_bank, online_bank
+from tubelet.train.learning.learners import BankLearner
+from tubelet.train.learning.losses import ActionLoss
 from tubelet.types import InputSpec
 
 WORLD = PlaygroundConfig(

@@ -16,15 +16,15 @@ from tubelet.models.detector import ActionModel
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
-from tubelet.train.collaborative import (
+from tubelet.train.learning.learners import loss_of
+from tubelet.train.learning.losses import ActionLoss
+from tubelet.train.learning.multi_clip import (
     batch_reduction,
     clip_slots,
     multi_iteration,
     norms_by_slot,
     video_logits,
 )
-from tubelet.train.learners import loss_of
-from tubelet.train.losses import ActionLoss
 from tubelet.types import ConfigError, Key
 
 BACKBONE = SlowFastConfig(blocks=(1, 1, 1, 1), width=8, alpha=2, beta_inv=4, fusion_kernel=5)

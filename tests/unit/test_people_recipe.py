@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from tubelet.people.given import GivenPeople
-from tubelet.recipes.person import labelled_frames, person_small, playground_pictures, score
+from tubelet.people.training.person_small import (
+    labelled_frames,
+    person_small,
+    playground_pictures,
+    score,
+)
 from tubelet.types import InputError, Key, People
 
 

@@ -11,9 +11,9 @@ import torch
 
 from tubelet.checkpoints import read_checkpoint
 from tubelet.people.small import DenseBoxes, SmallPersonConfig, SmallPersonDetector
-from tubelet.train.person import PersonRecipe, train_person
-from tubelet.train.person_loss import PersonLoss, giou, quality_focal
-from tubelet.train.person_pictures import Augmentation, Canvas, Picture, draw_batch
+from tubelet.people.training.loss import PersonLoss, giou, quality_focal
+from tubelet.people.training.pictures import Augmentation, Canvas, Picture, draw_batch
+from tubelet.people.training.train_person import PersonRecipe, train_person
 from tubelet.types import CheckpointError, ConfigError, ShapeError, TrainingError
 
 PLAIN = Augmentation(canvases_hw=((64, 96),), grids=(1, 0, 0), zoom=(1, 1), colour=0)

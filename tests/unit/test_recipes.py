@@ -26,11 +26,12 @@ from tubelet.recipes import experiments, recipe_named, recipe_names
 from tubelet.recipes.classes import AVA
 from tubelet.recipes.records import COSTS, count_recipe, recipe_records
 from tubelet.recipes.smoke import run_smoke, shrink, shrink_recipe
-from tubelet.train.mixture import Mixture
-from tubelet.train.recipe import Ensemble, Recipe
-from tubelet.train.reporting import StepReport
+from tubelet.testing.config import Ensemble
+from tubelet.train.data.mixture import Mixture
+from tubelet.train.loop.reporters import StepReport
+from tubelet.train.model.transfer import matches
+from tubelet.train.recipe import Recipe
 from tubelet.train.run import run
-from tubelet.train.transfer import matches
 from tubelet.types import ConfigError, InputError
 
 OURS = ("playground_small", "jhmdb21_small")

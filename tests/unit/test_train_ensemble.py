@@ -14,8 +14,8 @@ from tubelet.data.predictions import read_predictions, write_predictions
 from tubelet.data.sources import PlaygroundSource
 from tubelet.evaluate.clips import ClipScores, read_clip_scores, write_clip_scores
 from tubelet.playground import PlaygroundConfig
-from tubelet.train.ensemble import run_ensemble
-from tubelet.train.recipe import Ensemble, Test
+from tubelet.testing.config import Ensemble, Test
+from tubelet.testing.ensembles import run_ensemble
 from tubelet.types import ConfigError, DataError, InputError
 
 SOURCE = PlaygroundSource(

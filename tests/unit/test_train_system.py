@@ -22,22 +22,23 @@ from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.weights import load_model, save_model
 from tubelet.playground import PlaygroundConfig, label_space
-from tubelet.train.activations import recomputed
-from tubelet.train.collaborative import CollaborativeTraining
-from tubelet.train.family import Family
-from tubelet.train.learners import PlainLearner
-from tubelet.train.loader import SampleStream
-from tubelet.train.losses import ActionLoss
-from tubelet.train.mixture import Mixture, Part
-from tubelet.train.norms import Norms, freeze, train_mode
-from tubelet.train.optim import Optimizer
-from tubelet.train.recipe import Recipe, Stage, Start, Test
-from tubelet.train.reporting import StepReport
+from tubelet.testing.config import Test
+from tubelet.train.data.loader import SampleStream
+from tubelet.train.data.mixture import Mixture, Part
+from tubelet.train.data.samplers import ClassBalancedSampler, RandomSampler, samples_by_class
+from tubelet.train.learning.learners import PlainLearner
+from tubelet.train.learning.losses import ActionLoss
+from tubelet.train.learning.multi_clip import CollaborativeTraining
+from tubelet.train.loop.optim import Optimizer
+from tubelet.train.loop.reporters import StepReport
+from tubelet.train.loop.saving import Checkpoints, StopFlag
+from tubelet.train.loop.state import TrainState
+from tubelet.train.model.activations import recomputed
+from tubelet.train.model.norms import Norms, freeze, train_mode
+from tubelet.train.model.tied import Family
+from tubelet.train.model.transfer import transfer
+from tubelet.train.recipe import Recipe, Stage, Start
 from tubelet.train.run import Outcome, run
-from tubelet.train.samplers import ClassBalancedSampler, RandomSampler, samples_by_class
-from tubelet.train.saving import Checkpoints, StopFlag
-from tubelet.train.state import TrainState
-from tubelet.train.transfer import transfer
 from tubelet.types import (
     CheckpointError,
     ConfigError,

@@ -19,6 +19,7 @@ from tubelet.data.dataset import ClipDataset, PlaygroundDataset
 from tubelet.data.films import Footage
 from tubelet.data.sources import ClipSource, PlaygroundSource, VideoSource
 from tubelet.data.whole import WholeVideoDataset
+from tubelet.evaluate.scoring import evaluate_files, score_charades, score_clips
 from tubelet.labels import LabelSpace
 from tubelet.media.transforms import Augment
 from tubelet.models import ActionModel, ActionModelConfig
@@ -29,14 +30,13 @@ from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.heads.relation import TemporalRelationHeadConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
+from tubelet.parallel.processes import World
 from tubelet.playground import PlaygroundConfig, clip_seed, label_space, write_dataset
-from tubelet.scoring import evaluate_files, score_charades, score_clips
-from tubelet.train.distributed import World
-from tubelet.train.ensemble import predict_ensemble
-from tubelet.train.predict import Predictor, predict
-from tubelet.train.recipe import Test
-from tubelet.train.testing import run_test
-from tubelet.train.views import Views
+from tubelet.testing.config import Test
+from tubelet.testing.ensembles import predict_ensemble
+from tubelet.testing.predict import Predictor, predict
+from tubelet.testing.run_test import run_test
+from tubelet.testing.views import Views
 from tubelet.types import ConfigError, Detections, InputSpec, VideoError
 
 WORLD = PlaygroundConfig(

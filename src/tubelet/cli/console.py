@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from tubelet.train.reporting import StepReport
+from tubelet.train.loop.reporters import StepReport
 
 out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 messages = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -15,6 +15,7 @@ from tubelet.cli.console import download_bar, note, out, progress_bar, show
 from tubelet.cli.recording import Recording
 from tubelet.data.annotations import Annotations
 from tubelet.data.tables import write_ava_csv
+from tubelet.evaluate.scoring import evaluate_files
 from tubelet.files import atomic_path
 from tubelet.media.sampling import keyframe_times, windows
 from tubelet.media.video import Video, VideoInfo, find_videos, probe
@@ -28,7 +29,6 @@ from tubelet.render.overlay import write_overlay
 from tubelet.render.page import write_page
 from tubelet.render.tables import action_table
 from tubelet.render.timeline import interval
-from tubelet.scoring import evaluate_files
 from tubelet.types import InputError, InputSpec, Tube, TubeletError, VideoError
 
 DETECTIONS, ACTIONS, TUBES = "detections.csv", "actions.csv", "tubes.json"

@@ -12,17 +12,12 @@ from typing import Any, Literal
 
 from tubelet.cli.app import print_json
 from tubelet.cli.console import note, out, show
-from tubelet.data.files import write_atomic
 from tubelet.data.predictions import read_predictions
 from tubelet.data.tables import read_ava_csv
+from tubelet.data.untrusted.reading import write_atomic
 from tubelet.evaluate.from_annotations import box_table
 from tubelet.evaluate.report import jsonable
-from tubelet.evaluate.video_map import VideoReport
-from tubelet.labels import LabelSpace
-from tubelet.render.export import read_tubes
-from tubelet.render.report_page import write_report_page
-from tubelet.render.tables import report_table
-from tubelet.scoring import (
+from tubelet.evaluate.scoring import (
     evaluate_files,
     join_files,
     labels_for,
@@ -32,6 +27,11 @@ from tubelet.scoring import (
     study_files,
     tubes_of,
 )
+from tubelet.evaluate.video_map import VideoReport
+from tubelet.labels import LabelSpace
+from tubelet.render.export import read_tubes
+from tubelet.render.report_page import write_report_page
+from tubelet.render.tables import report_table
 from tubelet.types import InputError
 
 Metric = Literal["frame", "video", "topk", "charades"]

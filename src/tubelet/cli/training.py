@@ -10,18 +10,18 @@ from pathlib import Path
 from tubelet.api import choose_device
 from tubelet.cli.console import ConsoleReporter, note, out, show
 from tubelet.config import override
+from tubelet.parallel.processes import joined_world
+from tubelet.people.training.person_small import train as train_person
 from tubelet.recipes import recipe_named
-from tubelet.recipes.files import read_recipe
-from tubelet.recipes.person import train as train_person
+from tubelet.recipes.saved import read_recipe
 from tubelet.recipes.smoke import run_smoke
 from tubelet.render.tables import report_table
-from tubelet.train.distributed import joined_world
-from tubelet.train.ensemble import run_ensemble
-from tubelet.train.recipe import Ensemble
-from tubelet.train.reporting import Reporter, Reporters, Silent, TensorBoard
+from tubelet.testing.config import Ensemble
+from tubelet.testing.ensembles import run_ensemble
+from tubelet.testing.run_test import Tested
+from tubelet.train.loop.reporters import Reporter, Reporters, Silent, TensorBoard
+from tubelet.train.loop.saving import stopped_by_sigterm
 from tubelet.train.run import Outcome, run
-from tubelet.train.saving import stopped_by_sigterm
-from tubelet.train.testing import Tested
 from tubelet.types import ConfigError
 
 PERSON = "person_small"

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tubelet.data.pickles import load_pickle
+from tubelet.data.untrusted.pickles import load_pickle
 from tubelet.types import CheckpointError, DataError, InputError
 
 _WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model", "module", "blobs")

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from tubelet.data.files import write_atomic
+from tubelet.data.untrusted.reading import write_atomic
 from tubelet.types import DataError, ShapeError
 
 CLIP_SCHEMA: dict[str, Any] = {

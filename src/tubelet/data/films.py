@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.data.files import find_video
+from tubelet.data.untrusted.reading import find_video
 from tubelet.media.frames import open_film
 from tubelet.media.sampling import read_window, window
 from tubelet.media.transforms import Augment, clip_size

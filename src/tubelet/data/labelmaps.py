@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tubelet.data.files import read_text, write_atomic
+from tubelet.data.untrusted.reading import read_text, write_atomic
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError, TubeletError
 

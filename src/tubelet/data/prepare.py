@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from tubelet.data.annotations import Annotations
-from tubelet.data.files import find_video
 from tubelet.data.importers import Options, read
 from tubelet.data.labelmaps import write_pbtxt
 from tubelet.data.tables import write_ava_csv
+from tubelet.data.untrusted.reading import find_video
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError, InputError
 

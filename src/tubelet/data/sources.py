@@ -14,7 +14,6 @@ from typing import Literal
 from tubelet.data.annotations import Annotations
 from tubelet.data.clips import ClipLabels
 from tubelet.data.dataset import ClipDataset, PlaygroundDataset, VideoDataset
-from tubelet.data.files import find_video, read_text
 from tubelet.data.films import Footage, find_footage
 from tubelet.data.importers import Imported, Options, read_clips
 from tubelet.data.importers import read as read_any
@@ -23,6 +22,7 @@ from tubelet.data.labelmaps import read_label_map
 from tubelet.data.playground_clips import playground_clips
 from tubelet.data.proposals import for_testing, for_training
 from tubelet.data.tables import read_ava_csv, read_excluded
+from tubelet.data.untrusted.reading import find_video, read_text
 from tubelet.data.whole import WholeVideoDataset
 from tubelet.labels import LabelSpace
 from tubelet.media.video import EXTENSIONS

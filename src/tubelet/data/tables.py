@@ -16,7 +16,7 @@ from typing import Literal
 import polars as pl
 
 from tubelet.data.annotations import BOX, Annotations, Keyframe, seconds_to_us
-from tubelet.data.files import (
+from tubelet.data.untrusted.reading import (
     decode,
     find_video,
     read_bytes,

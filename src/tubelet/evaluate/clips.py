@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 
 from tubelet.data.clips import ClipLabels
-from tubelet.data.files import read_head, read_text, write_atomic
 from tubelet.data.predictions import is_parquet, read_parquet, write_parquet
+from tubelet.data.untrusted.reading import read_head, read_text, write_atomic
 from tubelet.evaluate.boxtable import F64
 from tubelet.evaluate.topk import MultiLabelReport, TopK, charades_map, top_k
 from tubelet.labels import LabelSpace

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tubelet.evaluate.average_precision import Curve
 from tubelet.evaluate.boxtable import F64, I32, Bools, BoxTable, join_frames
 from tubelet.evaluate.frame_map import evaluate_frames
-from tubelet.evaluate.precision import Curve
 from tubelet.evaluate.protocols import AVA
 from tubelet.labels import LabelSpace
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tubelet.evaluate.average_precision import Curve
 from tubelet.evaluate.matching import Matches
-from tubelet.evaluate.precision import Curve
 
 HEADER = ("id", "action", "AP", "instances", "detections", "hits", "recall")
 

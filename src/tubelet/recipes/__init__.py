@@ -8,8 +8,8 @@ from functools import cache
 
 from tubelet.recipes import (
     cofinetuning,
-    collaborative,
     collaborative_ava,
+    collaborative_clips,
     jhmdb,
     playground,
     relation,
@@ -18,7 +18,7 @@ from tubelet.recipes import (
 from tubelet.train.recipe import Experiment
 from tubelet.types import ConfigError, InputError
 
-_PAPERS = (slowfast_ava, relation, cofinetuning, collaborative, collaborative_ava)
+_PAPERS = (slowfast_ava, relation, cofinetuning, collaborative_clips, collaborative_ava)
 
 
 @cache

@@ -24,11 +24,12 @@ from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.recipes import datasets
 from tubelet.recipes.classes import AVA, KINETICS, MOMENTS, SOMETHING
-from tubelet.train.losses import ActionLoss
-from tubelet.train.mixture import Mixture, Part
-from tubelet.train.optim import Optimizer
-from tubelet.train.recipe import PaperRow, Recipe, Stage, Start, Test
-from tubelet.train.schedules import CosineSchedule
+from tubelet.testing.config import PaperRow, Test
+from tubelet.train.data.mixture import Mixture, Part
+from tubelet.train.learning.losses import ActionLoss
+from tubelet.train.loop.optim import Optimizer
+from tubelet.train.loop.schedules import CosineSchedule
+from tubelet.train.recipe import Recipe, Stage, Start
 
 PAPER = "arXiv:2207.03807"
 Size = Literal["b", "l"]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from tubelet.models.heads.mlp import MlpHeadConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.recipes import datasets
-from tubelet.recipes.collaborative import (
+from tubelet.recipes.collaborative_clips import (
     Printed,
     kinetics400_stages,
     kinetics700_stages,
@@ -27,7 +27,7 @@ from tubelet.recipes.protocols import (
     schedule_of,
     sgd,
 )
-from tubelet.train.losses import ActionLoss
+from tubelet.train.learning.losses import ActionLoss
 from tubelet.train.recipe import Recipe, Stage
 
 

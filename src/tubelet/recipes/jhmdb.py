@@ -8,11 +8,12 @@ from tubelet.media.transforms import Augment
 from tubelet.models.backbones.descriptors import DescriptorsConfig
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.grid import GridHeadConfig
-from tubelet.train.losses import ActionLoss
-from tubelet.train.optim import Optimizer
-from tubelet.train.recipe import Recipe, Stage, Test
-from tubelet.train.schedules import CosineSchedule
-from tubelet.train.views import Views
+from tubelet.testing.config import Test
+from tubelet.testing.views import Views
+from tubelet.train.learning.losses import ActionLoss
+from tubelet.train.loop.optim import Optimizer
+from tubelet.train.loop.schedules import CosineSchedule
+from tubelet.train.recipe import Recipe, Stage
 from tubelet.types import InputSpec
 
 LABELS = LabelSpace.of(

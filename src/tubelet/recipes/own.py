@@ -7,18 +7,19 @@ from pathlib import Path
 
 from tubelet.checkpoints import read_header
 from tubelet.config import decode
-from tubelet.data.files import find_video
 from tubelet.data.prepare import PreparedSet
 from tubelet.data.sources import VideoSource
+from tubelet.data.untrusted.reading import find_video
 from tubelet.media.transforms import Augment
 from tubelet.media.video import probe
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.releases.table import weights_path
-from tubelet.train.optim import Optimizer
-from tubelet.train.recipe import Recipe, Stage, Start, Test
-from tubelet.train.schedules import CosineSchedule
+from tubelet.testing.config import Test
+from tubelet.train.loop.optim import Optimizer
+from tubelet.train.loop.schedules import CosineSchedule
+from tubelet.train.recipe import Recipe, Stage, Start
 from tubelet.types import CheckpointError
 
 DEFAULT_START = "playground_small"

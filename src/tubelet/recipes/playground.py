@@ -11,9 +11,10 @@ from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.playground.actions import LABELS
 from tubelet.playground.world import PlaygroundConfig
-from tubelet.train.optim import Optimizer
-from tubelet.train.recipe import Recipe, Stage, Test
-from tubelet.train.schedules import CosineSchedule
+from tubelet.testing.config import Test
+from tubelet.train.loop.optim import Optimizer
+from tubelet.train.loop.schedules import CosineSchedule
+from tubelet.train.recipe import Recipe, Stage
 from tubelet.types import InputSpec
 
 _ARMS = ("hand wave", "raise hand", "hand clap", "point to (an object)")

@@ -14,11 +14,12 @@ from tubelet.models.create import model_config
 from tubelet.models.detector import ActionModelConfig, HeadConfig, MemoryConfig
 from tubelet.recipes import datasets
 from tubelet.recipes.classes import AVA, KINETICS
-from tubelet.train.norms import Norms
-from tubelet.train.optim import Optimizer
-from tubelet.train.recipe import Stage, Start, Test
-from tubelet.train.schedules import CosineSchedule, Schedule, StepSchedule
-from tubelet.train.views import Views
+from tubelet.testing.config import Test
+from tubelet.testing.views import Views
+from tubelet.train.loop.optim import Optimizer
+from tubelet.train.loop.schedules import CosineSchedule, Schedule, StepSchedule
+from tubelet.train.model.norms import Norms
+from tubelet.train.recipe import Stage, Start
 
 ONLY_BACKBONE = Start(parts=("backbone.*",))
 FROZEN = Norms(mode="frozen")

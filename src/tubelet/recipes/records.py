@@ -21,7 +21,8 @@ from tubelet.models.create import VARIANTS
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.recipes import experiments, recipe_named, recipe_names
-from tubelet.train.recipe import Ensemble, Experiment, Recipe
+from tubelet.testing.config import Ensemble
+from tubelet.train.recipe import Experiment, Recipe
 
 COSTS = Path(__file__).with_name("costs.json")
 

@@ -26,9 +26,10 @@ from tubelet.recipes.protocols import (
     kinetics_stage,
     sgd,
 )
-from tubelet.train.recipe import Ensemble, Experiment, PaperRow, Recipe, Stage, Start, Test
-from tubelet.train.samplers import ClassBalancedSampler
-from tubelet.train.schedules import StepSchedule
+from tubelet.testing.config import Ensemble, PaperRow, Test
+from tubelet.train.data.samplers import ClassBalancedSampler
+from tubelet.train.loop.schedules import StepSchedule
+from tubelet.train.recipe import Experiment, Recipe, Stage, Start
 
 PAPER = "AVA-Kinetics 2021 winner"
 IG65M = "weights/ir_csn_r152_ig65m_k400.safetensors"

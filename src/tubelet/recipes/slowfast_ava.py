@@ -22,9 +22,10 @@ from tubelet.recipes.protocols import (
     kinetics_test,
     sgd,
 )
-from tubelet.train.recipe import Ensemble, Experiment, PaperRow, Recipe, Stage, Test
-from tubelet.train.schedules import StepSchedule
-from tubelet.train.views import Views
+from tubelet.testing.config import Ensemble, PaperRow, Test
+from tubelet.testing.views import Views
+from tubelet.train.loop.schedules import StepSchedule
+from tubelet.train.recipe import Experiment, Recipe, Stage
 
 PAPER = "AVA 2019 entry"
 _SF8, _SF16, _FAST = "slowfast_r101_nl_8x8", "slowfast_r101_nl_16x8", "fast_r101_nl_32x2"

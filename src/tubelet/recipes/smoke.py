@@ -38,13 +38,14 @@ from tubelet.models.heads.relation import SpatialRelationHeadConfig, TemporalRel
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.playground.world import PlaygroundConfig, Task, label_space
 from tubelet.recipes import recipe_named
-from tubelet.train.ensemble import run_ensemble
-from tubelet.train.mixture import Mixture
-from tubelet.train.recipe import Experiment, Recipe, Stage, Test
-from tubelet.train.reporting import Reporter, Silent
+from tubelet.testing.config import Test
+from tubelet.testing.ensembles import run_ensemble
+from tubelet.testing.run_test import Tested
+from tubelet.train.data.mixture import Mixture
+from tubelet.train.loop.reporters import Reporter, Silent
+from tubelet.train.loop.schedules import Schedule, StepSchedule
+from tubelet.train.recipe import Experiment, Recipe, Stage
 from tubelet.train.run import run
-from tubelet.train.schedules import Schedule, StepSchedule
-from tubelet.train.testing import Tested
 from tubelet.types import ConfigError, InputSpec
 
 SIDE = 32

@@ -1,1 +1,1 @@
-
+"""Training of action models: `run` builds everything, top to bottom; `loop` takes the steps."""

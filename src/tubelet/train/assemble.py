@@ -11,13 +11,13 @@ from tubelet.models.memory.bank import BankReader, MemoryBank
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import LearningBank, OnlineBank, SharedBank
-from tubelet.train.banks import bank_of, build_bank, online_bank, recipe_hash
-from tubelet.train.groups import GroupStream
-from tubelet.train.learners import BankLearner, CollaborativeLearner, Learner, PlainLearner
-from tubelet.train.loader import SampleStream, Stream
-from tubelet.train.mixture import Mixture, Part
+from tubelet.train.context import Running
+from tubelet.train.data.groups import GroupStream
+from tubelet.train.data.loader import SampleStream, Stream
+from tubelet.train.data.mixture import Mixture, Part
+from tubelet.train.learning.banks import bank_of, build_bank, online_bank, recipe_hash
+from tubelet.train.learning.learners import BankLearner, CollaborativeLearner, Learner, PlainLearner
 from tubelet.train.recipe import Recipe, Stage
-from tubelet.train.running import Running
 
 
 def clips_together(config: ActionModelConfig, stage: Stage) -> int:

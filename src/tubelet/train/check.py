@@ -12,13 +12,13 @@ from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.releases.table import weights_path
+from tubelet.testing.run_test import check_test
 from tubelet.train.assemble import clips_together
-from tubelet.train.loader import draws_a_step
-from tubelet.train.mixture import Part
-from tubelet.train.norms import freeze
+from tubelet.train.context import Running
+from tubelet.train.data.loader import draws_a_step
+from tubelet.train.data.mixture import Part
+from tubelet.train.model.norms import freeze
 from tubelet.train.recipe import Recipe, Stage
-from tubelet.train.running import Running
-from tubelet.train.testing import check_test
 from tubelet.types import ConfigError, InputError
 
 _BANKS = (None, "build", "empty")

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from tubelet.data.sources import SourceConfig
 from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModelConfig
-from tubelet.train.collaborative import CollaborativeTraining
-from tubelet.train.losses import ActionLoss
-from tubelet.train.mixture import Mixture, Part
-from tubelet.train.norms import Norms
-from tubelet.train.optim import Optimizer
+from tubelet.testing.config import Ensemble, PaperRow, Test, check_name
+from tubelet.train.data.mixture import Mixture, Part
+from tubelet.train.data.samplers import RandomSampler, Sampler
+from tubelet.train.learning.losses import ActionLoss
+from tubelet.train.learning.multi_clip import CollaborativeTraining
+from tubelet.train.loop.optim import Optimizer
+from tubelet.train.loop.schedules import CosineSchedule, Schedule
+from tubelet.train.model.norms import Norms
 from tubelet.train.precision import Precision
-from tubelet.train.samplers import RandomSampler, Sampler
-from tubelet.train.schedules import CosineSchedule, Schedule
-from tubelet.train.views import Views
 from tubelet.types import ConfigError, InputSpec
-
-_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
-
-
-def check_name(what: str, name: str) -> None:
-    """Raise ConfigError for a name that cannot be a file's: stages, tests and parts become some."""
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{what} has a name that cannot be a file's",
-            expected="letters, digits, _ . + and -, beginning with one of the first two",
-            got=repr(name),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,47 +120,6 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Test:
-    """What a trained model is measured on.
-
-    `part`: the name of the mixture's dataset whose model is tested; None, the stage's own.
-    `metric`: "frame" mAP@0.5 of AVA, "topk" of single-label clips, "charades" mAP. `batch`: most
-    clips of one forward pass; neither it nor `workers` changes a score. `predictions`: the form in
-    which they are kept.
-    """
-
-    __test__ = False  # not a test case, whatever pytest thinks of the name
-
-    data: SourceConfig
-    name: str = "test"
-    part: str | None = None
-    views: Views = field(default_factory=Views)
-    metric: Literal["frame", "topk", "charades"] = "frame"
-    batch: int = 16
-    workers: int = 0
-    precision: Precision = "fp32"
-    predictions: Literal["csv", "parquet"] = "csv"
-
-    def __post_init__(self) -> None:
-        check_name("a test", self.name)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaperRow:
-    """The row of a results table that a recipe stands for, as its paper prints it.
-
-    `scores`: metric → figure. `gflops` and `parameters` (millions) where the paper has them.
-    """
-
-    paper: str
-    table: str
-    row: str
-    scores: Mapping[str, float]
-    gflops: float | None = None
-    parameters: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """A named, complete experiment: model, stages, and what it is tested on.
 
@@ -203,29 +148,6 @@ class Recipe:
         """The model that stage `index` trains: the latest that a stage up to it brought."""
         given = [stage.model for stage in self.stages[: index + 1] if stage.model is not None]
         return given[-1] if given else self.model
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ensemble:
-    """A weighted mean of the predictions of several recipes on one test set.
-
-    `weights`: one a member, equal by default. Every member predicts the same people.
-    """
-
-    name: str
-    summary: str
-    members: tuple[str, ...]
-    test: Test
-    weights: tuple[float, ...] = ()
-    published: PaperRow | None = None
-    reproduced: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not self.members or len(self.weights) not in (0, len(self.members)):
-            raise ConfigError(
-                f"ensemble {self.name!r} needs members, and a weight for each or for none",
-                got=f"{len(self.members)} members, {len(self.weights)} weights",
-            )
 
 
 Experiment = Recipe | Ensemble

@@ -13,16 +13,16 @@ from tubelet.config import decode, encode
 from tubelet.files import write_text
 from tubelet.models.detector import ActionModel
 from tubelet.models.weights import save_model, weights_hash
+from tubelet.parallel.processes import World
+from tubelet.testing.run_test import Tested, run_test
 from tubelet.train.check import check
-from tubelet.train.distributed import World
-from tubelet.train.family import Family
+from tubelet.train.context import Running
+from tubelet.train.loop.reporters import Reporter
+from tubelet.train.loop.saving import STATE, StopFlag
+from tubelet.train.loop.state import TrainState
+from tubelet.train.model.tied import Family
 from tubelet.train.recipe import Recipe
-from tubelet.train.reporting import Reporter
-from tubelet.train.running import Running
-from tubelet.train.saving import STATE, StopFlag
 from tubelet.train.stage import begin, train_stage
-from tubelet.train.state import TrainState
-from tubelet.train.testing import Tested, run_test
 from tubelet.types import ConfigError, InputError
 
 WEIGHTS, RECIPE = "model.safetensors", "recipe.json"

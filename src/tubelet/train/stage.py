@@ -18,23 +18,23 @@ from tubelet.data.whole import WholeVideoDataset
 from tubelet.files import write_text
 from tubelet.models.detector import ActionModel
 from tubelet.models.memory.online import LearningBank
-from tubelet.train.activations import recomputed
+from tubelet.parallel.processes import World
 from tubelet.train.assemble import clips_together, learner_of, learning_banks, stream_of
 from tubelet.train.check import names_in
-from tubelet.train.distributed import World
-from tubelet.train.family import Family
-from tubelet.train.learners import Learner, MixtureLearner
-from tubelet.train.loader import Share, Step, Stream, draws_a_step, steps_of
-from tubelet.train.loop import Progress, Surroundings, average_of, fit
-from tubelet.train.norms import freeze, learnt_statistics, set_norms, train_mode
+from tubelet.train.context import Running
+from tubelet.train.data.loader import Share, Step, Stream, draws_a_step, steps_of
+from tubelet.train.learning.learners import Learner, MixtureLearner
+from tubelet.train.loop.fit import Progress, Surroundings, average_of, fit
+from tubelet.train.loop.reporters import JsonLines, Reporter, Reporters, Silent
+from tubelet.train.loop.saving import Checkpoints
+from tubelet.train.loop.state import TrainState
+from tubelet.train.loop.throughput import clip_load
+from tubelet.train.model.activations import recomputed
+from tubelet.train.model.norms import freeze, learnt_statistics, set_norms, train_mode
+from tubelet.train.model.sharding import load_whole, shard, whole
+from tubelet.train.model.tied import Family
+from tubelet.train.model.transfer import read_weights, transfer
 from tubelet.train.recipe import Recipe, Stage, Start
-from tubelet.train.reporting import JsonLines, Reporter, Reporters, Silent
-from tubelet.train.running import Running
-from tubelet.train.saving import Checkpoints
-from tubelet.train.sharding import load_whole, shard, whole
-from tubelet.train.state import TrainState
-from tubelet.train.throughput import clip_load
-from tubelet.train.transfer import read_weights, transfer
 from tubelet.types import ConfigError, Ints, Key
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tubelet.data.annotations import Annotations
 from tubelet.data.doctor.boxes import check_boxes
+from tubelet.data.doctor.class_ids import check_labels
 from tubelet.data.doctor.films import check_films
 from tubelet.data.doctor.findings import SEVERITIES, Case, DataSet, Finding, worst
-from tubelet.data.doctor.labels import check_labels
 from tubelet.data.doctor.people import check_people
 from tubelet.data.importers import Imported, Options, sniff
 from tubelet.data.importers import read as read_any

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from tubelet.data.annotations import Annotations
 from tubelet.data.clips import ClipLabels
-from tubelet.data.files import read_head
-from tubelet.data.importers import acar, cliplists, coco, cvat, mmaction, tubes, via
+from tubelet.data.importers import acar, cliplists, coco, cvat, mmaction, tube_pickles, via
 from tubelet.data.importers.pyslowfast import FrameList, read_frame_list
 from tubelet.data.importers.records import Imported, Options
-from tubelet.data.pickles import load_pickle
 from tubelet.data.tables import Kind, read_ava_csv, write_ava_csv
+from tubelet.data.untrusted.pickles import load_pickle
+from tubelet.data.untrusted.reading import read_head
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError, InputError
 
@@ -176,8 +176,8 @@ FORMATS: tuple[Format, ...] = (
         read=mmaction.read_predictions,
     ),
     Format(name="acar", about="ACAR-Net pickle", read=acar.read),
-    Format(name="tubes", about="JHMDB-GT, UCF101v2-GT, MultiSports pickle", read=tubes.read),
-    Format(name="pyannot", about="UCF101-24 pyannot.pkl", read=tubes.read_pyannot),
+    Format(name="tubes", about="JHMDB-GT, UCF101v2-GT, MultiSports pickle", read=tube_pickles.read),
+    Format(name="pyannot", about="UCF101-24 pyannot.pkl", read=tube_pickles.read_pyannot),
 )
 
 

@@ -18,7 +18,7 @@ from tubelet.data.importers.records import (
     as_text,
     field_of,
 )
-from tubelet.data.pickles import load_pickle
+from tubelet.data.untrusted.pickles import load_pickle
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError
 

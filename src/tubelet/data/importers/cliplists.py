@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tubelet.data.annotations import seconds_to_us
 from tubelet.data.clips import ClipLabels
-from tubelet.data.files import read_text
 from tubelet.data.importers.records import (
     Imported,
     Options,
@@ -23,6 +22,7 @@ from tubelet.data.importers.records import (
     field_of,
     read_json,
 )
+from tubelet.data.untrusted.reading import read_text
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError
 

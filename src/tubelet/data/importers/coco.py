@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tubelet.data.annotations import Annotations, seconds_to_us
-from tubelet.data.files import write_atomic
 from tubelet.data.importers.records import (
     Imported,
     Options,
@@ -23,6 +22,7 @@ from tubelet.data.importers.records import (
     read_json,
     scaled,
 )
+from tubelet.data.untrusted.reading import write_atomic
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from xml.parsers import expat
 
 from tubelet.data.annotations import Annotations
-from tubelet.data.files import read_bytes, write_atomic
 from tubelet.data.importers.records import (
     Imported,
     Options,
@@ -26,6 +25,7 @@ from tubelet.data.importers.records import (
     frame_us,
     scaled,
 )
+from tubelet.data.untrusted.reading import read_bytes, write_atomic
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError, InputError
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from tubelet.data.annotations import Annotations, seconds_to_us
-from tubelet.data.files import write_atomic
 from tubelet.data.importers.records import (
     Imported,
     Options,
@@ -20,7 +19,8 @@ from tubelet.data.importers.records import (
     as_text,
     field_of,
 )
-from tubelet.data.pickles import load_pickle
+from tubelet.data.untrusted.pickles import load_pickle
+from tubelet.data.untrusted.reading import write_atomic
 from tubelet.types import DataError
 
 

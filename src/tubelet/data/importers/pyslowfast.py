@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tubelet.data.files import inside, read_text
+from tubelet.data.untrusted.reading import inside, read_text
 from tubelet.types import DataError
 
 _HEADER = "original_vi"

@@ -13,7 +13,7 @@ import numpy as np
 
 from tubelet.data.annotations import Annotations, seconds_to_us
 from tubelet.data.clips import ClipLabels
-from tubelet.data.files import find_video, read_text
+from tubelet.data.untrusted.reading import find_video, read_text
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError, InputError
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from tubelet.data.annotations import Annotations, seconds_to_us
-from tubelet.data.files import write_atomic
 from tubelet.data.importers.records import (
     Imported,
     Options,
@@ -25,6 +24,7 @@ from tubelet.data.importers.records import (
     read_json,
     scaled,
 )
+from tubelet.data.untrusted.reading import write_atomic
 from tubelet.types import DataError, InputError
 
 _RECTANGLE = 2

@@ -20,7 +20,7 @@ from tubelet.data.importers.records import (
     frame_us,
     scaled,
 )
-from tubelet.data.pickles import load_pickle
+from tubelet.data.untrusted.pickles import load_pickle
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError
 

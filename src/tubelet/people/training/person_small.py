@@ -16,9 +16,9 @@ from tubelet.media.video import Video
 from tubelet.people.detector import Image, PersonDetector
 from tubelet.people.given import GivenPeople
 from tubelet.people.measure import PersonReport, measure
+from tubelet.people.training.pictures import Picture
+from tubelet.people.training.train_person import PersonRecipe, Report, train_person
 from tubelet.playground import PlaygroundConfig, render_window
-from tubelet.train.person import PersonRecipe, Report, train_person
-from tubelet.train.person_pictures import Picture
 from tubelet.types import Key, People
 
 FRAME_MS = 10  # less than half a frame at 30 per second

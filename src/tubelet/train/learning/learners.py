@@ -18,15 +18,15 @@ from tubelet.models.detector import ActionModel
 from tubelet.models.memory.bank import BankReader, memory_of
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import OnlineBank, Seen, SharedBank
-from tubelet.train.collaborative import (
+from tubelet.train.learning.losses import ActionLoss
+from tubelet.train.learning.multi_clip import (
     CollaborativeTraining,
     LogitLoss,
     batch_reduction,
     multi_iteration,
     with_video_loss,
 )
-from tubelet.train.losses import ActionLoss
-from tubelet.train.norms import batch_norms, clip_groups, normalised_by
+from tubelet.train.model.norms import batch_norms, clip_groups, normalised_by
 from tubelet.train.precision import Precision
 from tubelet.types import ConfigError, TrainingError
 

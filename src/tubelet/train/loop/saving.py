@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from tubelet.files import atomic_path
-from tubelet.train.state import TrainState
+from tubelet.train.loop.state import TrainState
 from tubelet.types import Stopped
 
 STATE = "state.pt"

@@ -18,16 +18,16 @@ from torch import Tensor
 
 from tubelet.batch import Sample, collate
 from tubelet.data.dataset import ClipDataset
+from tubelet.data.keyframes import KeyframesByVideo
 from tubelet.data.whole import WholeVideoDataset
 from tubelet.media.transforms import View, boxes_in_clip, look
 from tubelet.models.detector import ActionModel
 from tubelet.models.memory.inference import video_memory, video_scores
 from tubelet.models.memory.stream import scores_with_memory
-from tubelet.train.distributed import World
-from tubelet.train.groups import KeyframesByVideo
+from tubelet.parallel.processes import World
+from tubelet.testing.reader import Place, Read, read
+from tubelet.testing.views import Views
 from tubelet.train.precision import Precision
-from tubelet.train.reading import Place, Read, read
-from tubelet.train.views import Views
 from tubelet.types import ConfigError, Detections, InputSpec, Key, People
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

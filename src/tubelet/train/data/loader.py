@@ -19,8 +19,8 @@ from torch.utils.data import Sampler as Places
 from tubelet.batch import Batch, Sample, collate
 from tubelet.data.dataset import ClipDataset
 from tubelet.media.transforms import Augment
-from tubelet.train.mosaic import TILES, mosaic, quarter
-from tubelet.train.samplers import Pick, RandomSampler, Sampler
+from tubelet.train.data.mosaic import TILES, mosaic, quarter
+from tubelet.train.data.samplers import Pick, RandomSampler, Sampler
 from tubelet.types import ConfigError, InputSpec, Ints, TrainingError, VideoError
 
 ATTEMPTS = 8  # broken files in a row before the data, not a file, is to blame

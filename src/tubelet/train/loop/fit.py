@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from tubelet.train.distributed import World
-from tubelet.train.family import Family
-from tubelet.train.learners import Learner
-from tubelet.train.loader import Step
+from tubelet.parallel.processes import World
+from tubelet.train.data.loader import Step
+from tubelet.train.learning.learners import Learner
+from tubelet.train.loop.reporters import Reporter, StepReport
+from tubelet.train.loop.saving import Clock, StopFlag
+from tubelet.train.model.sharding import clip_gradients
+from tubelet.train.model.tied import Family
 from tubelet.train.recipe import Stage
-from tubelet.train.reporting import Reporter, StepReport
-from tubelet.train.saving import Clock, StopFlag
-from tubelet.train.sharding import clip_gradients
 from tubelet.types import Key, Stopped, TrainingError
 
 

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
 from tubelet.batch import Sample
 from tubelet.data.dataset import ClipDataset
+from tubelet.data.keyframes import KeyframesByVideo
 from tubelet.data.whole import WholeVideoDataset
 from tubelet.media.transforms import Augment
 from tubelet.models.memory.window import clip_times
-from tubelet.train.loader import Draw, draw, picker
-from tubelet.train.samplers import RandomSampler, Sampler
-from tubelet.types import InputSpec, Ints
+from tubelet.train.data.loader import Draw, draw, picker
+from tubelet.train.data.samplers import RandomSampler, Sampler
+from tubelet.types import InputSpec, Key
 
 
-class KeyframesByVideo:
-    """The labelled moments of every video in time order, and the sample that each one is."""
-
-    def __init__(self, dataset: ClipDataset) -> None:
-        found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-        for index in range(len(dataset)):
-            key = dataset.key(index)
-            found[key.video].append((key.time_ms, index))
-        self._times: dict[str, Ints] = {}
-        self._samples: dict[str, Ints] = {}
-        for video, rows in found.items():
-            ordered = np.array(sorted(rows), np.int64)
-            self._times[video], self._samples[video] = ordered[:, 0], ordered[:, 1]
-
-    def videos(self) -> list[str]:
-        """Every video, in the order in which the dataset first names it."""
-        return list(self._times)
-
-    def samples(self, video: str) -> list[int]:
-        """Samples of `video` in time order."""
-        return [int(i) for i in self._samples[video]]
-
-    def around(self, video: str, at_ms: int, *, clips: int, stride_ms: int) -> list[int]:
-        """Samples of `clips` moments `stride_ms` apart about `at_ms`, as `clip_times` chooses."""
-        chosen = clip_times(self._times[video], at_ms, clips=clips, stride_ms=stride_ms)
-        return [int(i) for i in self._samples[video][chosen]]
+def samples_around(moments: KeyframesByVideo, key: Key, *, clips: int, stride_ms: int) -> list[int]:
+    """Samples of `clips` moments of a video `stride_ms` apart about `key`, as `clip_times`
+    chooses."""
+    chosen = clip_times(moments.times(key.video), key.time_ms, clips=clips, stride_ms=stride_ms)
+    samples = moments.samples(key.video)
+    return [samples[int(at)] for at in chosen]
 
 
 class GroupStream:
@@ -90,9 +70,7 @@ class GroupStream:
                 for place in places
             )
         key = dataset.key(anchor)
-        members = self._moments.around(
-            key.video, key.time_ms, clips=self.clips, stride_ms=self._stride_ms
-        )
+        members = samples_around(self._moments, key, clips=self.clips, stride_ms=self._stride_ms)
         return tuple(
             dataset.sample(
                 index,

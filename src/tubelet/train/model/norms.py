@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tubelet.train.distributed import World
-from tubelet.train.transfer import matches
+from tubelet.parallel.processes import World
+from tubelet.train.model.transfer import matches
 from tubelet.types import ConfigError
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from tubelet.models.detector import ActionModel, ActionModelConfig
-from tubelet.train.mixture import Mixture
+from tubelet.train.data.mixture import Mixture
 from tubelet.types import ConfigError
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tubelet.people.small import DenseBoxes
-from tubelet.train.person_pictures import Canvas
+from tubelet.people.training.pictures import Canvas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from tubelet.data.predictions import read_predictions
 from tubelet.data.whole import WholeVideoDataset
 from tubelet.evaluate.clips import ClipScores, read_clip_scores
 from tubelet.evaluate.ensemble import Coverage, join_clips, join_detections, normalised
-from tubelet.train.predict import Item, Predictor
-from tubelet.train.recipe import Ensemble
-from tubelet.train.testing import Tested, check_test, folder_of, keep
+from tubelet.testing.config import Ensemble
+from tubelet.testing.predict import Item, Predictor
+from tubelet.testing.run_test import Tested, check_test, folder_of, keep
 from tubelet.types import ConfigError, InputError
 
 

@@ -31,9 +31,9 @@ from tubelet.evaluate.clips import (
     read_clip_scores,
     write_clip_scores,
 )
+from tubelet.evaluate.detection_files import read_detections
 from tubelet.evaluate.ensemble import Coverage, join_clips, join_detections, normalised
 from tubelet.evaluate.errors import ErrorBreakdown, error_breakdown
-from tubelet.evaluate.files import read_detections
 from tubelet.evaluate.frame_map import evaluate_frames
 from tubelet.evaluate.from_annotations import box_table, frame_list
 from tubelet.evaluate.longtail import frequency_split, group_means, label_counts

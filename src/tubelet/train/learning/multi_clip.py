@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tubelet.batch import Batch, FeatureMap, Rois
 from tubelet.models.detector import ActionModel
 from tubelet.models.memory.collaborative import CollaborativeMemory, share
-from tubelet.train.norms import batch_norms, normalised_by, unchanged_statistics
+from tubelet.train.model.norms import batch_norms, normalised_by, unchanged_statistics
 from tubelet.types import ConfigError, ShapeError
 
 LogitLoss = Callable[[Tensor], Tensor]

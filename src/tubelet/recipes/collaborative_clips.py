@@ -29,8 +29,9 @@ from tubelet.recipes.protocols import (
     schedule_of,
     sgd,
 )
-from tubelet.train.collaborative import CollaborativeTraining
-from tubelet.train.recipe import PaperRow, Recipe, Stage, Start, Test
+from tubelet.testing.config import PaperRow, Test
+from tubelet.train.learning.multi_clip import CollaborativeTraining
+from tubelet.train.recipe import Recipe, Stage, Start
 
 PAPER = "arXiv:2104.01198"
 IMAGENET = "weights/i3d_r50_in1k.safetensors"

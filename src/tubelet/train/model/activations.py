@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from tubelet.train.norms import unchanged_statistics
+from tubelet.train.model.norms import unchanged_statistics
 
 
 @contextmanager

@@ -15,13 +15,13 @@ from torch import Tensor
 from tubelet.batch import Sample, collate
 from tubelet.config import encode
 from tubelet.data.dataset import ClipDataset
+from tubelet.data.keyframes import KeyframesByVideo
 from tubelet.models.detector import ActionModel
 from tubelet.models.heads.relation import RelationHead
 from tubelet.models.memory.bank import BankStamp, BankWriter, MemoryBank
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import OnlineBank, SharedBank
 from tubelet.models.weights import weights_hash
-from tubelet.train.groups import KeyframesByVideo
 from tubelet.types import ConfigError, InputSpec, VideoError
 
 Note = Callable[[str], None]

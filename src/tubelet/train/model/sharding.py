@@ -19,9 +19,9 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tubelet.models.memory.config import MemoryBankConfig
-from tubelet.train.activations import parts_of
-from tubelet.train.distributed import World
-from tubelet.train.family import Family
+from tubelet.parallel.processes import World
+from tubelet.train.model.activations import parts_of
+from tubelet.train.model.tied import Family
 from tubelet.train.recipe import Stage
 from tubelet.types import ConfigError
 

@@ -23,12 +23,12 @@ from tubelet.evaluate.clips import (
     evaluate_topk,
     write_clip_scores,
 )
+from tubelet.evaluate.scoring import detections_table, evaluate_tables
 from tubelet.files import write_text
 from tubelet.models.detector import ActionModel
-from tubelet.scoring import detections_table, evaluate_tables
-from tubelet.train.distributed import World
-from tubelet.train.predict import Item, Predictor, check_views, detections_of
-from tubelet.train.recipe import Test
+from tubelet.parallel.processes import World
+from tubelet.testing.config import Test
+from tubelet.testing.predict import Item, Predictor, check_views, detections_of
 from tubelet.types import ConfigError, Detections, Floats
 
 MAIN = "test"  # the test whose files lie in the run's own folder

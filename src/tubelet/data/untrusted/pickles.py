@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.data.files import read_bytes
+from tubelet.data.untrusted.reading import read_bytes
 from tubelet.types import DataError
 
 MAX_PICKLE_BYTES = 2 << 30

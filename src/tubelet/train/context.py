@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from tubelet.train.distributed import World
-from tubelet.train.reporting import Reporter
-from tubelet.train.saving import StopFlag
+from tubelet.parallel.processes import World
+from tubelet.train.loop.reporters import Reporter
+from tubelet.train.loop.saving import StopFlag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

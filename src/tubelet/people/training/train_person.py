@@ -22,8 +22,8 @@ from tubelet.checkpoints import read_checkpoint, save_checkpoint
 from tubelet.config import encode
 from tubelet.files import atomic_path
 from tubelet.people.small import SmallPersonConfig, SmallPersonNet, header_of
-from tubelet.train.person_loss import PersonLoss
-from tubelet.train.person_pictures import Augmentation, Picture, draw_batch
+from tubelet.people.training.loss import PersonLoss
+from tubelet.people.training.pictures import Augmentation, Picture, draw_batch
 from tubelet.types import CheckpointError, ConfigError, TrainingError
 
 Report = Callable[[Mapping[str, float]], None]

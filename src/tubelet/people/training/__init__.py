@@ -1,0 +1,1 @@
+"""Training of our own person detector."""

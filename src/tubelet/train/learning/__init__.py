@@ -1,0 +1,1 @@
+"""How a minibatch becomes gradients: losses, and learners with and without memory."""
