@@ -317,7 +317,7 @@ def undrawn(
     seed = int(key.video.removeprefix("playground_"))
     boxes, ids, targets = world_of(seed, world).annotate(np.array([key.time_ms / 1000]))
     people = People.of(boxes[0], track_ids=ids[0])
-    boxes_px, _ = boxes_in_clip(people.boxes, like.geometry)
+    boxes_px, _ = boxes_in_clip(people.boxes, like.geometry, InputSpec())
     return replace(
         like,
         key=key,

@@ -145,7 +145,8 @@ class ActionDetector:
         )
         hw = clip_size(info.hw, self.model.input)
         key_hw = short_side_hw(info.hw, min(KEYFRAME_SHORT_SIDE, *info.hw))
-        frames = video.frames(hw, keep_source=True)
+        kernel = self.model.input.preprocessing.kernel
+        frames = video.frames(hw, keep_source=True, kernel=kernel)
         clips = windows(frames, keys, self.model.input, key_hw=None if given else key_hw)
         if self.model.config.memory is not None:
             yield from self._remember(name, info, clips, people)
@@ -203,7 +204,7 @@ class ActionDetector:
 
     def _sample(self, name: str, info: VideoInfo, window: Window, people: People) -> Sample:
         frames, geometry = prepare(window.clip, info.hw, self.model.input)
-        boxes_px, _ = boxes_in_clip(people.boxes, geometry)
+        boxes_px, _ = boxes_in_clip(people.boxes, geometry, self.model.input)
         return Sample(
             key=Key(video=name, time_ms=window.key_ms),
             frames=frames,

@@ -6,6 +6,8 @@ Boxes are xyxy. Nothing here knows about torch; the detector's RoIAlign lives in
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import floor
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -94,14 +96,26 @@ class Geometry:
 
 
 def short_side_hw(
-    source_hw: tuple[int, int], short: int, long_max: int | None = None
+    source_hw: tuple[int, int],
+    short: int,
+    long_max: int | None = None,
+    rounding: Literal["nearest", "floor", "half_up"] = "nearest",
 ) -> tuple[int, int]:
     """Size after scaling the shorter side to `short`, the longer side limited to `long_max`.
 
-    Both sides keep the aspect ratio to the nearest pixel and are at least 1.
+    Both sides keep the aspect ratio to a whole pixel, found by `rounding`, and are at least 1.
     """
     h, w = source_hw
     scale = short / min(h, w)
     if long_max is not None:
         scale = min(scale, long_max / max(h, w))
-    return max(1, round(h * scale)), max(1, round(w * scale))
+    if rounding == "nearest":
+        return max(1, round(h * scale)), max(1, round(w * scale))
+    if rounding == "half_up":  # MMCV
+        return max(1, int(h * scale + 0.5)), max(1, int(w * scale + 0.5))
+    # PySlowFast multiplies the sides' ratio, whose product can end a hair below a whole number.
+    sides = (short if side == min(h, w) else floor(side / min(h, w) * short) for side in (h, w))
+    if long_max is not None and scale * min(h, w) < short:
+        sides = (floor(side * scale) for side in (h, w))
+    height, width = (max(1, side) for side in sides)
+    return height, width

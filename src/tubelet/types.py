@@ -8,7 +8,7 @@ on the source's own timeline, so that a key is never a float.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -125,6 +125,54 @@ class Key:
         return f"{self.video}@{self.time_ms / 1000:.3f}s"
 
 
+Kernel = Literal["swscale", "cv2", "torch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """How a clip is cut from a film and its boxes placed, where an upstream project does it in a
+    way of its own; the defaults are tubelet's. `tubelet.media.originals` holds theirs by name.
+
+    Frames. `choice`: "stride", the τ of the `InputSpec` about the key; or T frames spread over all
+    those stamped in the `span_s` seconds around it (None: T·τ / fps), at the "ends" of T − 1
+    equal parts (first and last included) or in the "middles" of T. `anchor`: a stride counts from
+    the "frame" on show, or from the "key" moment itself, as in films that were cut into pictures
+    at `InputSpec.fps` beforehand. `shift`: frames that the clip lies later.
+
+    Pixels. `kernel` resizes: "swscale" inside the decoder; "cv2", its bilinear on bytes; "torch",
+    `interpolate` without antialiasing. `size_rounding` of the longer side, `crop_rounding` of a
+    central crop's offset.
+
+    Boxes. `box_scale`: each of the "axes" by its own size, or both by that of the "long_side".
+    `box_edge`: a box ends at the edge of the "frame"; at the centre of its "last_pixel" (W − 1);
+    or it is "inclusive" of its last pixel, so that x2 and y2 are one source pixel less.
+    `min_person_score`: of the detector's boxes that the published figure was measured with.
+    """
+
+    choice: Literal["stride", "ends", "middles"] = "stride"
+    span_s: float | None = None
+    anchor: Literal["frame", "key"] = "frame"
+    shift: int = 0
+    kernel: Kernel = "swscale"
+    size_rounding: Literal["nearest", "floor", "half_up"] = "nearest"
+    crop_rounding: Literal["floor", "ceil", "nearest"] = "floor"
+    box_scale: Literal["axes", "long_side"] = "axes"
+    box_edge: Literal["frame", "last_pixel", "inclusive"] = "frame"
+    min_person_score: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.choice == "stride" and self.span_s is not None:
+            raise ConfigError(
+                "a clip with a stride has no span of its own",
+                expected='Preprocessing.choice "ends" or "middles"',
+                got=f"span_s {self.span_s}",
+            )
+        if self.span_s is not None and not 0 < self.span_s < 3600:
+            raise ConfigError("Preprocessing.span_s is out of range", got=self.span_s)
+        if self.choice != "stride" and (self.shift or self.anchor != "frame"):
+            raise ConfigError("a spread clip has neither shift nor anchor", got=self)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
     """The clip that a model expects; it belongs to the model and travels in its checkpoint.
@@ -134,7 +182,7 @@ class InputSpec:
     trained on 30 fps film sees the same motion in a 60 fps one. `short_side` in pixels, the long
     side limited to `long_side` if given; both sides are zero-padded (right, below) to a multiple
     of `multiple`, or cropped centrally to a square of `crop` if given (classification).
-    `mean` and `std` are of RGB in [0, 1].
+    `mean` and `std` are of RGB in [0, 1]. `preprocessing`: all else that an upstream project does.
     """
 
     frames: int = 32
@@ -146,6 +194,7 @@ class InputSpec:
     multiple: int = 1
     mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
     std: tuple[float, float, float] = (0.225, 0.225, 0.225)
+    preprocessing: Preprocessing = Preprocessing()
 
     def __post_init__(self) -> None:
         if min(self.frames, self.stride, self.short_side, self.multiple) < 1:
@@ -155,6 +204,24 @@ class InputSpec:
             )
         if min(self.std) <= 0:
             raise ConfigError("InputSpec.std must be positive", got=self.std)
+        rules = self.preprocessing
+        timed = rules.anchor == "key" or (rules.choice != "stride" and rules.span_s is None)
+        if timed and self.fps is None:
+            raise ConfigError(
+                "this choice of frames counts in seconds",
+                where="InputSpec.preprocessing",
+                expected="InputSpec.fps: the rate that τ counts at",
+                got=None,
+            )
+
+    @property
+    def span_s(self) -> float | None:
+        """Seconds that a spread clip takes its frames from; None for a stride."""
+        if self.preprocessing.choice == "stride":
+            return None
+        if self.preprocessing.span_s is not None or self.fps is None:
+            return self.preprocessing.span_s
+        return self.frames * self.stride / self.fps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

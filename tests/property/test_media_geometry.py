@@ -90,7 +90,7 @@ def test_boxes_go_there_and_back(
     _, geometry = prepare(clip, (h, w), spec, augment, np.random.default_rng(seed))
     px = geometry.to_clip_px(people)
     assert np.allclose(geometry.to_source_norm(px), people, atol=1e-5)
-    cut, keep = boxes_in_clip(people, geometry)
+    cut, keep = boxes_in_clip(people, geometry, spec)
     left, top, right, bottom = visible_px(geometry)
     assert (cut[keep, 2:] - cut[keep, :2] >= 1).all()
     assert (cut >= [left, top, left, top]).all()
@@ -112,7 +112,7 @@ def test_a_mark_in_the_picture_stays_under_its_box(
     image[0, row * 4 : row * 4 + 4, column * 4 : column * 4 + 4] = 255
     box = np.array([[column / 18, row / 12, (column + 1) / 18, (row + 1) / 12]], np.float32)
     frames, geometry = prepare(image, source, spec, augment, np.random.default_rng(seed))
-    cut, keep = boxes_in_clip(box, geometry, min_visible=0.9)
+    cut, keep = boxes_in_clip(box, geometry, InputSpec(), min_visible=0.9)
     light = frames[1, 0].float().numpy()
     if not keep[0]:
         return

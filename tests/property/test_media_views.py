@@ -67,7 +67,7 @@ def test_a_mirrored_view_mirrors_pixels_and_boxes(
     own, other = (g.to_clip_px(box)[0] for g in (before, after))
     np.testing.assert_allclose(other[[2, 0]], right - own[[0, 2]], atol=1e-3)
     np.testing.assert_allclose(after.to_source_norm(after.to_clip_px(box)), box, atol=1e-5)
-    cut = boxes_in_clip(box, after)[0][0]
+    cut = boxes_in_clip(box, after, spec)[0][0]
     assert cut[0] >= 0 and cut[2] <= right
 
 

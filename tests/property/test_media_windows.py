@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,7 @@ from tubelet.media.sampling import (
     windows,
 )
 from tubelet.media.video import Frame, Video, VideoInfo
-from tubelet.types import InputError, InputSpec, VideoError
+from tubelet.types import InputError, InputSpec, Preprocessing, VideoError
 
 SMALL = (36, 48)
 SPECS = [
@@ -96,6 +97,27 @@ def test_streaming_and_seeking_agree(films: Path, film: str, spec: InputSpec) ->
     if not path.exists():
         encode(path, stamps, codec, **options)
     assert_both_ways_agree(path, spec)
+
+
+UPSTREAM = {
+    "late": Preprocessing(anchor="key", shift=3),
+    "wholly late": Preprocessing(anchor="key", shift=20),
+    "wholly early": Preprocessing(shift=-20),
+    "ends": Preprocessing(choice="ends", span_s=1.0),
+    "middles": Preprocessing(choice="middles"),
+}
+
+
+@pytest.mark.parametrize("rules", UPSTREAM.values(), ids=list(UPSTREAM))
+@pytest.mark.parametrize("film", ["uneven.mp4", "offset.mp4", "open_gop_uneven.mkv"])
+def test_streaming_and_seeking_agree_for_upstream_choices_of_frames(
+    films: Path, film: str, rules: Preprocessing
+) -> None:
+    stamps, codec, options = FILMS[film]
+    path = films / film
+    if not path.exists():
+        encode(path, stamps, codec, **options)
+    assert_both_ways_agree(path, replace(SPECS[1], preprocessing=rules))
 
 
 REAL = [

@@ -83,6 +83,9 @@ def faster(
     if augment is None or rng is None or not augment.speed:
         return spec
     factor = (1 + augment.speed) ** rng.uniform(-1, 1)
+    rules = spec.preprocessing
+    if rules.span_s is not None:
+        return replace(spec, preprocessing=replace(rules, span_s=rules.span_s / factor))
     return replace(spec, fps=(spec.fps or fps) * factor)
 
 
@@ -109,7 +112,7 @@ def assemble(
     frames, geometry = prepare(clip, source_hw, spec, augment, rng, focus)
     if augment is not None and rng is not None and augment.box_jitter:
         people = replace(people, boxes=jitter_boxes(people.boxes, augment.box_jitter, rng))
-    boxes_px, visible = boxes_in_clip(people.boxes, geometry)
+    boxes_px, visible = boxes_in_clip(people.boxes, geometry, spec)
     if augment is not None:
         people, targets, boxes_px = people.select(visible), targets[visible], boxes_px[visible]
     return Sample(

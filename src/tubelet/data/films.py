@@ -136,6 +136,6 @@ class Films:
     def _hold(self, footage: Footage, spec: InputSpec, side: int) -> _Held:
         with open_film(footage.path, fps=footage.fps) as film:
             hw = clip_size(film.info.hw, replace(spec, short_side=side, long_side=None))
-            frames = list(film.frames(hw))
+            frames = list(film.frames(hw, kernel=spec.preprocessing.kernel))
         times = np.array([f.time_ms for f in frames], np.int64)
         return _Held(times, np.stack([f.image for f in frames]))

@@ -23,7 +23,7 @@ from av.video.frame import VideoFrame
 
 from tubelet.media.decoder import Image, Orientation, Scaler, explain
 from tubelet.media.video import Frame, Video, VideoInfo
-from tubelet.types import InputError, VideoError
+from tubelet.types import InputError, Kernel, VideoError
 
 _NAME = re.compile(r"(?P<prefix>.*?)(?P<number>\d{1,9})\.(?P<kind>jpe?g|png)", re.IGNORECASE)
 _CODECS = {"jpg": "mjpeg", "jpeg": "mjpeg", "png": "png"}
@@ -53,7 +53,7 @@ class FrameFolder:
         self._stored_hw = first.height, first.width
         self._orientation = Orientation.of(first)
         height, width = self._stored_hw[::-1] if self._orientation.transpose else self._stored_hw
-        self._scalers: dict[tuple[int, int], Scaler] = {}
+        self._scalers: dict[tuple[tuple[int, int], Kernel], Scaler] = {}
         self.info = VideoInfo(
             path=self.path,
             width=width,
@@ -73,6 +73,7 @@ class FrameFolder:
         start_ms: int | None = None,
         *,
         keep_source: bool = False,
+        kernel: Kernel = "swscale",
     ) -> Iterator[Frame]:
         """Frames in order, as `Video.frames` gives them; beginning later reads nothing before."""
         if hw is not None and min(hw) < 1:
@@ -85,7 +86,7 @@ class FrameFolder:
                 picture = self._picture(index)
                 self._check_size(index, picture)
                 source = partial(self._scaled, picture) if keep_source else None
-                yield Frame(time_ms, self._scaled(picture, size), source)
+                yield Frame(time_ms, self._scaled(picture, size, kernel), source)
 
     def close(self) -> None:
         """Nothing is held open; here because `Video` has it."""
@@ -104,10 +105,12 @@ class FrameFolder:
     def _time_ms(self, index: int) -> int:
         return int(index * 1000 / self._fps + 0.5)
 
-    def _scaled(self, picture: VideoFrame, hw: tuple[int, int]) -> Image:
-        if hw not in self._scalers:
-            self._scalers[hw] = Scaler(hw, self._orientation)
-        return self._scalers[hw](picture)
+    def _scaled(
+        self, picture: VideoFrame, hw: tuple[int, int], kernel: Kernel = "swscale"
+    ) -> Image:
+        if (hw, kernel) not in self._scalers:
+            self._scalers[hw, kernel] = Scaler(hw, self._orientation, kernel)
+        return self._scalers[hw, kernel](picture)
 
     def _check_size(self, index: int, picture: VideoFrame) -> None:
         if (picture.height, picture.width) != self._stored_hw:

@@ -6,12 +6,13 @@ A keyframe's centre is the frame on show at that moment: the last one stamped at
 (one millisecond of grace, since tables round their stamps). The clip is `centre + (i − T//2)·τ`,
 as PySlowFast centres it, and repeats the first or last frame where the film ends. With
 `InputSpec.fps` None, τ counts frames of the source; with a rate, τ counts steps of 1/fps seconds
-from the centre's own stamp, and each step takes the nearest frame.
+from the centre's own stamp, and each step takes the nearest frame. Upstream projects that choose
+otherwise say so in `InputSpec.preprocessing`.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -53,17 +54,19 @@ def window(times_ms: npt.ArrayLike, key_ms: int, spec: InputSpec) -> Ints:
     """Indices `(T,)` into ascending `times_ms (n,)` of the frames of the clip at `key_ms`.
 
     Where a step of `spec.fps` falls into a gap of the film (variable rate), a later frame is taken
-    only if it is nearer than the one on show and at most half a step away.
+    only if it is nearer than the one on show and at most half a step away. A spread clip repeats
+    frames where fewer than T are stamped in its span.
     Raises InputError when there is no frame.
     """
     times = np.asarray(times_ms, np.int64)
     if times.ndim != 1 or times.size == 0:
         raise InputError("a clip needs at least one frame", expected="(n,)", got=times.shape)
-    middle = centre(times, key_ms)
+    if spec.span_s is not None:
+        return _spread(times, key_ms, spec)
     steps = _steps(spec)
     if spec.fps is None:
-        return np.asarray(np.clip(middle + steps, 0, len(times) - 1), np.int64)
-    wanted = times[middle] + steps * (1000.0 / spec.fps)
+        return np.asarray(np.clip(centre(times, key_ms) + steps, 0, len(times) - 1), np.int64)
+    wanted = _origin_ms(times, key_ms, spec) + steps * (1000.0 / spec.fps)
     before = np.clip(np.searchsorted(times, wanted, side="right") - 1, 0, len(times) - 1)
     after = np.minimum(before + 1, len(times) - 1)
     ahead, behind = times[after] - wanted, wanted - times[before]
@@ -73,7 +76,57 @@ def window(times_ms: npt.ArrayLike, key_ms: int, spec: InputSpec) -> Ints:
 
 def _steps(spec: InputSpec) -> Ints:
     steps: Ints = (np.arange(spec.frames, dtype=np.int64) - spec.frames // 2) * spec.stride
-    return steps
+    return steps + spec.preprocessing.shift
+
+
+def _origin_ms(times_ms: npt.NDArray[np.int64] | list[int], key_ms: int, spec: InputSpec) -> int:
+    """The moment that steps of `spec.fps` are counted from."""
+    if spec.preprocessing.anchor == "key":
+        return key_ms
+    return int(times_ms[centre(times_ms, key_ms)])
+
+
+def _span_ms(key_ms: int, spec: InputSpec) -> tuple[float, float]:
+    """A spread clip takes the frames stamped from the first time on and before the second."""
+    half = 500.0 * (spec.span_s or 0.0)
+    # Stamps are rounded to whole milliseconds, half up.
+    return key_ms - half - 0.5, key_ms + half - 0.5
+
+
+def _spread(times: Ints, key_ms: int, spec: InputSpec) -> Ints:
+    begin, end = _span_ms(key_ms, spec)
+    first, stop = np.searchsorted(times, (begin, end))
+    count, i, parts = stop - first, np.arange(spec.frames, dtype=np.int64), spec.frames
+    if count == 0:
+        return np.full(parts, centre(times, key_ms), np.int64)
+    if spec.preprocessing.choice == "ends":
+        chosen = i * (count - 1) // max(1, parts - 1)
+    else:
+        chosen = (2 * i + 1) * count // (2 * parts)
+    return np.asarray(first + chosen, np.int64)
+
+
+def _first_needed(times_ms: list[int], key_ms: int, spec: InputSpec) -> int:
+    """Index of the first frame that the clip, or the key frame itself, can need. While the centre
+    is still to come it can only move later, so this is never too late."""
+    middle = centre(times_ms, key_ms)
+    if spec.span_s is not None:
+        return min(middle, bisect_left(times_ms, _span_ms(key_ms, spec)[0]))
+    before = int(_steps(spec)[0])
+    if spec.fps is None:
+        return min(middle, max(0, middle + before))
+    earliest = _origin_ms(times_ms, key_ms, spec) + before * 1000.0 / spec.fps
+    return min(middle, max(0, bisect_right(times_ms, earliest) - 1))
+
+
+def _complete(times_ms: list[int], key_ms: int, spec: InputSpec) -> bool:
+    """Whether no later frame can change the clip of a key that is on show already."""
+    if spec.span_s is not None:
+        return times_ms[-1] >= _span_ms(key_ms, spec)[1]
+    after = int(_steps(spec)[-1])
+    if spec.fps is None:
+        return centre(times_ms, key_ms) + after < len(times_ms)
+    return times_ms[-1] >= _origin_ms(times_ms, key_ms, spec) + after * 1000.0 / spec.fps
 
 
 def keyframe_times(info: VideoInfo, every_ms: int) -> list[int]:
@@ -91,6 +144,9 @@ def keyframe_times(info: VideoInfo, every_ms: int) -> list[int]:
 
 def clip_span(key_ms: int, spec: InputSpec, fps: float) -> tuple[float, float]:
     """Times (ms) of the first and last frame of the clip at `key_ms` in a film of `fps`."""
+    if spec.span_s is not None:
+        half = 500.0 * spec.span_s
+        return key_ms - half, key_ms + half - 1000.0 / fps
     step = 1000.0 / (spec.fps or fps)
     steps = _steps(spec)
     return key_ms + float(steps[0]) * step, key_ms + float(steps[-1]) * step
@@ -159,8 +215,6 @@ class _Ring:
 
     def __init__(self, spec: InputSpec, key_hw: tuple[int, int] | None) -> None:
         self._spec, self._key_hw = spec, key_hw
-        steps = _steps(spec)
-        self._before, self._after = -int(steps[0]), int(steps[-1])
         self._times: list[int] = []
         self._images: deque[Images] = deque()
         self.waiting: deque[tuple[int, Images | None]] = deque()
@@ -177,29 +231,13 @@ class _Ring:
         key = self.waiting[0][0] if self.waiting else next_key
         if key is None:
             return
-        for _ in range(self._first_needed(key)):
+        for _ in range(_first_needed(self._times, key, self._spec)):
             self._images.popleft()
         del self._times[: len(self._times) - len(self._images)]
 
-    def _first_needed(self, key_ms: int) -> int:
-        # While the centre is still to come it can only move later, so this never frees too much.
-        middle = centre(self._times, key_ms)
-        if self._spec.fps is None:
-            return max(0, middle - self._before)
-        earliest = self._times[middle] - self._before * 1000.0 / self._spec.fps
-        return max(0, bisect_right(self._times, earliest) - 1)
-
     def ready(self) -> Iterator[Window]:
         """Windows of the waiting keys whose last frame is here."""
-        while self.waiting:
-            middle = centre(self._times, self.waiting[0][0])
-            if self._spec.fps is None:
-                complete = middle + self._after < len(self._times)
-            else:
-                latest = self._times[middle] + self._after * 1000.0 / self._spec.fps
-                complete = self._times[-1] >= latest
-            if not complete:
-                return
+        while self.waiting and _complete(self._times, self.waiting[0][0], self._spec):
             yield self._cut()
 
     def rest(self) -> Iterator[Window]:
@@ -228,18 +266,17 @@ def read_window(
 ) -> Images:
     """The clip u8 `(T, H, W, 3)` of one key by seeking: bit-identical to what `windows` gives.
 
-    `hw`: upright size to resize to, default the source's own. Raises VideoError when the film
-    ends more than half a second before `key_ms`, and as `Video` does.
+    `hw`: upright size to resize to, with the kernel of `spec`; default the source's own. Raises
+    VideoError when the film ends more than half a second before `key_ms`, and as `Video` does.
     """
     if not isinstance(video, Video | FrameFolder):
         with open_film(video, threads=threads) as opened:
             return read_window(opened, key_ms, spec, hw)
     info = video.info
-    span_ms = (spec.frames // 2) * spec.stride * 1000.0 / (spec.fps or info.fps)
-    lead_ms = round(span_ms * 1.1) + 100
+    lead_ms = round(max(0.0, -clip_span(0, spec, info.fps)[0]) * 1.1) + 100
     while True:
         start_ms = max(info.start_ms, key_ms - lead_ms)
-        frames = video.frames(hw, start_ms)
+        frames = video.frames(hw, start_ms, kernel=spec.preprocessing.kernel)
         first = next(frames, None)
         if first is not None:
             found = next(windows(chain([first], frames), [key_ms], spec), None)

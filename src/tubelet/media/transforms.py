@@ -2,13 +2,16 @@
 
 Legend: T frames, (H, W) of the decoded clip, (h, w) of the tensor, N people.
 
-The decoder already resizes to `clip_size`, so without augmentation nothing is resampled here:
-only a crop or zeros at the right and below. Everything stays uint8; the model normalises.
+Frames come already resized to `clip_size`, by the kernel that the model's input names, so without
+augmentation nothing is resampled here: only a crop or zeros at the right and below. Everything
+stays uint8; the model normalises.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +20,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from tubelet.boxes import Geometry, area, clip_unit, short_side_hw
-from tubelet.types import ConfigError, Floats, InputSpec, ShapeError
+from tubelet.types import ConfigError, Floats, InputSpec, Preprocessing, ShapeError
 
 Hw = tuple[int, int]
 _LUMA = (0.299, 0.587, 0.114)
+_ROUNDINGS: dict[str, Callable[[float], int]] = {"floor": int, "ceil": ceil, "nearest": round}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +99,14 @@ def _sides(crop: int | tuple[int, int]) -> Hw:
 
 
 def clip_size(source_hw: Hw, spec: InputSpec, augment: Augment | None = None) -> Hw:
-    """(H, W) to ask the decoder for: the test size, or the largest that `augment` can draw."""
+    """(H, W) to ask a film's frames for: the test size, or the largest that `augment` can draw."""
     return _scaled_hw(source_hw, spec, augment.scale[1] if augment else 1.0)
 
 
 def _scaled_hw(source_hw: Hw, spec: InputSpec, scale: float) -> Hw:
     long_side = None if spec.long_side is None else round(spec.long_side * scale)
-    return short_side_hw(source_hw, max(1, round(spec.short_side * scale)), long_side)
+    short_side = max(1, round(spec.short_side * scale))
+    return short_side_hw(source_hw, short_side, long_side, spec.preprocessing.size_rounding)
 
 
 def prepare(
@@ -160,8 +165,9 @@ def _test_plan(source_hw: Hw, spec: InputSpec, view: View) -> Geometry:
     resized = clip_size(source_hw, spec)
     visible = _cropped(resized, spec.crop)
     along = int(resized[1] >= resized[0])
+    whole_px = _ROUNDINGS[spec.preprocessing.crop_rounding]
     left, top = (
-        int((resized[i] - visible[i]) * (view.place if i == along else 0.5)) for i in (1, 0)
+        whole_px((resized[i] - visible[i]) * (view.place if i == along else 0.5)) for i in (1, 0)
     )
     return _geometry(
         source_hw, resized, (left, top), visible, spec.crop, spec.multiple, flip=view.flip
@@ -289,17 +295,40 @@ def _pad(frames: Tensor, hw: Hw) -> Tensor:
 
 
 def boxes_in_clip(
-    boxes: Floats, geometry: Geometry, min_visible: float = 0.25
+    boxes: Floats, geometry: Geometry, spec: InputSpec, min_visible: float = 0.25
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Source boxes `(N, 4)` in [0, 1] → clip pixels `(N, 4)` cut to what the clip shows, and a
-    mask `(N,)` of those to keep: at least `min_visible` of the area and one pixel each way."""
-    px = geometry.to_clip_px(boxes)
+    """Source boxes `(N, 4)` in [0, 1] → clip pixels `(N, 4)`, placed as `spec` says and cut to what
+    the clip shows, and a mask `(N,)` of those to keep: at least `min_visible` of the area and one
+    pixel each way."""
+    px = _place(boxes, geometry, spec.preprocessing)
     left, top, right, bottom = visible_px(geometry)
+    if spec.preprocessing.box_edge == "last_pixel":
+        right, bottom = right - 1, bottom - 1
     cut = np.clip(px, [left, top, left, top], [right, bottom, right, bottom]).astype(np.float32)
     whole = area(px)
     share = np.divide(area(cut), whole, out=np.zeros_like(whole), where=whole > 0)
     keep = (share >= min_visible) & (cut[:, 2:] - cut[:, :2] >= 1).all(axis=1)
     return cut, keep
+
+
+def _place(boxes: Floats, geometry: Geometry, rules: Preprocessing) -> Floats:
+    """Source boxes in [0, 1] → pixels of the clip, not yet cut to it."""
+    if rules.box_scale == "axes" and rules.box_edge == "frame":
+        return geometry.to_clip_px(boxes)
+    source, resized = (np.array(hw[::-1] * 2) for hw in (geometry.source_hw, geometry.resized_hw))
+    px = boxes.astype(np.float64) * source
+    if rules.box_edge == "inclusive":
+        px[:, 2:] = np.maximum(px[:, 2:] - 1, px[:, :2])
+    if rules.box_edge != "frame":
+        px = np.clip(px, 0, source - 1)
+    long_side = int(source[1] > source[0])
+    scale = resized / source
+    px *= scale[long_side] if rules.box_scale == "long_side" else scale
+    px -= np.array(geometry.crop_xy * 2)
+    if geometry.flip:
+        last = geometry.out_hw[1] - (rules.box_edge != "frame")
+        px[:, [0, 2]] = last - px[:, [2, 0]]
+    return np.asarray(px, np.float32)
 
 
 def jitter_boxes(boxes: Floats, amount: float, rng: np.random.Generator) -> Floats:

@@ -21,7 +21,7 @@ from typing import Self
 from av.video.frame import VideoFrame
 
 from tubelet.media.decoder import NEAR_MS, Decoder, Image, Orientation, Picture, Scaler
-from tubelet.types import InputError, VideoError
+from tubelet.types import InputError, Kernel, VideoError
 
 EXTENSIONS = frozenset(
     f".{name}"
@@ -110,7 +110,7 @@ class Video:
         self._threads = threads
         self._pass = Decoder(self.path, threads)
         self._open = {self._pass}
-        self._scalers: dict[tuple[int, int], Scaler] = {}
+        self._scalers: dict[tuple[tuple[int, int], Kernel], Scaler] = {}
         try:
             pictures = self._pass.pictures()
             first = next(pictures, None)
@@ -134,10 +134,12 @@ class Video:
         start_ms: int | None = None,
         *,
         keep_source: bool = False,
+        kernel: Kernel = "swscale",
     ) -> Iterator[Frame]:
         """Frames in presentation order, times strictly ascending.
 
-        `hw`: upright size to resize to inside the decoder, default the source's own.
+        `hw`: upright size to resize to, default the source's own; `kernel`: inside the decoder, or
+        after it as an upstream project does.
         `start_ms`: begin with the first frame at or after it; the frames are bit-identical to
         those of a pass from the beginning. Each call is a pass of its own.
         `keep_source`: let `Frame.resized` give other sizes; each frame then holds its picture.
@@ -146,7 +148,7 @@ class Video:
         """
         if hw is not None and min(hw) < 1:
             raise InputError("frames need at least one pixel", expected="(H, W) ≥ 1", got=hw)
-        scaler = self._scaler(hw or self.info.hw)
+        scaler = self._scaler(hw or self.info.hw, kernel)
         for time_ms, picture in self._pictures(start_ms):
             source = partial(self._scaled, picture) if keep_source else None
             yield Frame(time_ms, scaler(picture), source)
@@ -154,10 +156,10 @@ class Video:
     def _scaled(self, picture: VideoFrame, hw: tuple[int, int]) -> Image:
         return self._scaler(hw)(picture)
 
-    def _scaler(self, hw: tuple[int, int]) -> Scaler:
-        if hw not in self._scalers:
-            self._scalers[hw] = Scaler(hw, self._orientation)
-        return self._scalers[hw]
+    def _scaler(self, hw: tuple[int, int], kernel: Kernel = "swscale") -> Scaler:
+        if (hw, kernel) not in self._scalers:
+            self._scalers[hw, kernel] = Scaler(hw, self._orientation, kernel)
+        return self._scalers[hw, kernel]
 
     def _pictures(self, start_ms: int | None) -> Iterator[Picture]:
         """The first call goes on with the file as opened, later ones open it again."""

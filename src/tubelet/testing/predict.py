@@ -273,7 +273,7 @@ class Predictor:
             height, width = frames.shape[2:]
             boxes_px = torch.tensor([[0.0, 0.0, width, height]])
         else:
-            boxes_px = torch.from_numpy(boxes_in_clip(sample.people.boxes, geometry)[0])
+            boxes_px = torch.from_numpy(boxes_in_clip(sample.people.boxes, geometry, spec)[0])
         return replace(sample, frames=frames, geometry=geometry, boxes_px=boxes_px)
 
     def _joined(self, views: Sequence[Tensor]) -> Tensor:
