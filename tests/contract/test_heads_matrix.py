@@ -134,7 +134,7 @@ def test_every_combination_learns_or_is_refused(backbone: str, head: str, memory
 @pytest.mark.parametrize("backbone", [b for b in BACKBONES if not b.startswith("descriptors")])
 def test_classification_composes_with_collaborative_memory(backbone: str, memory: str) -> None:
     config = config_of(backbone, ClipHeadConfig(), memory)
-    sparse = replace(config.backbone, detection=False)  # type: ignore[call-arg]
+    sparse = replace(config.backbone, detection=False)  # type: ignore[arg-type]
     model = replace(config, backbone=sparse).build().train()
     logits = model(FRAMES, group=GROUP)
     assert logits.shape == (3, 2)

@@ -19,7 +19,7 @@ from tubelet.models.backbones.resnet3d import FAST, I3D, ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.create import VARIANTS, create_model, model_config
-from tubelet.models.detector import ActionModel, ActionModelConfig, BackboneConfig
+from tubelet.models.detector import ActionModel, ActionModelConfig, BackboneConfig, HeadConfig
 from tubelet.models.heads.acrn import ACRNHeadConfig
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
@@ -117,7 +117,8 @@ def frames(size: tuple[int, int], batch: int = 2) -> Tensor:
 @pytest.mark.parametrize("size", [(64, 64), (64, 96), (57, 75)])
 @pytest.mark.parametrize("detection", [True, False])
 def test_maps_are_as_declared(name: str, size: tuple[int, int], detection: bool) -> None:
-    backbone = replace(BACKBONES[name], detection=detection).build().eval()
+    config = replace(BACKBONES[name], detection=detection)  # type: ignore[arg-type]
+    backbone = config.build().eval()
     with torch.inference_mode():
         maps: tuple[FeatureMap, ...] = backbone(torch.randn(2, 3, FRAMES, *size))
     assert len(maps) == len(backbone.outputs)
@@ -221,7 +222,7 @@ def test_names_of_tensors_are_the_recorded_ones(name: str) -> None:
     assert names_of(model_config(backbone=BACKBONES[name], labels=5)) == recorded[name]
 
 
-HEADS = {
+HEADS: dict[str, HeadConfig] = {
     "linear": LinearHeadConfig(),
     "linear_whole_frame": LinearHeadConfig(whole_frame=True, resolution=8, aligned=False),
     "acrn": ACRNHeadConfig(),
@@ -239,7 +240,7 @@ def test_heads_join_any_backbone(head: str) -> None:
 
 @every_backbone
 def test_classifies_whole_clips(name: str) -> None:
-    backbone = replace(BACKBONES[name], detection=False)
+    backbone = replace(BACKBONES[name], detection=False)  # type: ignore[arg-type]
     model = create_model(backbone=backbone, task="classification", labels=7).eval()
     with torch.inference_mode():
         scores = model.scores(model(frames((64, 96))))

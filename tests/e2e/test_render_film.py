@@ -6,10 +6,12 @@ import json
 import re
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tubelet.labels import LabelSpace
 from tubelet.media.video import Video, probe
@@ -49,11 +51,13 @@ def colour_columns(image: np.ndarray, row: float) -> np.ndarray:
     """Columns in [0, 1] where a row of pixels has the first person's colour, more or less."""
     line = image[int(row * image.shape[0])].astype(int)
     near = np.abs(line - np.array(PALETTE[0])).max(-1) < 40
-    return np.flatnonzero(near) / image.shape[1]
+    edges: NDArray[Any] = np.flatnonzero(near) / image.shape[1]
+    return edges
 
 
 def test_the_overlay_draws_the_box_where_the_person_is(clip: Path, tmp_path: Path) -> None:
-    out, seen = tmp_path / "new folder" / "overlay.mp4", []
+    out = tmp_path / "new folder" / "overlay.mp4"
+    seen: list[int] = []
     written = write_overlay(clip, [tube()], out, every_ms=1000, on_frame=seen.append)
     assert written == FRAMES == len(seen)
     with Video(out) as video:

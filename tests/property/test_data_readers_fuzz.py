@@ -220,11 +220,14 @@ _UNIT = st.floats(-0.5, 1.5, allow_nan=False)
 @st.composite
 def _tables(draw: st.DrawFn) -> Annotations:
     count = draw(st.integers(0, 6))
-    column = lambda values: draw(st.lists(values, min_size=count, max_size=count))  # noqa: E731
+
+    def column(values: st.SearchStrategy[Any]) -> list[Any]:
+        return draw(st.lists(values, min_size=count, max_size=count))
+
     corners = np.array(column(st.tuples(_UNIT, _UNIT, _UNIT, _UNIT)), np.float64).reshape(-1, 4)
     boxes = np.concatenate([np.minimum(corners[:, :2], corners[:, 2:]),
                             np.maximum(corners[:, :2], corners[:, 2:])], 1)  # fmt: skip
-    names = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0\r\n"),
+    names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"),
                     min_size=1, max_size=6).filter(lambda s: s.strip() != "")  # fmt: skip
     return Annotations.of(
         video=[f"v{name}" for name in column(names)],
@@ -262,7 +265,7 @@ def test_no_video_id_leaves_the_folder(video: str, tmp_path: Path) -> None:
 
 _VALUE = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False)
-    | st.text(st.characters(blacklist_categories=("Cs",)), max_size=5) | st.binary(max_size=5),
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.binary(max_size=5),
     lambda inner: st.lists(inner, max_size=3)
     | st.tuples(inner, inner)
     | st.dictionaries(st.text(max_size=3), inner, max_size=3),

@@ -41,7 +41,7 @@ augments = st.builds(
 
 def clip_for(
     source: tuple[int, int], spec: InputSpec, augment: Augment | None = None
-) -> np.ndarray:  # type: ignore[type-arg]
+) -> np.ndarray:
     rng = np.random.default_rng(0)
     return rng.integers(1, 255, (2, *clip_size(source, spec, augment), 3), np.uint8)
 
@@ -84,7 +84,7 @@ def test_boxes_go_there_and_back(
     spec: InputSpec,
     augment: Augment,
     seed: int,
-    people: np.ndarray,  # type: ignore[type-arg]
+    people: np.ndarray,
 ) -> None:
     clip = clip_for((h, w), spec, augment)
     _, geometry = prepare(clip, (h, w), spec, augment, np.random.default_rng(seed))
@@ -155,7 +155,7 @@ def test_colour_jitter_keeps_grey_grey_and_changes_the_rest() -> None:
 
 
 @given(boxes, st.floats(0, 0.45), st.integers(0, 2**32))
-def test_jittered_boxes_stay_boxes(people: np.ndarray, amount: float, seed: int) -> None:  # type: ignore[type-arg]
+def test_jittered_boxes_stay_boxes(people: np.ndarray, amount: float, seed: int) -> None:
     moved = jitter_boxes(people, amount, np.random.default_rng(seed))
     size = np.tile(people[:, 2:] - people[:, :2], 2)
     assert (np.abs(moved - people) <= amount * size + 1e-6).all()
@@ -168,7 +168,7 @@ def test_what_does_not_fit_is_refused() -> None:
     spec = InputSpec(frames=2, short_side=24)
     clip = clip_for((24, 40), spec)
     with pytest.raises(ShapeError, match="RGB bytes"):
-        prepare(clip.astype(np.float32), (24, 40), spec)  # type: ignore[arg-type]
+        prepare(clip.astype(np.float32), (24, 40), spec)
     with pytest.raises(ShapeError, match="wrong length"):
         prepare(clip[:1], (24, 40), spec)
     with pytest.raises(ConfigError, match="random generator"):

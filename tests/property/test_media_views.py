@@ -33,7 +33,7 @@ specs = st.builds(
 )
 
 
-def decoded(source: tuple[int, int], spec: InputSpec) -> np.ndarray:  # type: ignore[type-arg]
+def decoded(source: tuple[int, int], spec: InputSpec) -> np.ndarray:
     return np.random.default_rng(0).integers(1, 255, (2, *clip_size(source, spec), 3), np.uint8)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -37,7 +38,7 @@ def encode(path: Path, stamps_ms: list[int], codec: str, **options: str) -> Path
     rng = np.random.default_rng(7)
     noise = rng.integers(0, 255, (96, 128, 3), np.uint8)
     with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=Fraction(25), options=options)
+        stream: Any = out.add_stream(codec, rate=Fraction(25), options=options)
         stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
         # MPEG-2 knows its broadcast rates only.
         clock = 25 if codec == "mpeg2video" else 1000
@@ -230,7 +231,7 @@ def test_a_pass_keeps_no_more_than_a_window_and_reads_no_further_than_it_must() 
     most = 0
     read = 0
 
-    class Counted(np.ndarray):  # type: ignore[type-arg]
+    class Counted(np.ndarray):
         def __del__(self) -> None:
             nonlocal alive
             alive -= 1

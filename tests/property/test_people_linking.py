@@ -90,7 +90,9 @@ def test_the_order_of_people_and_keyframes_does_not_matter(
     mixed = []
     for m in film:
         order = rnd.sample(range(len(m)), len(m))
-        mixed.append(moment(m.key.time_ms, m.boxes[order], scores=m.person_scores[order]))
+        mixed.append(
+            moment(m.key.time_ms, m.boxes[order].tolist(), scores=m.person_scores[order].tolist())
+        )
     rnd.shuffle(mixed)
     assert contents(link(film)) == contents(link(mixed))
 

@@ -199,7 +199,8 @@ def test_a_pyslowfast_file_becomes_a_model(tmp_path: Path) -> None:
     converted.save(tmp_path / "ours.safetensors")
     model = load_model(tmp_path / "ours.safetensors")
     theirs = state["s4.pathway0_nonlocal1.conv_theta.weight"]
-    assert torch.equal(model.backbone.slow_stages[2][1].attention.theta.weight, theirs)
+    ours = model.backbone.get_parameter("slow_stages.2.1.attention.theta.weight")
+    assert torch.equal(ours, theirs)
 
 
 def test_without_its_config_what_was_assumed_is_told() -> None:

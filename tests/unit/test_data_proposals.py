@@ -17,7 +17,7 @@ def _truth() -> Annotations:
     return Annotations.of(
         video=["v", "v", "v", "w"],
         time_us=[1, 1, 1, 1],
-        boxes=[[0, 0, 0.5, 1], [0, 0, 0.5, 1], [0.5, 0, 1, 1], [0, 0, 1, 1]],
+        boxes=[[0.0, 0, 0.5, 1], [0.0, 0, 0.5, 1], [0.5, 0, 1, 1], [0.0, 0, 1, 1]],
         label=[3, 5, 7, 3],
         person=[0, 0, 1, 0],
     )
@@ -83,7 +83,7 @@ def test_quality_by_hand() -> None:
     proposals = Annotations.of(
         video=["v", "v", "v", "x"],
         time_us=[1, 1, 1, 1],
-        boxes=[[0, 0, 0.5, 1], [0, 0, 0.45, 1], [0.5, 0, 0.9, 1], [0, 0, 1, 1]],
+        boxes=[[0.0, 0, 0.5, 1], [0.0, 0, 0.45, 1], [0.5, 0, 0.9, 1], [0.0, 0, 1, 1]],
         score=[0.9, 0.8, 0.7, 1.0],
     )
     found = quality(_truth(), proposals)

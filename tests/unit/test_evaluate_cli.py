@@ -83,7 +83,7 @@ def test_tubes_json_gives_the_same_figures(tmp_path: Path, capfd: Capture) -> No
             times_ms=np.arange(5) * 1000,
             boxes=np.tile(np.add(BOX, [shift, 0, shift, 0]), (5, 1)).astype(np.float32),
             person_scores=np.ones(5, np.float32),
-            action_scores=np.tile(np.float32(scores), (5, 1)),
+            action_scores=np.tile(np.array(scores, np.float32), (5, 1)),
             labels=labels,
         )
         for person, shift, scores in ((1, 0.0, (0.9, 0.1)), (2, 0.3, (0.1, 0.5)))

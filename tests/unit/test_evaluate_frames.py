@@ -124,7 +124,7 @@ def test_refuses_the_impossible() -> None:
         evaluate_frames(FOUND, TRUTH, LABELS, protocol="coco")
     for bad in ({"iou": 0.0}, {"iou": 1.5}, {"cap": 0}):
         with pytest.raises(InputError):
-            evaluate_frames(FOUND, TRUTH, LABELS, **bad)  # type: ignore[arg-type]
+            evaluate_frames(FOUND, TRUTH, LABELS, **bad)
     with pytest.raises(DataError, match="row 2"):
         table(("v", 1, LEFT, 1, 0.5), ("v", 1, LEFT, 1, math.nan))
     with pytest.raises(DataError, match="box"):

@@ -52,7 +52,7 @@ def test_a_key_is_an_integer_moment() -> None:
 
 
 def test_people_fill_defaults_and_check_shapes() -> None:
-    people = People.of([[0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4]])
+    people = People.of([[0.0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4]])
     assert people.scores.tolist() == [1, 1] and people.track_ids.tolist() == [-1, -1]
     assert len(People.of([])) == 0 and People.of([]).boxes.shape == (0, 4)
     with pytest.raises(ShapeError, match="People.scores"):
@@ -71,7 +71,8 @@ def test_detections_and_tubes_check_that_their_columns_fit() -> None:
         track_ids=np.array([3]),
         labels=LABELS,
     )
-    assert ok.top(0, 1) == [("walk", pytest.approx(0.7))]
+    [(name, score)] = ok.top(0, 1)
+    assert name == "walk" and score == pytest.approx(0.7)
     with pytest.raises(ShapeError, match="action_scores"):
         Detections(
             key=key,
@@ -86,9 +87,9 @@ def test_detections_and_tubes_check_that_their_columns_fit() -> None:
             video="v",
             track_id=1,
             times_ms=np.array([1000, 1000]),
-            boxes=np.zeros((2, 4)),
-            person_scores=np.ones(2),
-            action_scores=np.zeros((2, 2)),
+            boxes=np.zeros((2, 4), np.float32),
+            person_scores=np.ones(2, np.float32),
+            action_scores=np.zeros((2, 2), np.float32),
             labels=LABELS,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ from tubelet.models.heads.relation import (
     TemporalRelationHeadConfig,
     attend_within,
 )
-from tubelet.models.roi import pool_people
+from tubelet.models.roi import pool_people, roi_align
 from tubelet.types import ConfigError, ShapeError
 
 OUTPUTS = (
@@ -25,7 +27,7 @@ OUTPUTS = (
     FeatureSpec(channels=2, time_stride=1, space_stride=16),
 )
 CONFIGS = [
-    config(width=16, heads=2, aggregate=aggregate, fusion=fusion, dropout=0.0)  # type: ignore[operator]
+    config(width=16, heads=2, aggregate=aggregate, fusion=fusion, dropout=0.0)
     for config in (SpatialRelationHeadConfig, TemporalRelationHeadConfig)
     for aggregate in ("mean", "max")
     for fusion in (None, FusionConfig(width=5))
@@ -160,13 +162,13 @@ def test_attention_clip_by_clip_is_attention_under_a_mask(monkeypatch: pytest.Mo
 
 
 def test_two_hundred_people_do_not_need_all_tubes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = []
-    align = tubes.roi_align
-    monkeypatch.setattr(
-        tubes,
-        "roi_align",
-        lambda *a, **k: sizes.append(len(a[1])) or align(*a, **k),  # type: ignore[func-returns-value]
-    )
+    sizes: list[int] = []
+
+    def counted(maps: Tensor, boxes: Tensor, *others: Any, **options: Any) -> Tensor:
+        sizes.append(len(boxes))
+        return roi_align(maps, boxes, *others, **options)
+
+    monkeypatch.setattr(tubes, "roi_align", counted)
     monkeypatch.setattr(tubes, "CHUNK_VALUES", 8 * 4 * 49 * 16)
     head = build(TemporalRelationHeadConfig(width=16, heads=2))
     assert logits(head, maps_of(1), rois_of([0] * 200)).shape == (200, 3)

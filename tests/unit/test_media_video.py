@@ -22,12 +22,12 @@ CORNERS[32:, :48], CORNERS[32:, 48:] = (40, 40, 220), (128, 128, 128)
 
 def encode(
     path: Path, images: list[np.ndarray], codec: str = "libx264", **stream_args: Any
-) -> Path:  # type: ignore[type-arg]
+) -> Path:
     matrix = stream_args.pop("matrix", None)
     aspect = stream_args.pop("aspect", None)
     pix_fmt = stream_args.pop("pix_fmt", "yuv420p")
     with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=Fraction(25), options=stream_args)
+        stream: Any = out.add_stream(codec, rate=Fraction(25), options=stream_args)
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pix_fmt
         if aspect is not None:
@@ -42,7 +42,7 @@ def encode(
     return path
 
 
-def close(a: np.ndarray, b: np.ndarray) -> bool:  # type: ignore[type-arg]
+def close(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.abs(a.astype(int) - b.astype(int)).mean() < 6)
 
 

@@ -13,7 +13,7 @@ from tubelet.media.writer import VideoWriter
 from tubelet.types import InputError, ShapeError, VideoError
 
 
-def images(count: int, hw: tuple[int, int] = (64, 96)) -> list[np.ndarray]:  # type: ignore[type-arg]
+def images(count: int, hw: tuple[int, int] = (64, 96)) -> list[np.ndarray]:
     out = []
     for i in range(count):
         image = np.zeros((*hw, 3), np.uint8)

@@ -21,7 +21,7 @@ from tubelet.types import ConfigError, InputSpec, ShapeError
 
 OUTPUTS = (FeatureSpec(channels=8, time_stride=1, space_stride=16),)
 EVERY = [
-    CollaborativeMemoryConfig(kind=kind, infusion=infusion, reduction=2)  # type: ignore[arg-type]
+    CollaborativeMemoryConfig(kind=kind, infusion=infusion, reduction=2)
     for kind in ("associative", "avgpool")
     for infusion in ("gating", "residual")
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -226,11 +227,11 @@ class Quiet:
         """Nothing to close."""
 
 
-def recipe_of(head: HeadConfig, memory: MemoryConfig | None, **stage: object) -> Recipe:
+def recipe_of(head: HeadConfig, memory: MemoryConfig | None, **stage: Any) -> Recipe:
     source = PlaygroundSource(world=WORLD, clips=2)
     first = Stage(
         name="one", data=source, steps=3, batch=6, precision="fp32", save_every=2, **stage
-    )  # type: ignore[arg-type]
+    )
     return Recipe(
         name="small",
         summary="memory from end to end",
@@ -255,7 +256,7 @@ def test_recipes_with_memory_run_and_the_two_ways_of_collaborating_agree(tmp_pat
         recipe = recipe_of(
             LinearHeadConfig(dropout=0.0),
             CollaborativeMemoryConfig(clips=3, reduction=2),
-            collaborative=CollaborativeTraining(mode=mode),  # type: ignore[arg-type]
+            collaborative=CollaborativeTraining(mode=mode),
         )
         found[mode] = ran(recipe, tmp_path / mode, tmp_path)[1]
     np.testing.assert_allclose(found["batch_reduction"], found["multi_iteration"], rtol=1e-3)
@@ -287,7 +288,7 @@ def test_a_finished_bank_of_another_backbone_is_refused(tmp_path: Path) -> None:
     model, data = model_of(T_ONLY, BANK), dataset()
     build_bank(model, data, tmp_path, recipe="r")
     with torch.no_grad():
-        next(model.head.classifier.parameters()).add_(1)  # what makes tokens is as it was
+        model.head.get_parameter("classifier.weight").add_(1)  # what makes tokens is as it was
     bank_of(model, tmp_path)
     other = replace(model.config, input=replace(SPEC, short_side=64)).build()
     with pytest.raises(CheckpointError, match=r"weights differ[\s\S]*build the bank again"):

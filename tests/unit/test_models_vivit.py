@@ -49,7 +49,8 @@ class ImageModel(nn.Module):
 def entering(backbone: nn.Module, clip: Tensor) -> Tensor:
     """What the first block of the (spatial) encoder is given."""
     seen: list[Tensor] = []
-    backbone.encoder.blocks[0].register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
+    first = backbone.get_submodule("encoder.blocks.0")
+    first.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
     with torch.no_grad():
         backbone(clip)
     return seen[0]

@@ -39,7 +39,8 @@ def test_a_second_box_on_one_person_is_an_error() -> None:
 
 def test_frames_are_ranked_together() -> None:
     report = measure([(People.of([C], [0.9]), truth(A)), (People.of([A], [0.1]), truth(A))])
-    assert (report.ap, report.recall, report.truth) == (pytest.approx(0.25), 0.5, 2)
+    assert report.ap == pytest.approx(0.25)
+    assert (report.recall, report.truth) == (0.5, 2)
 
 
 def test_the_overlap_that_counts_is_inclusive() -> None:

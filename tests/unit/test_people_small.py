@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from tubelet.checkpoints import save_checkpoint
 from tubelet.people.detector import PersonDetector
@@ -85,8 +87,8 @@ def test_padding_is_grey_and_does_not_stretch_the_boxes() -> None:
 
 
 def test_threshold_duplicates_and_the_most_people() -> None:
-    apart = [[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]]
-    net = _Says([*apart, [0, 0, 10, 11], [0, 40, 9, 50]], [0.5, 0.9, 0.7, 0.6, 0.1])
+    apart = [[0.0, 0, 10, 10], [20.0, 0, 30, 10], [40.0, 0, 50, 10]]
+    net = _Says([*apart, [0.0, 0, 10, 11], [0.0, 40, 9, 50]], [0.5, 0.9, 0.7, 0.6, 0.1])
     config = SmallDetectorConfig(short_side=64, threshold=0.3)
     people = SmallPersonDetector(net, config=config)(frame(64, 64))
     np.testing.assert_allclose(people.scores, [0.9, 0.7, 0.6], atol=1e-3)
@@ -128,7 +130,12 @@ def test_a_checkpoint_of_something_else_is_refused(net: SmallPersonNet, tmp_path
 
 def test_refusals(net: SmallPersonNet) -> None:
     detector: PersonDetector = SmallPersonDetector(net)
-    for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
+    no_rgb: list[NDArray[Any]] = [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        np.zeros((0, 4, 3), np.uint8),
+    ]
+    for wrong in no_rgb:
         with pytest.raises(ShapeError, match="RGB"):
             detector(wrong)
     with pytest.raises(ShapeError, match="size"):

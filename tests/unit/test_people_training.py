@@ -32,13 +32,14 @@ def pictures(count: int = 8) -> list[Picture]:
         image = rng.integers(0, 60, (64, 96, 3), dtype=np.uint8)
         x, y = rng.integers(5, 50), rng.integers(5, 20)
         image[y : y + 40, x : x + 20] = 230
-        made.append(Picture(image=image, boxes_px=[[x, y, x + 20, y + 40]], complete=True))
+        box = np.array([[x, y, x + 20, y + 40]], np.float32)
+        made.append(Picture(image=image, boxes_px=box, complete=True))
     return made
 
 
 def boxes_around_bright(image: torch.Tensor) -> list[float]:
     ys, xs = torch.nonzero(image.float().mean(0) > 150, as_tuple=True)
-    return [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+    return [float(v) for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)]
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -157,7 +157,7 @@ def test_the_number_of_workers_changes_nothing(workers: int) -> None:
 class _Brittle(PlaygroundDataset):
     """Every sample of clip 0 is broken."""
 
-    def sample(self, index: int, **options: object):  # type: ignore[no-untyped-def, override]
+    def sample(self, index: int, **options: object):  # type: ignore[no-untyped-def]
         if self.key(index).video.endswith("_0") or self.all_broken:
             raise VideoError("cannot decode", where=self.key(index), got="a broken packet")
         return super().sample(index, **options)  # type: ignore[arg-type]

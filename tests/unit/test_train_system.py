@@ -339,7 +339,7 @@ def test_recomputed_activations_give_the_same_gradients_and_count_clips_once() -
 
 
 def test_accumulated_minibatches_are_one_step(tmp_path: Path) -> None:
-    frozen = {"norms": Norms(mode="frozen"), "steps": 2}
+    frozen: dict[str, Any] = {"norms": Norms(mode="frozen"), "steps": 2}
     model = replace(config_of(), head=LinearHeadConfig(dropout=0.0))
     world = replace(WORLD, people=(1, 1))  # the mean of means is the mean: one person a clip
     data = PlaygroundSource(world=world, clips=4)
@@ -383,7 +383,8 @@ def test_a_loss_that_is_no_number_stops_and_leaves_the_clips(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: ActionModel, frames: torch.Tensor, rois: object) -> torch.Tensor:
-        return self.head.classifier.weight.sum() * torch.full((1, len(self.labels)), torch.nan)
+        used = self.head.get_parameter("classifier.weight").sum()
+        return used * torch.full((1, len(self.labels)), torch.nan)
 
     monkeypatch.setattr(ActionModel, "forward", broken)
     monkeypatch.setattr(ActionLoss, "__call__", lambda self, logits, *_, **__: logits.sum())
@@ -451,7 +452,7 @@ def test_a_gradient_that_is_no_number_reaches_neither_weights_nor_checkpoint(
 
 
 def test_a_stage_that_takes_over_only_parts_begins_the_rest_anew(tmp_path: Path) -> None:
-    frozen = {"optimizer": Optimizer(rate=1e-9, weight_decay=0.0), "steps": 1}
+    frozen: dict[str, Any] = {"optimizer": Optimizer(rate=1e-9, weight_decay=0.0), "steps": 1}
     second = stage_of("two", start=Start(parts=("backbone.*",)), **frozen)
     _, listener = ran(recipe_of(stage_of(**frozen), second), tmp_path)
     assert any("2 new (head.classifier.weight" in note for note in listener.notes)
