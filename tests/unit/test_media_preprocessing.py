@@ -17,7 +17,8 @@ from tubelet.media.kernels import resample
 from tubelet.media.sampling import read_window, window
 from tubelet.media.transforms import View, boxes_in_clip, clip_size, look, prepare, whole
 from tubelet.media.video import Video
-from tubelet.playground.make import PlaygroundConfig, write_dataset
+from tubelet.playground import PlaygroundConfig
+from tubelet.playground.make import write_dataset
 from tubelet.types import ConfigError, InputSpec, Preprocessing
 
 NAMED = {name: value for name, value in vars(originals).items() if isinstance(value, Preprocessing)}
@@ -29,7 +30,7 @@ SIZES = [
 ]
 
 
-def picture(hw: tuple[int, int]) -> np.ndarray:  # type: ignore[type-arg]
+def picture(hw: tuple[int, int]) -> np.ndarray:
     """Noise beside a ramp, the same everywhere."""
     y, x = np.mgrid[: hw[0], : hw[1]]
     noise = (x * 7919 + y * 104729 + x * y * 31) % 256
