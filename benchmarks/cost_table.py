@@ -24,7 +24,7 @@ def main() -> None:
         recorded[name] = {task: count_variant(name, task) for task in TASKS}
         print(line(name, recorded[name]))
     if arguments.write:
-        rows = {name: recorded[name] for name in model_names("*")}
+        rows = {name: recorded[name] for name in model_names("*") if name in recorded}
         COSTS.write_text(json.dumps(rows, indent=1) + "\n")
 
 

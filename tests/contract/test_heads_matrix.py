@@ -16,6 +16,7 @@ from tubelet.models.backbones.descriptors import DescriptorsConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
 from tubelet.models.backbones.resnet3d import FAST, I3D, ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.models.backbones.vit import ViTConfig
 from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.detector import BackboneConfig, HeadConfig, MemoryConfig
 from tubelet.models.heads.acrn import ACRNHeadConfig
@@ -49,6 +50,7 @@ BACKBONES: dict[str, BackboneConfig] = {
     "vivit": ViViTConfig(
         width=8, layers=1, heads=2, mlp=8, temporal_layers=1, positions=(2, 2, 2), detection=True
     ),
+    "vit": ViTConfig(width=8, layers=1, heads=2, mlp=8, positions=(2, 2, 2)),
     "descriptors": DescriptorsConfig(),
     "descriptors_extended": DescriptorsConfig(extended=True, root=True),
 }
@@ -56,6 +58,7 @@ SMALL = {"width": 8, "heads": 2, "mlp": 1}
 HEADS: dict[str, HeadConfig] = {
     "linear": LinearHeadConfig(),
     "whole_frame": LinearHeadConfig(whole_frame=True),
+    "max_hidden": LinearHeadConfig(temporal_pool="max", hidden=4, enlarge=(0.05, 0.025)),
     "grid": GridHeadConfig(),
     "grid_hidden": GridHeadConfig(scene=2, hidden=4, standardise=True),
     "mlp": MlpHeadConfig(hidden=4),

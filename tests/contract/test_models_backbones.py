@@ -15,8 +15,9 @@ from tubelet.batch import FeatureMap, Rois
 from tubelet.config import decode, encode
 from tubelet.models.backbones.csn import CSNConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
-from tubelet.models.backbones.resnet3d import FAST, I3D, ResNet3dConfig
+from tubelet.models.backbones.resnet3d import C2D, FAST, I3D, ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.models.backbones.vit import ViTConfig
 from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.create import VARIANTS, create_model, model_config
 from tubelet.models.detector import ActionModel, ActionModelConfig, BackboneConfig, HeadConfig
@@ -72,6 +73,33 @@ BACKBONES: dict[str, BackboneConfig] = {
         norm_eps=1e-3,
     ),
     "r2plus1d_ptv": R2Plus1dConfig(blocks=BLOCKS, width=8, time_first=True),
+    "r2plus1d_mmaction": R2Plus1dConfig(
+        depth=34,
+        blocks=BLOCKS,
+        width=8,
+        split_stem=True,
+        stem_planes=7,
+        stem_pool=True,
+        split_shortcut=True,
+        matched=True,
+        own_planes=True,
+        stage_strides=HALVING,
+        norm_eps=1e-3,
+        middle_eps=1e-5,
+    ),
+    "i3d_mmaction": ResNet3dConfig(
+        blocks=BLOCKS,
+        width=8,
+        temporal=I3D,
+        stem_temporal=5,
+        stem_time_strides=(2, 2),
+        pool_time=True,
+        nonlocal_after=((), (0,), (1,), ()),
+        attention=NonLocalConfig(kind="gaussian", pool_projected=True, output_bias=False),
+    ),
+    "c2d_mmaction": ResNet3dConfig(
+        blocks=BLOCKS, width=8, temporal=C2D, stem_padding=0, pool_time=True
+    ),
     "ir_csn": CSNConfig(blocks=BLOCKS, width=8),
     "ip_csn": CSNConfig(blocks=BLOCKS, width=8, preserved=True),
     "vivit": ViViTConfig(
@@ -80,12 +108,24 @@ BACKBONES: dict[str, BackboneConfig] = {
     "vivit_joint": ViViTConfig(
         width=32, layers=2, heads=2, mlp=64, temporal_layers=0, positions=(4, 4, 4)
     ),
+    "vit": ViTConfig(width=32, layers=2, heads=2, mlp=64, positions=(4, 4, 4)),
+    "vit_learned": ViTConfig(
+        width=32,
+        layers=2,
+        heads=2,
+        mlp=64,
+        tubelet=(1, 16, 16),
+        positions=(4, 4, 4),
+        learned=True,
+        layer_scale=0.1,
+        drop_path=0.1,
+    ),
 }
 FRAMES = 8
 every_backbone = pytest.mark.parametrize("name", BACKBONES)
 # Exporting takes ten seconds and more; variants of a family differ in numbers, not in operators.
 every_family = pytest.mark.parametrize(
-    "name", ["slowfast_nl", "i3d_nl", "r2plus1d_basic", "ir_csn", "vivit"]
+    "name", ["slowfast_nl", "i3d_nl", "r2plus1d_basic", "ir_csn", "vivit", "vit"]
 )
 
 
@@ -122,7 +162,7 @@ def test_maps_are_as_declared(name: str, size: tuple[int, int], detection: bool)
     with torch.inference_mode():
         maps: tuple[FeatureMap, ...] = backbone(torch.randn(2, 3, FRAMES, *size))
     assert len(maps) == len(backbone.outputs)
-    whole = isinstance(backbone.config, ViViTConfig) and not detection
+    whole = isinstance(backbone.config, (ViViTConfig, ViTConfig)) and not detection
     for found, spec in zip(maps, backbone.outputs, strict=True):
         cells = [-(-side // spec.space_stride) for side in size]
         time = -(-FRAMES // spec.time_stride)
@@ -225,6 +265,8 @@ def test_names_of_tensors_are_the_recorded_ones(name: str) -> None:
 HEADS: dict[str, HeadConfig] = {
     "linear": LinearHeadConfig(),
     "linear_whole_frame": LinearHeadConfig(whole_frame=True, resolution=8, aligned=False),
+    "linear_max_hidden": LinearHeadConfig(whole_frame=True, temporal_pool="max", hidden=6),
+    "linear_enlarged": LinearHeadConfig(enlarge=(0.05, 0.025)),
     "acrn": ACRNHeadConfig(),
 }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+
+from torch import Tensor
 
 from tubelet.convert.rules import Rule, Table
 from tubelet.models.backbones.slowfast import SlowFastConfig
@@ -40,12 +42,14 @@ class Family:
     not say; `assumed` names those that vary within the house, for the report. `detection`: a
     pattern of the source names that only detectors have; None if the names do not tell.
     `habits(backbone, detection)` settles what follows from the released configurations alone.
+    `computed`: our name → (whether a tensor holds no more than we compute, and the reason to leave
+    it out then).
     """
 
     name: str
     marks: tuple[str, ...]
     absent: tuple[str, ...] = ()
-    kernel: tuple[str, tuple[int, int, int]] | None = None
+    kernel: tuple[str, tuple[int, ...]] | None = None
     table: Table
     backbone: PublishedBackboneConfig
     input: InputSpec
@@ -56,12 +60,18 @@ class Family:
     habits: Callable[[PublishedBackboneConfig, bool], PublishedBackboneConfig] = field(
         default=unchanged
     )
+    computed: Mapping[str, tuple[Callable[[Tensor], bool], str]] = field(default_factory=dict)
 
 
-def conv_norm(source: str, target: str, conv: str, norm: str) -> tuple[Rule, Rule]:
-    """The two rules of a convolution and its batch norm, both found under `source`."""
+def conv_norm(
+    source: str, target: str, conv: str, norm: str, operation: str = "copy"
+) -> tuple[Rule, Rule]:
+    """The two rules of a convolution and its batch norm, both found under `source`; `operation` is
+    the convolution's."""
     return (
-        Rule(source=rf"{source}{conv}\.weight", target=f"{target}.conv.weight"),
+        Rule(
+            source=rf"{source}{conv}\.weight", target=f"{target}.conv.weight", operation=operation
+        ),
         Rule(source=rf"{source}{norm}\.{NORM}", target=target + ".norm.{param}"),
     )
 

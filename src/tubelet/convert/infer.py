@@ -14,8 +14,9 @@ from dataclasses import replace
 from tubelet.convert.rules import Shapes
 from tubelet.models.backbones.csn import CSNConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig, matched_planes
-from tubelet.models.backbones.resnet3d import FAST, I3D, SLOW, Patterns, ResNet3dConfig
+from tubelet.models.backbones.resnet3d import C2D, FAST, I3D, SLOW, Patterns, ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.models.backbones.vit import ViTConfig
 from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.detector import PublishedBackboneConfig
 from tubelet.models.layers.resnet3d import BLOCKS, Blocks
@@ -33,6 +34,8 @@ def infer_backbone(shapes: Shapes, base: PublishedBackboneConfig) -> PublishedBa
             return _csn(shapes, base)
         if isinstance(base, R2Plus1dConfig):
             return _r2plus1d(shapes, base)
+        if isinstance(base, ViTConfig):
+            return _vit(shapes, base)
         return _vivit(shapes, base)
     except (KeyError, IndexError, ValueError) as error:
         raise CheckpointError(
@@ -66,7 +69,7 @@ def _kernels(shapes: Shapes, stages: str, stage: int, count: int) -> list[int]:
 
 
 def _attention(shapes: Shapes, stages: str, stage: int, count: int) -> tuple[int, ...]:
-    name = "backbone.{}.{}.{}.attention.theta.weight"
+    name = "backbone.{}.{}.{}.attention.g.weight"
     return tuple(b for b in range(count) if name.format(stages, stage, b) in shapes)
 
 
@@ -77,10 +80,12 @@ def _slowfast(shapes: Shapes, base: SlowFastConfig) -> SlowFastConfig:
     fast = shapes["backbone.fast_stem.conv_norm.conv.weight"][0]
     bare = "backbone.laterals.0.body.weight"
     lateral = shapes[bare if bare in shapes else "backbone.laterals.0.body.conv.weight"]
+    counts = {"slow": blocks, "fast": _blocks(shapes, "fast_stages")}
     temporal = {
-        path: sum(k > 1 for k in _kernels(shapes, f"{path}_stages", 2, blocks[2]))
-        for path in ("slow", "fast")
+        path: sum(k > 1 for k in _kernels(shapes, f"{path}_stages", 2, count[2]))
+        for path, count in counts.items()
     }
+    fast_depth, _ = _depth(counts["fast"])
     return replace(
         base,
         depth=depth,
@@ -89,8 +94,9 @@ def _slowfast(shapes: Shapes, base: SlowFastConfig) -> SlowFastConfig:
         beta_inv=width // fast,
         fusion_kernel=lateral[2],
         fusion_ratio=lateral[0] // fast,
+        fast_depth=None if counts["fast"] == blocks else fast_depth,
         slow_temporal=None if temporal["slow"] == blocks[2] else temporal["slow"],
-        fast_temporal=None if temporal["fast"] == blocks[2] else temporal["fast"],
+        fast_temporal=None if temporal["fast"] == counts["fast"][2] else temporal["fast"],
         nonlocal_res3=_attention(shapes, "slow_stages", 1, blocks[1]),
         nonlocal_res4=_attention(shapes, "slow_stages", 2, blocks[2]),
         lateral_norm=bare not in shapes,
@@ -99,7 +105,7 @@ def _slowfast(shapes: Shapes, base: SlowFastConfig) -> SlowFastConfig:
 
 def _patterns(kernels: list[list[int]]) -> Patterns:
     """The shortest pattern of each stage, named ones first."""
-    for known in (SLOW, FAST, I3D):
+    for known in (SLOW, FAST, I3D, C2D):
         if all(
             k == [p[i % len(p)] for i in range(len(k))] for k, p in zip(kernels, known, strict=True)
         ):
@@ -113,7 +119,11 @@ def _resnet3d(shapes: Shapes, base: ResNet3dConfig) -> ResNet3dConfig:
     depth, explicit = _depth(blocks)
     stem = shapes["backbone.stem.conv_norm.conv.weight"]
     temporal = _patterns([_kernels(shapes, "stages", s, n) for s, n in enumerate(blocks)])
-    a, b, c, d = (_attention(shapes, "stages", s, n) for s, n in enumerate(blocks))
+    a, b, c, d = after = tuple(_attention(shapes, "stages", s, n) for s, n in enumerate(blocks))
+    first = next(((s, found[0]) for s, found in enumerate(after) if found), None)
+    attention = base.attention
+    if first and f"backbone.stages.{first[0]}.{first[1]}.attention.theta.weight" not in shapes:
+        attention = replace(attention, kind="gaussian")
     return replace(
         base,
         depth=depth,
@@ -121,8 +131,9 @@ def _resnet3d(shapes: Shapes, base: ResNet3dConfig) -> ResNet3dConfig:
         width=stem[0],
         stem_temporal=stem[2],
         temporal=temporal,
-        pool_time=temporal == I3D and stem[2] == 5,
+        pool_time=base.pool_time or (temporal == I3D and stem[2] == 5),
         nonlocal_after=(a, b, c, d),
+        attention=attention,
     )
 
 
@@ -144,13 +155,17 @@ def _r2plus1d(shapes: Shapes, base: R2Plus1dConfig) -> R2Plus1dConfig:
     stem = "backbone.stem.time.conv.weight" if split else "backbone.stem.conv_norm.conv.weight"
     layer = "a" if basic else "b"
     planes, inner = shapes[f"backbone.stages.0.0.{layer}.space.conv.weight"][:2]
+    width = shapes[stem][0]
+    stem_planes = shapes["backbone.stem.space.conv.weight"][0] if split else None
     return replace(
         base,
         depth=depth,
         blocks=blocks,
-        width=shapes[stem][0],
+        width=width,
         split_stem=split,
-        stem_pool=split and not basic,
+        stem_planes=None if stem_planes == width * 45 // 64 else stem_planes,
+        stem_pool=split and (base.stem_pool or not basic),
+        split_shortcut="backbone.stages.1.0.shortcut.space.conv.weight" in shapes,
         matched=planes == matched_planes(inner, inner),
         own_planes=basic and _own_planes(shapes),
     )
@@ -187,4 +202,33 @@ def _vivit(shapes: Shapes, base: ViViTConfig) -> ViViTConfig:
         tubelet=(tubelet[0], tubelet[1], tubelet[2]),
         positions=positions,
         heads=max(1, width // 64),
+    )
+
+
+def _vit(shapes: Shapes, base: ViTConfig) -> ViTConfig:
+    """A table of positions that the file brings is for 14×14 cells a step, 224 pixels: it says how
+    many tokens there are, not how they divide."""
+    width, _, *tubelet = shapes["backbone.embed.weight"]
+    positions = base.positions
+    learned = "backbone.position" in shapes
+    if learned:
+        steps, rest = divmod(shapes["backbone.position"][1], math.prod(positions[1:]))
+        if rest:
+            raise ValueError(
+                f"{shapes['backbone.position'][1]} position embeddings are not a number of steps "
+                f"of {positions[1]}×{positions[2]} tokens"
+            )
+        positions = (steps, *positions[1:])
+    scaled = "backbone.encoder.blocks.0.scale1" in shapes
+    return replace(
+        base,
+        width=width,
+        layers=_layers(shapes, "encoder"),
+        heads=max(1, width // 64),
+        mlp=shapes["backbone.encoder.blocks.0.fc1.weight"][0],
+        tubelet=(tubelet[0], tubelet[1], tubelet[2]),
+        positions=positions,
+        learned=learned,
+        key_bias="backbone.encoder.blocks.0.qkv.bias" in shapes,
+        layer_scale=1e-5 if scaled else None,
     )

@@ -6,6 +6,8 @@ an aligned one.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tubelet.convert.family import STEPS, Family, conv_norm, linear, slowfast_alpha
 from tubelet.convert.rules import Rule, Table
 from tubelet.models.backbones.csn import CSNConfig
@@ -21,7 +23,7 @@ _BLOCK = "backbone.{path}stages.{stage}.{block}"
 
 
 def _stage_rules(paths: str, block: str, middle: tuple[Rule, ...]) -> tuple[Rule, ...]:
-    at = _PREFIX + r"(?P<stage>[1-4])\." + paths + r"res_blocks\.(?P<block>\d+)\."
+    at = _PREFIX + r"(?P<stage>[1-5])\." + paths + r"res_blocks\.(?P<block>\d+)\."
     return (
         *conv_norm(at, block + ".shortcut", "branch1_conv", "branch1_norm"),
         *middle,
@@ -78,6 +80,8 @@ SLOWFAST = Family(
     assumed=("alpha", "aligned", "frames", "stride"),
 )
 
+_AFTER_POOL = {"1": "0", "3": "1", "4": "2", "5": "3"}
+"""Residual stages where `stage1_pool`, which has no parameters, counts as block 2."""
 _RES_B = _PREFIX + r"1\.res_blocks\.0\.branch2\.conv_b\.weight"
 _RES_A = _PREFIX + r"1\.res_blocks\.0\.branch2\.conv_a\.weight"
 
@@ -92,9 +96,22 @@ R2PLUS1D = Family(
     assumed=("frames", "stride"),
 )
 
+POOLED = Family(
+    name="PyTorchVideo I3D and C2D",
+    marks=(_RES_A, _PREFIX + r"5\.res_blocks\..*"),
+    absent=(_PREFIX + r"2\.res_blocks\..*",),
+    kernel=(_RES_B, (1, 3, 3)),
+    table=replace(_single(), names={"stage": _AFTER_POOL}),
+    backbone=ResNet3dConfig(pool_time=True),
+    input=InputSpec(frames=8, stride=8),
+    detection_head=_ALIGNED_NOT,
+    detection=_DETECTION,
+    assumed=("frames", "stride"),
+)
+
 RESNET = Family(
     name="PyTorchVideo ResNet",
-    marks=(_RES_A,),
+    marks=(_RES_A, _PREFIX + r"2\.res_blocks\..*"),
     kernel=(_RES_B, (1, 3, 3)),
     table=_single(),
     backbone=ResNet3dConfig(),

@@ -39,6 +39,11 @@ def _tubelet(kernel: Tensor) -> Tensor:
     return kernel.permute(4, 3, 0, 1, 2)
 
 
+def _frame(kernel: Tensor) -> Tensor:
+    """A 2-D convolution `(O, I, h, w)` → the 3-D one of a single frame, `(O, I, 1, h, w)`."""
+    return kernel[:, :, None]
+
+
 OPERATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "copy": lambda x: x,
     "flatten": lambda x: x.flatten(),
@@ -47,6 +52,7 @@ OPERATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "heads_out": _heads_out,
     "heads_in": _heads_in,
     "tubelet": _tubelet,
+    "frame": _frame,
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tubelet.labels import LabelSpace
-from tubelet.models.backbones import csn, descriptors, r2plus1d, resnet3d, slowfast, vivit
+from tubelet.models.backbones import csn, descriptors, r2plus1d, resnet3d, slowfast, vit, vivit
 from tubelet.models.backbones.base import Published, Variant
 from tubelet.models.cost import count
 from tubelet.models.detector import (
@@ -36,6 +36,7 @@ VARIANTS: Mapping[str, AnyVariant] = {
     **r2plus1d.VARIANTS,
     **csn.VARIANTS,
     **vivit.VARIANTS,
+    **vit.VARIANTS,
     **descriptors.VARIANTS,
 }
 

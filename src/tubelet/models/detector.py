@@ -15,6 +15,7 @@ from tubelet.models.backbones.descriptors import DescriptorsConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.models.backbones.vit import ViTConfig
 from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.heads.acrn import ACRNHeadConfig
 from tubelet.models.heads.clip import ClipHead, ClipHeadConfig, join_positions
@@ -32,7 +33,9 @@ from tubelet.models.memory.collaborative import CollaborativeMemory, Collaborati
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.types import ConfigError, InputSpec, ShapeError
 
-PublishedBackboneConfig = SlowFastConfig | ResNet3dConfig | R2Plus1dConfig | CSNConfig | ViViTConfig
+PublishedBackboneConfig = (
+    SlowFastConfig | ResNet3dConfig | R2Plus1dConfig | CSNConfig | ViViTConfig | ViTConfig
+)
 BackboneConfig = PublishedBackboneConfig | DescriptorsConfig
 HeadConfig = (
     LinearHeadConfig

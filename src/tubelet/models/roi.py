@@ -90,17 +90,48 @@ def roi_align(
     return pooled.transpose(1, 2).reshape(-1, channels, size, size)
 
 
-def pool_people(maps: Sequence[FeatureMap], rois: Rois, *, size: int, aligned: bool) -> Tensor:
-    """Mean over time → RoIAlign → max over space, the maps' channels concatenated: `(R, C)`."""
-    pooled = [
-        roi_align(
-            m.values.mean(dim=2),
-            rois.boxes_px,
+def over_time(values: Tensor, how: str) -> Tensor:
+    """`(B, C, T, H, W)` → `(B, C, H, W)`, by "mean" or "max" over the frames."""
+    return values.amax(dim=2) if how == "max" else values.mean(dim=2)
+
+
+def enlarge_boxes(
+    boxes_px: Tensor, share: tuple[float, float], size: tuple[float, float]
+) -> Tensor:
+    """Boxes grown by `share` of their width and height on either side, then clipped to a picture
+    of `size` (width, height) pixels. AlphAction's arithmetic, which UMT and VideoMAE's detectors
+    inherit: a box has one pixel more than its corners' distance, the last pixel is size − 1."""
+    low, high = boxes_px.float().split(2, dim=1)
+    grow = (high - low + 1) * boxes_px.new_tensor(share, dtype=torch.float32)
+    last = boxes_px.new_tensor(size, dtype=torch.float32) - 1
+    zero = torch.zeros_like(last)
+    return torch.cat([(low - grow).clamp(zero, last), (high + grow).clamp(zero, last)], dim=1)
+
+
+def pool_people(
+    maps: Sequence[FeatureMap],
+    rois: Rois,
+    *,
+    size: int,
+    aligned: bool,
+    time: str = "mean",
+    enlarge: tuple[float, float] = (0.0, 0.0),
+) -> Tensor:
+    """Mean or max over `time` → RoIAlign → max over space, the maps' channels concatenated:
+    `(R, C)`. `enlarge`: what each box grows by first, as in `enlarge_boxes`."""
+    pooled = []
+    for m in maps:
+        boxes, (height, width) = rois.boxes_px, m.values.shape[3:]
+        if max(enlarge) > 0:
+            picture = (float(width * m.space_stride), float(height * m.space_stride))
+            boxes = enlarge_boxes(boxes, enlarge, picture)
+        crops = roi_align(
+            over_time(m.values, time),
+            boxes,
             rois.clip,
             size=size,
             stride=m.space_stride,
             aligned=aligned,
-        ).amax(dim=(2, 3))
-        for m in maps
-    ]
+        )
+        pooled.append(crops.amax(dim=(2, 3)))
     return torch.cat(pooled, dim=1)

@@ -15,6 +15,7 @@ from tubelet.data.sources import (
     PlaygroundSource,
     SourceConfig,
 )
+from tubelet.models.backbones.vit import ViTConfig
 from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.cost import count
 from tubelet.models.create import VARIANTS
@@ -119,7 +120,7 @@ def _record(experiment: Experiment, cost: Mapping[str, float]) -> RecipeRecord:
 def model_name(config: ActionModelConfig) -> str:
     """The backbone's name in `tubelet models`, with its head and memory where they are special."""
     backbone = config.backbone
-    if isinstance(backbone, ViViTConfig):
+    if isinstance(backbone, (ViViTConfig, ViTConfig)):
         backbone = replace(backbone, drop_path=0.0)
     named = [
         name

@@ -27,6 +27,7 @@ from tubelet.models.backbones.csn import CSNConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.models.backbones.vit import ViTConfig
 from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.detector import ActionModelConfig, BackboneConfig, HeadConfig
 from tubelet.models.heads.clip import ClipHeadConfig
@@ -276,6 +277,7 @@ def _small_backbone(backbone: BackboneConfig) -> BackboneConfig:
             return replace(
                 backbone,
                 blocks=_ONE_EACH,
+                fast_depth=None,
                 width=4,
                 nonlocal_res3=backbone.nonlocal_res3 and (0,),
                 nonlocal_res4=backbone.nonlocal_res4 and (0,),
@@ -287,6 +289,8 @@ def _small_backbone(backbone: BackboneConfig) -> BackboneConfig:
             )
         case R2Plus1dConfig() | CSNConfig():
             return replace(backbone, blocks=_ONE_EACH, width=4)
+        case ViTConfig():
+            return replace(backbone, width=16, layers=1, heads=2, mlp=32, positions=(4, 2, 2))
         case ViViTConfig():
             return replace(
                 backbone,
@@ -303,7 +307,9 @@ def _small_backbone(backbone: BackboneConfig) -> BackboneConfig:
 
 def _small_head(head: HeadConfig) -> HeadConfig:
     match head:
-        case LinearHeadConfig() | NonlocalContextHeadConfig():
+        case LinearHeadConfig():
+            return replace(head, resolution=3, hidden=min(head.hidden, 16))
+        case NonlocalContextHeadConfig():
             return replace(head, resolution=3)
         case MlpHeadConfig():
             return replace(head, resolution=3, hidden=16)

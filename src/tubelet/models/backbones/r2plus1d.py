@@ -1,9 +1,9 @@
 """R(2+1)D networks (Tran et al. 2018): every 3×3×3 split into 1×3×3 and 3×1×1.
 
-Three published forms, told apart by fields: torchvision's R18/R34 of basic blocks, VMZ's deeper
-bottlenecks with the same "middle planes" that keep the parameters of the unsplit kernel, and
+Four published forms, told apart by fields: torchvision's R18/R34 of basic blocks, VMZ's deeper
+bottlenecks with the same "middle planes" that keep the parameters of the unsplit kernel,
 PyTorchVideo's R50/R101/R152, whose split kernel keeps the block's own width and goes through time
-first.
+first, and MMAction2's R34, which splits stem and shortcuts as well.
 """
 
 from __future__ import annotations
@@ -33,20 +33,25 @@ class R2Plus1dConfig:
     """Arguments of `R2Plus1d`.
 
     `split_stem`: the stem is 1×7×7 (45 channels) then 3×1×1 (torchvision, VMZ), else 1×7×7 alone
-    (PyTorchVideo). `stem_pool`: spatial max-pool after it (VMZ's R50 and deeper). `matched`: middle
-    planes chosen to keep the parameters of 3×3×3 (torchvision, VMZ), else the block's width.
+    (PyTorchVideo). `stem_planes`: middle planes of a split stem, None for 45 at width 64; MMAction2
+    has 83, by eq. 1. `stem_pool`: spatial max-pool after it (VMZ's R50 and deeper, MMAction2).
+    `split_shortcut`: basic blocks' shortcuts are split too (MMAction2). `matched`: middle planes
+    chosen to keep the parameters of 3×3×3 (torchvision, VMZ), else the block's width.
     `own_planes`: the second kernel of a basic block has middle planes of its own (VMZ's R34), else
     those of the first (torchvision). `time_first`: a bottleneck's 3×1×1 comes before its 1×3×3
     (PyTorchVideo), else after it. `stage_strides`: (time, space) of res2…res5. `norm_eps`: 1e-3 in
-    VMZ (its weights do not say so). `detection` keeps the spatial stride at 16 or below: where res5
-    would pass it, res5 has stride 1 and dilation `res5_dilation`.
+    VMZ and MMAction2 (their weights do not say so); `middle_eps`: of the norm on the middle planes
+    where it differs (1e-5 in MMAction2). `detection` keeps the spatial stride at 16 or below: where
+    res5 would pass it, res5 has stride 1 and dilation `res5_dilation`.
     """
 
     depth: int = 50
     blocks: tuple[int, int, int, int] | None = None
     width: int = 64
     split_stem: bool = False
+    stem_planes: int | None = None
     stem_pool: bool = False
+    split_shortcut: bool = False
     matched: bool = False
     own_planes: bool = False
     time_first: bool = False
@@ -54,6 +59,7 @@ class R2Plus1dConfig:
     detection: bool = True
     res5_dilation: int = 1
     norm_eps: float = 1e-5
+    middle_eps: float | None = None
 
     def build(self) -> R2Plus1d:
         return R2Plus1d(self)
@@ -75,14 +81,16 @@ class R2Plus1dConfig:
         return first, matched_planes(outputs, outputs) if self.own_planes else first
 
 
-def matched_planes(inputs: int, outputs: int) -> int:
-    """Middle planes that give the split kernel the parameters of a 3×3×3 (Tran et al., eq. 1)."""
-    return (inputs * outputs * 27) // (inputs * 9 + 3 * outputs)
+def matched_planes(inputs: int, outputs: int, side: int = 3) -> int:
+    """Middle planes that give the split kernel the parameters of a 3×side×side (Tran et al. 2018,
+    eq. 1); MMAction2 takes them of 1×1×1 shortcuts too, as if their kernel had three frames."""
+    area = side * side
+    return 3 * inputs * outputs * area // (inputs * area + 3 * outputs)
 
 
 class Split(nn.Module):
-    """1×3×3 → norm → ReLU → 3×1×1 → norm → optional ReLU, each with its own stride; or the two in
-    the other order, `time_first`."""
+    """1×k×k → norm → ReLU → t×1×1 → norm → optional ReLU, each with its own stride; or the two in
+    the other order, `time_first`. `kernel`: (t, k). `middle_eps`: of the first norm."""
 
     def __init__(
         self,
@@ -91,29 +99,32 @@ class Split(nn.Module):
         planes: int,
         outputs: int,
         stride: tuple[int, int],
+        kernel: tuple[int, int] = (3, 3),
         dilation: int = 1,
         time_first: bool = False,
         relu: bool = True,
         norm_eps: float,
+        middle_eps: float | None = None,
     ) -> None:
         super().__init__()
         self.time_first = time_first
+        middle_eps = norm_eps if middle_eps is None else middle_eps
         self.space = ConvNorm(
             inputs=planes if time_first else inputs,
             outputs=outputs if time_first else planes,
-            kernel=(1, 3, 3),
+            kernel=(1, kernel[1], kernel[1]),
             stride=(1, stride[1], stride[1]),
             dilation=dilation,
             relu=relu or not time_first,
-            norm_eps=norm_eps,
+            norm_eps=norm_eps if time_first else middle_eps,
         )
         self.time = ConvNorm(
             inputs=inputs if time_first else planes,
             outputs=planes if time_first else outputs,
-            kernel=(3, 1, 1),
+            kernel=(kernel[0], 1, 1),
             stride=(stride[0], 1, 1),
             relu=relu or time_first,
-            norm_eps=norm_eps,
+            norm_eps=middle_eps if time_first else norm_eps,
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -147,22 +158,24 @@ class BasicBlock(nn.Module):
 
     def __init__(
         self,
+        config: R2Plus1dConfig,
         *,
         inputs: int,
         outputs: int,
         stride: tuple[int, int],
         dilation: int,
-        planes: tuple[int, int],
-        norm_eps: float,
     ) -> None:
         super().__init__()
+        eps, middle = config.norm_eps, config.middle_eps
+        planes = config.planes(inputs, outputs)
         self.a = Split(
             inputs=inputs,
             planes=planes[0],
             outputs=outputs,
             stride=stride,
             dilation=dilation,
-            norm_eps=norm_eps,
+            norm_eps=eps,
+            middle_eps=middle,
         )
         self.b = Split(
             inputs=outputs,
@@ -171,9 +184,21 @@ class BasicBlock(nn.Module):
             stride=(1, 1),
             dilation=dilation,
             relu=False,
-            norm_eps=norm_eps,
+            norm_eps=eps,
+            middle_eps=middle,
         )
-        self.shortcut = shortcut(inputs, outputs, stride, norm_eps)
+        self.shortcut = shortcut(inputs, outputs, stride, eps)
+        if config.split_shortcut and (inputs != outputs or stride != (1, 1)):
+            self.shortcut = Split(
+                inputs=inputs,
+                planes=matched_planes(inputs, outputs, side=1),
+                outputs=outputs,
+                stride=stride,
+                kernel=(1, 1),
+                relu=False,
+                norm_eps=eps,
+                middle_eps=middle,
+            )
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -184,14 +209,21 @@ class BasicBlock(nn.Module):
 class SplitStem(nn.Module):
     """1×7×7 (stride 2) → 3×1×1, each with norm and ReLU; 45 planes between at width 64."""
 
-    def __init__(self, *, outputs: int, pool: bool, norm_eps: float) -> None:
+    def __init__(self, config: R2Plus1dConfig) -> None:
         super().__init__()
-        planes = max(1, outputs * 45 // 64)
+        outputs, eps = config.width, config.norm_eps
+        planes = config.stem_planes or max(1, outputs * 45 // 64)
         self.space = ConvNorm(
-            inputs=3, outputs=planes, kernel=(1, 7, 7), stride=(1, 2, 2), norm_eps=norm_eps
+            inputs=3,
+            outputs=planes,
+            kernel=(1, 7, 7),
+            stride=(1, 2, 2),
+            norm_eps=eps if config.middle_eps is None else config.middle_eps,
         )
-        self.time = ConvNorm(inputs=planes, outputs=outputs, kernel=(3, 1, 1), norm_eps=norm_eps)
-        self.pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)) if pool else nn.Identity()
+        self.time = ConvNorm(inputs=planes, outputs=outputs, kernel=(3, 1, 1), norm_eps=eps)
+        self.pool: nn.Module = nn.Identity()
+        if config.stem_pool:
+            self.pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.pool(self.time(self.space(x)))
@@ -204,8 +236,13 @@ class R2Plus1d(nn.Module):
     def __init__(self, config: R2Plus1dConfig) -> None:
         super().__init__()
         self.config = config
-        stem = SplitStem if config.split_stem else partial(Stem, temporal=1)
-        self.stem = stem(outputs=config.width, pool=config.stem_pool, norm_eps=config.norm_eps)
+        self.stem: nn.Module
+        if config.split_stem:
+            self.stem = SplitStem(config)
+        else:
+            self.stem = Stem(
+                outputs=config.width, temporal=1, pool=config.stem_pool, norm_eps=config.norm_eps
+            )
         self.stages = nn.ModuleList()
         inputs, time_stride, space_stride = config.width, 1, 4 if config.stem_pool else 2
         for index, (time, space) in enumerate(config.stage_strides):
@@ -229,12 +266,11 @@ class R2Plus1d(nn.Module):
             return nn.Sequential(
                 *(
                     BasicBlock(
+                        config,
                         inputs=width if block else inputs,
                         outputs=width,
                         stride=(1, 1) if block else stride,
                         dilation=dilation,
-                        planes=config.planes(width if block else inputs, width),
-                        norm_eps=config.norm_eps,
                     )
                     for block in range(count)
                 )

@@ -1,4 +1,4 @@
-"""Single-pathway 3D residual networks: Slow-only, Fast-only with β = 1, and inflated I3D.
+"""Single-pathway 3D residual networks: Slow-only, Fast-only with β = 1, inflated I3D, and C2D.
 
 They differ in where the temporal kernels stand, so one module serves the three.
 Sources: Feichtenhofer et al. 2019 §4 (Slow-only), the AVA 2019 entry §2 (Fast, β = 1),
@@ -7,6 +7,7 @@ Carreira & Zisserman 2017 in Wang et al.'s residual form 2018 Table 1 (I3D).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ NonLocals = tuple[Pattern, Pattern, Pattern, Pattern]
 SLOW: Patterns = ((1,), (1,), (3,), (3,))
 FAST: Patterns = ((3,), (3,), (3,), (3,))
 I3D: Patterns = ((3,), (3, 1), (3, 1), (1, 3))
+C2D: Patterns = ((1,), (1,), (1,), (1,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,9 @@ class ResNet3dConfig:
 
     `temporal`: for res2…res5, the temporal kernels of the blocks, repeated as often as needed;
     from block `temporal_blocks` of res4 on they are 1 (None: no such limit). `stem_temporal`: the
-    first convolution's. `pool_time` halves the frames between res2 and res3 (I3D).
+    first convolution's. `stem_time_strides`: of the first convolution and its pool ((2, 2) in
+    MMAction2's I3D). `stem_padding`: of that pool, 0 in MMAction2's C2D. `pool_time` halves the
+    frames between res2 and res3 (I3D).
     `nonlocal_after`: block indices of res2…res5 followed by a block as `attention` says.
     `detection` keeps res5 at stride 16 with dilation `res5_dilation` (2 in PySlowFast and
     PyTorchVideo, 1 in MMAction2).
@@ -50,6 +54,8 @@ class ResNet3dConfig:
     temporal: Patterns = SLOW
     temporal_blocks: int | None = None
     stem_temporal: int = 1
+    stem_time_strides: tuple[int, int] = (1, 1)
+    stem_padding: int = 1
     pool_time: bool = False
     nonlocal_after: NonLocals = ((), (), (), ())
     attention: NonLocalConfig = field(default_factory=NonLocalConfig)
@@ -80,7 +86,11 @@ class ResNet3d(nn.Module):
         super().__init__()
         self.config = config
         self.stem = Stem(
-            outputs=config.width, temporal=config.stem_temporal, norm_eps=config.norm_eps
+            outputs=config.width,
+            temporal=config.stem_temporal,
+            time_strides=config.stem_time_strides,
+            padding=config.stem_padding,
+            norm_eps=config.norm_eps,
         )
         self.time_pool = nn.MaxPool3d((2, 1, 1)) if config.pool_time else nn.Identity()
         self.stages = nn.ModuleList()
@@ -104,14 +114,14 @@ class ResNet3d(nn.Module):
         self.outputs = (
             FeatureSpec(
                 channels=inputs,
-                time_stride=2 if config.pool_time else 1,
+                time_stride=math.prod(config.stem_time_strides) * (2 if config.pool_time else 1),
                 space_stride=16 if config.detection else 32,
             ),
         )
         init_residual(self)
 
     def forward(self, clip: Tensor) -> tuple[FeatureMap, ...]:
-        """`clip (B, 3, T, H, W)` float → one map `(B, C, T or T/2, h, w)`."""
+        """`clip (B, 3, T, H, W)` float → one map `(B, C, T', h, w)`."""
         x = self.stem(clip)
         for index, stage in enumerate(self.stages):
             x = stage(x)

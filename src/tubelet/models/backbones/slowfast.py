@@ -40,7 +40,8 @@ class SlowFastConfig:
     papers have them in res4 only, PySlowFast's R50 configs in both). `detection` keeps res5 at
     stride 16 with dilation `res5_dilation` (2 in PySlowFast, 1 in MMAction2). `slow_select`:
     "linspace" takes first and last frame (PySlowFast), "stride" a plain stride (MMAction2).
-    `lateral_norm`: norm and ReLU after the lateral convolution (not in MMAction2).
+    `lateral_norm`: norm and ReLU after the lateral convolution (in MMAction2 only where its config
+    says so). `fast_depth`: of the Fast pathway where it is not `depth` (MMAction2's "r101-r50").
     """
 
     depth: int = 50
@@ -60,14 +61,19 @@ class SlowFastConfig:
     res5_dilation: int = 2
     slow_select: str = "linspace"
     lateral_norm: bool = True
+    fast_depth: int | None = None
     norm_eps: float = 1e-5
 
     def build(self) -> SlowFast:
         return SlowFast(self)
 
     def stage_blocks(self) -> Blocks:
-        """Blocks of res2…res5. Raises ConfigError for an unknown depth."""
+        """Blocks of res2…res5 of Slow. Raises ConfigError for an unknown depth."""
         return stage_blocks(self.depth, self.blocks)
+
+    def fast_blocks(self) -> Blocks:
+        """Blocks of res2…res5 of Fast. Raises ConfigError for an unknown depth."""
+        return stage_blocks(self.fast_depth or self.depth, self.blocks)
 
 
 class Lateral(nn.Module):
@@ -108,18 +114,18 @@ class SlowFast(nn.Module):
     def __init__(self, config: SlowFastConfig) -> None:
         super().__init__()
         self.config = config
-        blocks = config.stage_blocks()
+        blocks = zip(config.stage_blocks(), config.fast_blocks(), strict=True)
         slow, fast = config.width, max(1, config.width // config.beta_inv)
         self.slow_stem = Stem(outputs=slow, temporal=1, norm_eps=config.norm_eps)
         self.fast_stem = Stem(outputs=fast, temporal=5, norm_eps=config.norm_eps)
         self.laterals = nn.ModuleList()
         self.slow_stages, self.fast_stages = nn.ModuleList(), nn.ModuleList()
         slow_in, fast_in = slow, fast
-        for index, count in enumerate(blocks):
+        for index, (slow_count, fast_count) in enumerate(blocks):
             self.laterals.append(Lateral(channels=fast_in, config=config))
             slow_in += fast_in * config.fusion_ratio
-            self.slow_stages.append(self._stage(index, count, slow_in, slow, is_slow=True))
-            self.fast_stages.append(self._stage(index, count, fast_in, fast, is_slow=False))
+            self.slow_stages.append(self._stage(index, slow_count, slow_in, slow, is_slow=True))
+            self.fast_stages.append(self._stage(index, fast_count, fast_in, fast, is_slow=False))
             slow_in, fast_in = slow * 4 * 2**index, fast * 4 * 2**index
         stride = 16 if config.detection else 32
         self.outputs = (

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
 from tubelet.models.backbones.base import FeatureSpec, Published, Variant, as_maps
-from tubelet.models.layers.transformer import Encoder
-from tubelet.types import InputSpec, ShapeError
+from tubelet.models.layers.transformer import Encoder, TubeletEmbedding
+from tubelet.types import InputSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class ViViT(nn.Module):
         self.config = config
         width, (t, h, w) = config.width, config.positions
         self.joint = config.temporal_layers == 0
-        self.embed = nn.Conv3d(3, width, config.tubelet, config.tubelet)
+        self.embed = TubeletEmbedding(width=width, tubelet=config.tubelet)
         tokens = t * h * w if self.joint else h * w
         self.cls = nn.Parameter(torch.zeros(1, 1, width))
         self.position = nn.Parameter(torch.zeros(1, 1 + tokens, width))
@@ -111,25 +111,9 @@ class ViViT(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
-    def tokens(self, clip: Tensor) -> Tensor:
-        """Tubelet embeddings `(B, D, t, h, w)`; sides are zero-padded to whole tubelets.
-
-        Raises ShapeError unless the frames fill whole tubelets.
-        """
-        step, high, wide = self.config.tubelet
-        frames, height, width = clip.shape[2:]
-        if frames % step:
-            raise ShapeError(
-                "the clip does not fill whole tubelets",
-                expected=f"a multiple of {step} frames",
-                got=f"{frames} frames",
-            )
-        out: Tensor = self.embed(F.pad(clip, (0, -width % wide, 0, -height % high)))
-        return out
-
     def forward(self, clip: Tensor) -> tuple[FeatureMap, ...]:
         """`clip (B, 3, T, H, W)` float → `(B, D, t, h, w)` (dense) or `(B, D, 1, 1, 1)`."""
-        x = self.tokens(clip)
+        x = self.embed(clip)
         out = self._joint(x) if self.joint else self._factorised(x)
         return as_maps((out,), self.outputs)
 

@@ -71,20 +71,25 @@ class ConvNorm(nn.Module):
 class NonLocalConfig:
     """How a non-local block attends.
 
-    `kind`: "softmax" (scaled) or "dot_product" (divided by the number of keys). `pool` shrinks keys
-    and values by max-pooling: their input (PySlowFast), or with `pool_projected` the projections
-    themselves (MMAction2). `output_bias`: whether the output convolution has a bias (PySlowFast).
+    `kind`: "softmax", "dot_product" (divided by the number of keys), or "gaussian", a softmax whose
+    queries and keys are the input itself. `scaled`: a softmax divides by √d first (not in
+    MMAction2's I3D; "gaussian" never does). `pool` shrinks keys and values by max-pooling: their
+    input (PySlowFast), or with `pool_projected` the projections themselves (MMAction2).
+    `output_bias`: whether the output convolution has a bias (PySlowFast).
     """
 
     pool: tuple[int, int, int] = (1, 2, 2)
     kind: str = "dot_product"
     pool_projected: bool = False
     output_bias: bool = True
+    scaled: bool = True
 
     def __post_init__(self) -> None:
-        if self.kind not in ("softmax", "dot_product"):
+        if self.kind not in ("softmax", "dot_product", "gaussian"):
             raise ConfigError(
-                "unknown kind of non-local block", expected="softmax or dot_product", got=self.kind
+                "unknown kind of non-local block",
+                expected="softmax, dot_product or gaussian",
+                got=self.kind,
             )
 
 
@@ -95,8 +100,9 @@ class NonLocal(nn.Module):
         super().__init__()
         inner = channels // 2
         self.config = config
-        self.theta = nn.Conv3d(channels, inner, 1)
-        self.phi = nn.Conv3d(channels, inner, 1)
+        projected = config.kind != "gaussian"
+        self.theta = nn.Conv3d(channels, inner, 1) if projected else nn.Identity()
+        self.phi = nn.Conv3d(channels, inner, 1) if projected else nn.Identity()
         self.g = nn.Conv3d(channels, inner, 1)
         self.out = nn.Conv3d(inner, channels, 1, bias=config.output_bias)
         self.norm = nn.BatchNorm3d(channels, eps=norm_eps)
@@ -112,10 +118,11 @@ class NonLocal(nn.Module):
             key, value = self.phi(pooled), self.g(pooled)
         query = self.theta(x).flatten(2).transpose(1, 2)
         affinity = query @ key.flatten(2)
-        if self.config.kind == "softmax":
-            weights = torch.softmax(affinity * query.shape[-1] ** -0.5, dim=-1)
-        else:
+        if self.config.kind == "dot_product":
             weights = affinity / affinity.shape[-1]
+        else:
+            scaled = self.config.scaled and self.config.kind == "softmax"
+            weights = torch.softmax(affinity * (query.shape[-1] ** -0.5 if scaled else 1), dim=-1)
         mixed = (weights @ value.flatten(2).transpose(1, 2)).transpose(1, 2)
         out: Tensor = x + self.norm(self.out(mixed.unflatten(2, x.shape[2:])))
         return out
@@ -228,7 +235,11 @@ class Stage(nn.Sequential):
 
 
 class Stem(nn.Module):
-    """First convolution (spatial stride 2) and the optional 1×3×3 max-pool (stride 2)."""
+    """First convolution (spatial stride 2) and the optional 1×3×3 max-pool (stride 2).
+
+    `time_strides`: of the convolution and of the pool. `padding`: of the pool (0 in MMAction2's
+    C2D).
+    """
 
     def __init__(
         self,
@@ -236,7 +247,9 @@ class Stem(nn.Module):
         inputs: int = 3,
         outputs: int,
         temporal: int,
+        time_strides: tuple[int, int] = (1, 1),
         pool: bool = True,
+        padding: int = 1,
         norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
@@ -244,10 +257,12 @@ class Stem(nn.Module):
             inputs=inputs,
             outputs=outputs,
             kernel=(temporal, 7, 7),
-            stride=(1, 2, 2),
+            stride=(time_strides[0], 2, 2),
             norm_eps=norm_eps,
         )
-        self.pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)) if pool else nn.Identity()
+        self.pool: nn.Module = nn.Identity()
+        if pool:
+            self.pool = nn.MaxPool3d((1, 3, 3), (time_strides[1], 2, 2), (0, padding, padding))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.pool(self.conv_norm(x))
