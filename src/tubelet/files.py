@@ -10,7 +10,7 @@ from typing import TextIO
 
 from filelock import FileLock
 
-from tubelet.types import InputError
+from tubelet.errors import InputError
 
 
 def make_parent(path: Path) -> None:

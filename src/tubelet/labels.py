@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tubelet.types import ConfigError, DataError
+from tubelet.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

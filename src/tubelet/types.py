@@ -1,4 +1,4 @@
-"""The records that travel between rooms, and the error tree. NumPy only.
+"""The records that travel between rooms. NumPy only.
 
 Shape legend: N people of a keyframe, K classes, L moments of a tube.
 Boxes are xyxy in [0, 1] of the upright source frame; times are integer milliseconds
@@ -8,79 +8,24 @@ on the source's own timeline, so that a key is never a float.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from tubelet.labels import LabelSpace
+from tubelet.errors import CheckpointError as CheckpointError
+from tubelet.errors import ConfigError as ConfigError
+from tubelet.errors import DataError as DataError
+from tubelet.errors import InputError as InputError
+from tubelet.errors import ShapeError as ShapeError
+from tubelet.errors import Stopped as Stopped
+from tubelet.errors import TrainingError as TrainingError
+from tubelet.errors import TubeletError as TubeletError
+from tubelet.errors import VideoError as VideoError
+from tubelet.labels import LabelSpace
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-
-
-class TubeletError(Exception):
-    """Base of every error that tubelet raises on purpose.
-
-    The message is one line for each of: what happened, where, what was expected,
-    what was got, and the next step. `exit_code` is what the command line returns.
-    """
-
-    exit_code = 1
-
-    def __init__(
-        self,
-        what: str,
-        *,
-        where: object = None,
-        expected: object = None,
-        got: object = None,
-        hint: str | None = None,
-    ) -> None:
-        self.what, self.where, self.expected, self.got, self.hint = what, where, expected, got, hint
-        parts = [what]
-        parts += [f"  where:    {where}"] if where is not None else []
-        parts += [f"  expected: {expected}"] if expected is not None else []
-        parts += [f"  got:      {got}"] if got is not None else []
-        parts += [f"  try:      {hint}"] if hint is not None else []
-        super().__init__("\n".join(parts))
-
-
-class InputError(TubeletError):
-    """The user asked for something that cannot be: a wrong path, option, file or value."""
-
-    exit_code = 2
-
-
-class DataError(InputError):
-    """An annotation, label or prediction file says something impossible; names file and row."""
-
-
-class ConfigError(InputError):
-    """A recipe, `--set` override or model configuration does not fit its dataclass."""
-
-
-class ShapeError(InputError):
-    """An array handed to a record or a model has the wrong shape, type or range."""
-
-
-class VideoError(TubeletError):
-    """A video cannot be opened or decoded; names the file and the reason."""
-
-
-class CheckpointError(TubeletError):
-    """A weights file is unreadable, unsafe, or does not fit the model it claims to hold."""
-
-
-class Stopped(TubeletError):  # noqa: N818  nothing went wrong
-    """The process was asked to end (SIGTERM), and did so in good order."""
-
-    exit_code = 143
-
-
-class TrainingError(TubeletError):
-    """Training stopped: a loss that is not a number, no usable sample, a lost worker."""
 
 
 def as_boxes(values: npt.ArrayLike, name: str = "boxes") -> Floats:

@@ -15,8 +15,9 @@ SOURCE = Path(tubelet.__file__).parent
 
 # From the ground up: a room may import the rooms before it, and itself.
 ROOMS = (
-    "types",
+    "errors",
     "labels",
+    "types",
     "boxes",
     "files",
     "config",

@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from tubelet.types import TubeletError
+from tubelet.errors import TubeletError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,7 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
     except TubeletError as error:
-        sys.stderr.write(f"error: {error}\n")
+        lines = [f"error: {error}", *getattr(error, "__notes__", ())]
+        sys.stderr.write("\n".join(lines) + "\n")
         return error.exit_code
     except BrokenPipeError:
         return 0

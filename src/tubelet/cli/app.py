@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import tubelet
+from tubelet.cli.apps import App
+from tubelet.cli.catalogue import models, recipes
+from tubelet.cli.options import (
+    AnnotationFile,
+    Device,
+    Every,
+    From,
+    Json,
+    KeepEvery,
+    LabelMap,
+    RecipeName,
+    ResultsFolder,
+    Settings,
+    Videos,
+    VideosFolder,
+    VideosFolderIfAny,
+)
 
-app = typer.Typer(
+app = App(
     name="tubelet",
     help="Who does what, where and when in a video: spatio-temporal action detection.",
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
 )
-playground = typer.Typer(no_args_is_help=True, help="The rendered world with exact labels.")
-data = typer.Typer(no_args_is_help=True, help="Annotation files: convert, check.")
+playground = App(no_args_is_help=True, help="The rendered world with exact labels.")
+data = App(no_args_is_help=True, help="Annotation files: convert, prepare, check.")
+app.add_typer(models, name="models")
+app.add_typer(recipes, name="recipes")
 app.add_typer(playground, name="playground")
 app.add_typer(data, name="data")
-
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 
 
 def _version(asked: bool) -> None:
@@ -44,22 +56,22 @@ def _root(
 
 @app.command()
 def detect(
-    videos: Annotated[list[Path], typer.Argument(help="video files, or folders of them")],
+    videos: Videos,
     model: Annotated[
         str, typer.Option(help="a release's name, hf://user/repo, or a weights file or folder")
     ] = "jhmdb21_small",
     people: Annotated[
         str, typer.Option(help="person detector: person_small, hf:<model id>, or a CSV of boxes")
     ] = "person_small",
-    every: Annotated[float, typer.Option(help="seconds between keyframes")] = 1.0,
+    every: Every = 1.0,
     threshold: Annotated[float, typer.Option(help="least score of an action shown")] = 0.3,
-    out: Annotated[Path, typer.Option(help="folder for results")] = Path("runs/detect"),
+    out: ResultsFolder = Path("runs/detect"),
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
     overlay: Annotated[bool, typer.Option(help="write overlay.mp4")] = True,
     page: Annotated[bool, typer.Option(help="write report.html")] = True,
 ) -> None:
-    """Find the people in videos and say what each of them does, and when."""
+    """Find the people in videos, and what each of them does when."""
     from tubelet.cli.detecting import DetectOptions, detect_videos
 
     options = DetectOptions(
@@ -78,9 +90,9 @@ def detect(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="folder for results")] = Path("runs/demo"),
+    out: ResultsFolder = Path("runs/demo"),
 ) -> None:
-    """Render a clip of the playground, detect its people's actions, and score them."""
+    """Detect in a freshly rendered clip, and score the result."""
     from tubelet.cli.detecting import run_demo
 
     run_demo(out)
@@ -88,14 +100,17 @@ def demo(
 
 @app.command()
 def people(
-    videos: Annotated[list[Path], typer.Argument(help="video files, or folders of them")],
+    videos: Videos,
     out: Annotated[Path, typer.Option(help="CSV of boxes, AVA's columns with a score")],
     detector: Annotated[str, typer.Option(help="person_small or hf:<model id>")] = "person_small",
-    every: Annotated[float, typer.Option(help="seconds between keyframes")] = 1.0,
+    every: Every = 1.0,
     threshold: Annotated[float | None, typer.Option(help="least score of a person")] = None,
     device: Device = "auto",
 ) -> None:
-    """Write the person boxes of videos: the proposal file that training and testing read."""
+    """Write the person boxes of videos to one CSV.
+
+    It is the proposal file that training and testing read.
+    """
     from tubelet.cli.detecting import write_people
 
     raise typer.Exit(write_people(videos, out, detector, every, threshold, device))
@@ -103,15 +118,13 @@ def people(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="a recipe's name (`tubelet recipes`) or JSON file")],
+    recipe: RecipeName,
     root: Annotated[
         Path, typer.Option("--data", envvar="TUBELET_DATA", help="folder that holds the data")
     ] = Path("data"),
     out: Annotated[Path | None, typer.Option(help="run folder, default runs/<recipe>")] = None,
     resume: Annotated[bool, typer.Option(help="continue from the last checkpoint")] = False,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="stages.0.steps=100, and so on")
-    ] = None,
+    settings: Settings = None,
     device: Device = "auto",
     tensorboard: Annotated[bool, typer.Option(help="write TensorBoard scalars")] = False,
     fsdp: Annotated[
@@ -121,7 +134,10 @@ def train(
         bool, typer.Option("--smoke", help="the same in seconds: tiny, on rendered data")
     ] = False,
 ) -> None:
-    """Train a recipe, test it, and leave weights, predictions and report in the run folder."""
+    """Train a recipe and test it.
+
+    Weights, predictions and report are left in the run folder.
+    """
     from tubelet.cli.training import smoke_recipe, train_recipe
     from tubelet.types import ConfigError
 
@@ -149,7 +165,7 @@ def evaluate(
     ],
     truth: Annotated[Path, typer.Argument(help="AVA ground-truth CSV, or a list of videos")],
     metric: Annotated[str, typer.Option(help="frame, video, topk or charades")] = "frame",
-    labels: Annotated[Path | None, typer.Option(help="label map (pbtxt, txt or JSON)")] = None,
+    labels: LabelMap = None,
     exclude: Annotated[Path | None, typer.Option(help="CSV of excluded timestamps")] = None,
     protocol: Annotated[str, typer.Option(help="ava, pyslowfast or mmaction2")] = "ava",
     iou: Annotated[float, typer.Option(help="least overlap of a match")] = 0.5,
@@ -162,8 +178,11 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="also write report.json, .csv and .html")] = None,
     as_json: Json = False,
 ) -> None:
-    """Frame mAP exactly as the official AVA script computes it; or the mAP of tubes (video),
-    the accuracy of whole videos (topk), their mAP where each has several classes (charades)."""
+    """Score predictions against annotations.
+
+    `frame`: mAP exactly as the official AVA script computes it; `video`: the mAP of tubes;
+    `topk`: the accuracy of whole videos; `charades`: their mAP where each has several classes.
+    """
     from tubelet.cli.scoring import Question, metric_named
     from tubelet.cli.scoring import evaluate as run
 
@@ -190,57 +209,30 @@ def ensemble(
     out: Annotated[Path, typer.Option(help="the file to write, CSV or Parquet")],
     weights: Annotated[str, typer.Option(help="a number for each file: 1,2,1")] = "",
 ) -> None:
-    """Average the scores of several models' predictions; `tubelet evaluate` scores the result."""
+    """Average several models' predictions.
+
+    `tubelet evaluate` scores the result.
+    """
     from tubelet.cli.scoring import join
 
     join(predictions, weights, out)
 
 
 @app.command()
-def models(
-    pattern: Annotated[str, typer.Argument(help="part of a name, or a shell pattern")] = "*",
-    as_json: Json = False,
-) -> None:
-    """List architectures and released weights with parameters, cost and scores."""
-    from tubelet.cli.listing import list_models
-
-    list_models(pattern, as_json=as_json)
-
-
-@app.command()
-def recipes(
-    pattern: Annotated[
-        str, typer.Argument(help="part of a name, a shell pattern, or `show` and a name")
-    ] = "*",
-    name: Annotated[str | None, typer.Argument(help="after `show`: the recipe")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="with `show`: stages.0.steps=100, and so on")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """List the recipes that `tubelet train` runs; `show NAME` prints one whole, as JSON."""
-    from tubelet.cli.listing import list_recipes, show_recipe
-
-    if pattern == "show" and name is not None:
-        show_recipe(name, settings or [])
-        return
-    if name is not None or settings:
-        raise typer.BadParameter("only `tubelet recipes show NAME` takes a name or --set")
-    list_recipes(pattern, as_json=as_json)
-
-
-@app.command()
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="PySlowFast, MMAction2, VMZ, … checkpoint")],
     to: Annotated[Path, typer.Option(help="the safetensors file to write")],
-    as_name: Annotated[
+    name: Annotated[
         str | None, typer.Option("--as", help="the model it is, where its keys do not decide")
     ] = None,
 ) -> None:
-    """Turn a published checkpoint into tubelet's weights, every tensor accounted for."""
-    from tubelet.cli.listing import convert_checkpoint
+    """Turn a published checkpoint into tubelet's weights.
 
-    convert_checkpoint(checkpoint, to, as_name)
+    Every tensor is accounted for.
+    """
+    from tubelet.cli.showing import convert_checkpoint
+
+    convert_checkpoint(checkpoint, to, name)
 
 
 @playground.command("make")
@@ -260,17 +252,15 @@ def playground_make(
 
 @data.command("convert")
 def data_convert(
-    source: Annotated[Path, typer.Argument(help="an annotation file of any known format")],
+    source: AnnotationFile,
     target: Annotated[Path, typer.Argument(help="the file to write")],
     to: Annotated[str, typer.Option(help="format to write")] = "ava-csv",
-    from_: Annotated[str | None, typer.Option("--from", help="format, if not recognised")] = None,
-    labels: Annotated[Path | None, typer.Option(help="label map for the classes")] = None,
-    videos: Annotated[
-        Path | None, typer.Option(help="folder of the videos, to ask sizes and frame rates from")
-    ] = None,
+    from_: From = None,
+    labels: LabelMap = None,
+    videos: VideosFolderIfAny = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, where boxes are pixels")] = None,
     fps: Annotated[float | None, typer.Option(help="frame rate, where frames are counted")] = None,
-    every: Annotated[float | None, typer.Option(help="keep a frame every so many seconds")] = None,
+    every: KeepEvery = None,
 ) -> None:
     """Convert between the field's annotation formats."""
     from tubelet.cli.labels import convert_labels
@@ -290,12 +280,12 @@ def data_convert(
 
 @data.command("prepare")
 def data_prepare(
-    source: Annotated[Path, typer.Argument(help="your annotations: CVAT, VIA, COCO, AVA, …")],
-    videos: Annotated[Path, typer.Option(help="folder of the annotated videos")],
+    source: AnnotationFile,
+    videos: VideosFolder,
     out: Annotated[Path, typer.Option(help="folder for labels, splits and recipe")],
-    from_: Annotated[str | None, typer.Option("--from", help="format, if not recognised")] = None,
-    labels: Annotated[Path | None, typer.Option(help="label map, if the file names none")] = None,
-    every: Annotated[float | None, typer.Option(help="keep a frame every so many seconds")] = None,
+    from_: From = None,
+    labels: LabelMap = None,
+    every: KeepEvery = None,
     val_share: Annotated[float, typer.Option(help="share of the videos to test on")] = 0.2,
     start: Annotated[
         str, typer.Option(help="model to fine-tune: a release, or a weights file")
@@ -304,7 +294,10 @@ def data_prepare(
         bool, typer.Option(help="a person does exactly one of the classes at a time")
     ] = False,
 ) -> None:
-    """Split your annotations into train and val, and write the recipe that trains on them."""
+    """Split your annotations, and write a recipe for them.
+
+    Labels and boxes of the train and val videos, and the recipe that trains on them.
+    """
     from tubelet.cli.labels import prepare_set
 
     prepare_set(
@@ -326,17 +319,15 @@ def data_doctor(
     proposals: Annotated[
         list[Path] | None, typer.Option(help="person boxes, one a split, in the same order")
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="label map")] = None,
-    videos: Annotated[Path | None, typer.Option(help="folder of the videos")] = None,
+    labels: LabelMap = None,
+    videos: VideosFolderIfAny = None,
     fps: Annotated[float | None, typer.Option(help="frame rate that is expected")] = None,
     as_json: Json = False,
 ) -> None:
-    """Find why training on these files would fail, or their mAP be wrong."""
+    """Find why training would fail, or mAP be wrong.
+
+    The exit code is 1 if something is.
+    """
     from tubelet.cli.labels import diagnose
 
     raise typer.Exit(diagnose(truth, proposals or [], labels, videos, fps, as_json=as_json))
-
-
-def print_json(value: object) -> None:
-    """JSON to stdout, unwrapped and uncoloured, for other programs."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

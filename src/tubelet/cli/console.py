@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,13 +21,13 @@ from rich.progress import (
 
 from tubelet.train.loop.reporters import StepReport
 
-out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-messages = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def note(text: str) -> None:
     """A line about the run, on stderr, so that stdout stays a result."""
-    messages.print(text, markup=False)
+    messages.print(text)
 
 
 def progress_bar() -> Progress:
@@ -53,6 +55,27 @@ def show(items: Sequence[Any]) -> None:
     """Print rich renderables to stdout, one after the other."""
     for item in items:
         out.print(item)
+
+
+def print_json(value: object) -> None:
+    """JSON to stdout, unwrapped and uncoloured, for other programs."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_paragraph(text: str, *, indent: int = 4) -> None:
+    """One line, or on a terminal as many as it takes, those after the first indented."""
+    if not out.is_terminal:
+        out.print(text)
+        return
+    lines = textwrap.wrap(
+        text.lstrip(),
+        out.width,
+        initial_indent=text[: len(text) - len(text.lstrip())],
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    out.print("\n".join(lines), soft_wrap=True)
 
 
 class ConsoleReporter:

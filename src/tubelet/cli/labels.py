@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from tubelet.cli.app import print_json
-from tubelet.cli.console import out, progress_bar
+from tubelet.cli.console import out, print_json, progress_bar
 from tubelet.config import encode
 from tubelet.data.doctor import Finding, SetFiles, examine_files, worst
 from tubelet.data.importers import Options, convert
@@ -92,10 +91,10 @@ def prepare_set(
     recipe = own_labels(prepared, name=name, start=start, exclusive=exclusive)
     target = folder / "recipe.json"
     write_text(target, json.dumps(encode(recipe), indent=2) + "\n")
-    out.print(f"{len(prepared.space)} classes: {', '.join(prepared.space.names)}", markup=False)
+    out.print(f"{len(prepared.space)} classes: {', '.join(prepared.space.names)}")
     for split, members in (("train", prepared.train_videos), ("val", prepared.val_videos)):
-        out.print(f"{split}: {len(members)} videos, {folder / split}.csv", markup=False)
-    out.print(f"now: tubelet train {target} --out runs/{name}", markup=False)
+        out.print(f"{split}: {len(members)} videos, {folder / split}.csv")
+    out.print(f"now: tubelet train {target} --out runs/{name}")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -127,7 +126,7 @@ def diagnose(
         print_json([finding.to_json() for finding in findings])
     else:
         for finding in findings:
-            out.print(_lines(finding), markup=False)
+            out.print(_lines(finding))
         out.print(f"{len(findings)} findings" if findings else "nothing suspicious")
     return 1 if worst(findings) == "error" else 0
 

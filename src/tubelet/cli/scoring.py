@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tubelet.cli.app import print_json
-from tubelet.cli.console import note, out, show
+from tubelet.cli.console import note, out, print_json, show
 from tubelet.data.predictions import read_predictions
 from tubelet.data.tables import read_ava_csv
 from tubelet.data.untrusted.reading import write_atomic

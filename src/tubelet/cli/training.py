@@ -12,8 +12,7 @@ from tubelet.cli.console import ConsoleReporter, note, out, show
 from tubelet.config import override
 from tubelet.parallel.processes import joined_world
 from tubelet.people.training.person_small import train as train_person
-from tubelet.recipes import recipe_named
-from tubelet.recipes.saved import read_recipe
+from tubelet.recipes.saved import find_recipe
 from tubelet.recipes.smoke import run_smoke
 from tubelet.render.tables import report_table
 from tubelet.testing.config import Ensemble
@@ -42,7 +41,7 @@ def train_recipe(
     if name == PERSON:
         _train_person(root, folder or Path("runs") / PERSON, resume=resume, settings=settings)
         return
-    found = read_recipe(Path(name)) if name.endswith(".json") else recipe_named(name)
+    found = find_recipe(name)
     recipe = override(found, settings)
     folder = folder or Path("runs") / recipe.name
     if isinstance(recipe, Ensemble):
@@ -76,7 +75,7 @@ def _join_members(ensemble: Ensemble, folder: Path, root: Path) -> None:
 
 def smoke_recipe(name: str, folder: Path | None) -> None:
     """Run every stage and test of a recipe, shrunk, in `folder` or a temporary one."""
-    found = read_recipe(Path(name)) if name.endswith(".json") else recipe_named(name)
+    found = find_recipe(name)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("--smoke runs in one process", hint="start it without torchrun")
     if folder is None:

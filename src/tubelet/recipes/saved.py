@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from tubelet.config import decode
-from tubelet.train.recipe import Recipe
+from tubelet.recipes import recipe_named
+from tubelet.train.recipe import Experiment, Recipe
 from tubelet.types import ConfigError, InputError
 
 
@@ -20,3 +21,9 @@ def read_recipe(path: Path) -> Recipe:
     except (ValueError, RecursionError) as error:
         raise ConfigError("the recipe file is not JSON", where=path, got=error) from error
     return decode(Recipe, data, where=str(path))
+
+
+def find_recipe(name: str) -> Experiment:
+    """The recipe or ensemble called `name`, or the recipe in a file `name`.json; raises as
+    `recipe_named` and `read_recipe` do."""
+    return read_recipe(Path(name)) if name.endswith(".json") else recipe_named(name)

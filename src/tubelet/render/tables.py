@@ -1,26 +1,95 @@
 """Tables for a terminal: who does what from when to when, and the scores of an evaluation.
 
-Functions take records and return rich renderables; the command line prints them.
+Functions take records and return rich renderables; the command line prints them. A table fits its
+terminal by leaving out columns, never by cutting or wrapping what stands in them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from tubelet.render.draw import colour_of
 from tubelet.render.html import hex_colour
-from tubelet.render.timeline import segments
+from tubelet.render.timeline import Segment, segments
 from tubelet.types import Tube
 
-_BAR = 24
+_BAR = 16
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+_GAP = 3  # cells between two columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of a `FittedTable`; an `optional` one goes where the terminal is too narrow."""
+
+    name: str
+    right: bool = False
+    optional: bool = False
+
+
+class FittedTable:
+    """Rows of whole cells, as wide as the terminal has room.
+
+    Optional columns that do not fit are left out, the last first. Where even the others are too
+    wide, cells go on in the next line, so that nothing is lost. The last row stands apart, as a
+    sum, if `foot`.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        rows: Sequence[Sequence[str | Text]],
+        *,
+        title: str | None = None,
+        foot: bool = False,
+    ) -> None:
+        self.columns, self.rows, self.title, self.foot = tuple(columns), list(rows), title, foot
+
+    def shown(self, width: int) -> list[int]:
+        """The columns that `width` has room for."""
+        kept = list(range(len(self.columns)))
+        for index in reversed(range(len(self.columns))):
+            if sum(self._width(i) + _GAP for i in kept) - _GAP <= width:
+                break
+            if self.columns[index].optional:
+                kept.remove(index)
+        return kept
+
+    def _width(self, index: int) -> int:
+        cells = [Text(self.columns[index].name), *(as_text(row[index]) for row in self.rows)]
+        return max(line.cell_len for cell in cells for line in cell.split())
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        kept = self.shown(options.max_width)
+        table = Table(
+            box=SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            title=self.title and Text(self.title),
+            title_justify="left",
+        )
+        for index in kept:
+            column = self.columns[index]
+            table.add_column(
+                Text(column.name), justify="right" if column.right else "left", overflow="fold"
+            )
+        for number, row in enumerate(self.rows, 1):
+            last_before_foot = self.foot and number == len(self.rows) - 1
+            table.add_row(*(as_text(row[i]) for i in kept), end_section=last_before_foot)
+        yield table
+
+
+def as_text(cell: str | Text) -> Text:
+    """A cell without markup: a name may hold brackets."""
+    return cell if isinstance(cell, Text) else Text(cell)
 
 
 def action_table(
@@ -39,25 +108,31 @@ def action_table(
     if not found:
         return Text(f"Nobody does anything at threshold {threshold:g}.", style="yellow")
     found.sort(key=lambda pair: (pair[1].start_ms, pair[1].track_id, -pair[1].score))
-    table = Table(box=SIMPLE_HEAD, title=title and Text(title), title_justify="left")
-    for name in ("person", "action"):
-        table.add_column(name)
-    for name in ("from", "to", "score"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    for tube, part in found[:limit]:
-        style = hex_colour(colour_of(part.track_id))
-        table.add_row(
-            Text("●", style).append(f" {part.track_id if part.track_id >= 0 else '?'}", "default"),
-            Text(tube.labels.names[part.column]),
-            _clock(part.start_ms),
-            _clock(part.end_ms),
-            f"{part.score:.2f}",
-            Text(bar(part.score, 10), style),
-        )
+    columns = (
+        Column(name="person"),
+        Column(name="action"),
+        Column(name="from", right=True),
+        Column(name="to", right=True),
+        Column(name="score", right=True),
+        Column(name="", optional=True),
+    )
+    rows = [_action_row(tube, part) for tube, part in found[:limit]]
+    table = FittedTable(columns, rows, title=title)
     if len(found) <= limit:
         return table
     return Group(table, Text(f"  … and {len(found) - limit} more in the CSV", style="dim"))
+
+
+def _action_row(tube: Tube, part: Segment) -> list[str | Text]:
+    style = hex_colour(colour_of(part.track_id))
+    return [
+        Text("●", style).append(f" {part.track_id if part.track_id >= 0 else '?'}", "default"),
+        tube.labels.names[part.column],
+        _clock(part.start_ms),
+        _clock(part.end_ms),
+        f"{part.score:.2f}",
+        Text(bar(part.score, 10), style),
+    ]
 
 
 def report_table(report: Mapping[str, Any]) -> RenderableType:
@@ -66,25 +141,26 @@ def report_table(report: Mapping[str, Any]) -> RenderableType:
     `report`: `{"map": float, "classes": [{"name", "ap" (None without truth), "instances"}],
     "protocol": {…}}`, as `report_page.write_report_page` takes it.
     """
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("class")
-    table.add_column("truth", justify="right")
-    table.add_column("AP", justify="right")
-    table.add_column("")
-    for row in by_ap(report["classes"]):
-        ap = row["ap"]
-        table.add_row(
-            Text(str(row["name"])),
-            f"{row['instances']:,}",
-            f"{ap:.4f}" if has_truth(ap) else "–",
-            Text(bar(ap, _BAR), "cyan") if has_truth(ap) else Text("no truth", "dim"),
-        )
-    table.add_section()
+    columns = (
+        Column(name="class"),
+        Column(name="truth", right=True),
+        Column(name="AP", right=True),
+        Column(name="", optional=True),
+    )
+    rows: list[list[str | Text]] = [_class_row(row) for row in by_ap(report["classes"])]
     mean = report["map"]
     shown, length = (f"{mean:.4f}", mean) if has_truth(mean) else ("–", 0)
-    table.add_row(Text("mean", "bold"), "", Text(shown, "bold"), Text(bar(length, _BAR), "green"))
+    rows.append([Text("mean", "bold"), "", Text(shown, "bold"), Text(bar(length, _BAR), "green")])
+    table = FittedTable(columns, rows, foot=True)
     lines = [Text(f"{name}: {value}", "dim") for name, value in report.get("protocol", {}).items()]
     return Group(table, *lines)
+
+
+def _class_row(row: Mapping[str, Any]) -> list[str | Text]:
+    ap, truth = row["ap"], f"{row['instances']:,}"
+    if not has_truth(ap):
+        return [str(row["name"]), truth, "–", Text("no truth", "dim")]
+    return [str(row["name"]), truth, f"{ap:.4f}", Text(bar(ap, _BAR), "cyan")]
 
 
 def by_ap(classes: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -1,0 +1,150 @@
+"""`tubelet models show`, `tubelet recipes show` and `tubelet convert`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tubelet.checkpoints import read_header
+from tubelet.cli.console import note, out, print_json, print_paragraph
+from tubelet.cli.listing import release_facts
+from tubelet.config import encode, override
+from tubelet.errors import InputError
+from tubelet.models.create import model_names, model_records, variant
+from tubelet.recipes.saved import find_recipe
+from tubelet.releases.table import releases
+
+Facts = dict[str, Any]
+
+
+def show_model(name: str, *, as_json: bool) -> None:
+    """All that is known of released weights, an architecture or a weights file.
+
+    Raises InputError naming the nearest names, CheckpointError for a file that cannot be read.
+    """
+    facts = model_facts(name)
+    if as_json:
+        print_json(facts)
+        return
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        for line in _lines(value):
+            print_paragraph(f"{key:<{width}}  {line}", indent=width + 2)
+            key = ""
+
+
+def model_facts(name: str) -> Facts:
+    """What `tubelet models show NAME` says; raises as `show_model` does."""
+    if name in releases():
+        return _release(name)
+    if name in model_names():
+        return _architecture(name)
+    path = Path(name)
+    if path.suffix == ".safetensors" or path.exists():
+        return {"file": str(path), **_header(path)}
+    known = [*releases(), *model_names()]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    raise InputError(
+        f"no model is called {name!r}",
+        expected="released weights, an architecture, or a .safetensors file",
+        hint=f"did you mean {', '.join(near)}?" if near else "`tubelet models` lists all",
+    )
+
+
+def _release(name: str) -> Facts:
+    release = releases()[name]
+    facts = {key: value for key, value in release_facts(release).items() if value is not None}
+    if release.card.is_file():
+        facts["card"] = str(release.card)
+    if release.path.is_file():
+        facts |= _header(release.path)
+    return facts
+
+
+def _header(path: Path) -> Facts:
+    """What a weights file says of itself, its model's fields last."""
+    header = read_header(path)
+    model = dict(header.pop("model", {}))
+    labels = model.pop("labels", None)
+    model.pop("type", None)
+    del header["format"]
+    if labels is not None:
+        header["classes"] = labels["names"]
+    return {**header, **model}
+
+
+def _architecture(name: str) -> Facts:
+    row, records = variant(name), {record.task: record for record in model_records(name)}
+    facts: Facts = {"architecture": name}
+    for task, record in records.items():
+        facts[task] = {
+            "parameters": record.parameters,
+            "gflops": record.gflops,
+            "clip": f"{record.frames}×{record.size}²",
+        }
+    facts["input"] = encode(row.input)
+    facts["backbone"] = encode(row.backbone)
+    facts["weights of"] = row.weights or None
+    facts["published"] = [p for r in records.values() for p in r.to_json()["published"]]
+    facts["build"] = f"tubelet.create_model({name!r})"
+    return facts
+
+
+def _lines(value: object) -> list[str]:
+    """A fact in words: numbers with separators, mappings and lists in one line or several."""
+    match value:
+        case None | [] | "":
+            return ["–"]
+        case {"source": source, **figures}:  # published figures
+            return [f"{source}: {_pairs(figures)}"]
+        case {"type": kind, **fields}:  # a configuration
+            return [f"{kind}: {_pairs(fields)}"]
+        case dict():
+            return [_pairs(value)]
+        case [dict(), *_]:
+            return [line for item in value for line in _lines(item)]
+        case list():
+            return [", ".join(map(_plain, value))]
+        case _:
+            return [_plain(value)]
+
+
+def _pairs(values: Mapping[Any, object]) -> str:
+    return ", ".join(f"{key} {_plain(item)}" for key, item in values.items())
+
+
+def _plain(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float() | str():
+            return f"{value}"
+        case None:
+            return "–"
+        case _:
+            return json.dumps(value, ensure_ascii=False)
+
+
+def show_recipe(name: str, settings: Sequence[str]) -> None:
+    """One recipe whole, as JSON, `settings` applied."""
+    print_json(encode(override(find_recipe(name), settings)))
+
+
+def convert_checkpoint(source: Path, target: Path, name: str | None) -> None:
+    """Convert one foreign checkpoint and say what became of its tensors."""
+    from tubelet.convert import convert
+
+    converted = convert(source, name=name)
+    converted.save(target)
+    for line in converted.notes:
+        note(line)
+    for tensor, reason in converted.dropped.items():
+        note(f"dropped {tensor}: {reason}")
+    kept = len(converted.state)
+    out.print(f"{converted.family}: {kept} tensors kept, {len(converted.dropped)} dropped")
+    out.print(f"weights: {target}")

@@ -1,0 +1,82 @@
+"""Every error that tubelet raises on purpose. All are public names of the package.
+
+    TubeletError                  base of all; `exit_code` is what the command line returns
+    ├── InputError                the caller asked for something that cannot be
+    │   ├── DataError             an annotation, label or prediction file says something impossible
+    │   ├── ConfigError           a recipe, override or model configuration does not fit
+    │   └── ShapeError            an array has the wrong shape, type or range
+    ├── VideoError                a video cannot be opened or decoded
+    ├── CheckpointError           a weights file is unreadable, unsafe, or does not fit its model
+    ├── TrainingError             training cannot go on
+    └── Stopped                   the process was asked to end, and did so in good order
+
+`except tubelet.TubeletError` catches them all; anything else that escapes is a bug of tubelet's.
+"""
+
+from __future__ import annotations
+
+
+class TubeletError(Exception):
+    """Base of every error that tubelet raises on purpose.
+
+    The message is one line for each of: what happened, where, what was expected, what was got, and
+    the next step. `arguments` names the arguments of the call that the next step is about, so that
+    the command line can name its option.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        got: object = None,
+        hint: str | None = None,
+        arguments: tuple[str, ...] = (),
+    ) -> None:
+        self.what, self.where, self.expected, self.got, self.hint = what, where, expected, got, hint
+        self.arguments = arguments
+        parts = [what]
+        parts += [f"  where:    {where}"] if where is not None else []
+        parts += [f"  expected: {expected}"] if expected is not None else []
+        parts += [f"  got:      {got}"] if got is not None else []
+        parts += [f"  try:      {hint}"] if hint is not None else []
+        super().__init__("\n".join(parts))
+
+
+class InputError(TubeletError):
+    """The caller asked for something that cannot be: a wrong path, argument, file or value."""
+
+    exit_code = 2
+
+
+class DataError(InputError):
+    """An annotation, label or prediction file says something impossible; names file and row."""
+
+
+class ConfigError(InputError):
+    """A recipe, an override or a model configuration does not fit its dataclass."""
+
+
+class ShapeError(InputError):
+    """An array handed to a record or a model has the wrong shape, type or range."""
+
+
+class VideoError(TubeletError):
+    """A video cannot be opened or decoded; names the file and the reason."""
+
+
+class CheckpointError(TubeletError):
+    """A weights file is unreadable, unsafe, or does not fit the model it claims to hold."""
+
+
+class TrainingError(TubeletError):
+    """Training cannot go on: a loss that is not a number, no usable sample, a lost worker."""
+
+
+class Stopped(TubeletError):  # noqa: N818  nothing went wrong
+    """The process was asked to end (SIGTERM), and did so in good order."""
+
+    exit_code = 143
