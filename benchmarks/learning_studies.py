@@ -36,9 +36,9 @@ from tubelet.testing.config import Test
 from tubelet.train.data.mixture import Mixture, Part
 from tubelet.train.data.samplers import ClassBalancedSampler
 from tubelet.train.loop.optim import Optimizer
-from tubelet.train.loop.reporters import Silent
 from tubelet.train.loop.schedules import CosineSchedule
 from tubelet.train.recipe import Recipe, Stage, Start
+from tubelet.train.reporters import Silent
 from tubelet.train.run import run
 from tubelet.types import InputSpec
 

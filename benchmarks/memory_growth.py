@@ -32,7 +32,7 @@ def measure(mode: str, clips: int, frames: int, size: int) -> dict[str, float | 
     from tubelet.models import create_model
     from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
     from tubelet.train.learning import multi_clip
-    from tubelet.train.learning.learners import loss_of
+    from tubelet.train.learning.batch_loss import loss_of
     from tubelet.train.learning.losses import ActionLoss
     from tubelet.types import InputSpec, Key
 

@@ -16,14 +16,13 @@ from tubelet.models.detector import ActionModel
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
-from tubelet.train.learning.learners import loss_of
+from tubelet.train.learning.batch_loss import loss_of, video_logits
 from tubelet.train.learning.losses import ActionLoss
 from tubelet.train.learning.multi_clip import (
     batch_reduction,
     clip_slots,
     multi_iteration,
     norms_by_slot,
-    video_logits,
 )
 from tubelet.types import ConfigError, Key
 

@@ -28,9 +28,9 @@ from tubelet.recipes.records import COSTS, count_recipe, recipe_records
 from tubelet.recipes.smoke import run_smoke, shrink, shrink_recipe
 from tubelet.testing.config import Ensemble
 from tubelet.train.data.mixture import Mixture
-from tubelet.train.loop.reporters import StepReport
 from tubelet.train.model.transfer import matches
 from tubelet.train.recipe import Recipe
+from tubelet.train.reporters import StepReport
 from tubelet.train.run import run
 from tubelet.types import ConfigError, InputError
 

@@ -21,8 +21,8 @@ from tubelet.media.video import Video
 from tubelet.playground import PlaygroundConfig, write_dataset
 from tubelet.train.data.loader import SampleStream, steps_of
 from tubelet.train.learning.losses import ActionLoss
-from tubelet.train.loop.reporters import JsonLines, StepReport, TensorBoard
 from tubelet.train.loop.schedules import CosineSchedule, StepSchedule
+from tubelet.train.reporters import JsonLines, StepReport, TensorBoard
 from tubelet.types import DataError, InputSpec, TrainingError, VideoError
 
 SPEC = InputSpec(frames=4, stride=3, short_side=48)

@@ -30,15 +30,16 @@ from tubelet.train.learning.learners import PlainLearner
 from tubelet.train.learning.losses import ActionLoss
 from tubelet.train.learning.multi_clip import CollaborativeTraining
 from tubelet.train.loop.optim import Optimizer
-from tubelet.train.loop.reporters import StepReport
-from tubelet.train.loop.saving import Checkpoints, StopFlag
+from tubelet.train.loop.saving import Checkpoints
 from tubelet.train.loop.state import TrainState
 from tubelet.train.model.activations import recomputed
 from tubelet.train.model.norms import Norms, freeze, train_mode
-from tubelet.train.model.tied import Family
+from tubelet.train.model.tied import TiedModels
 from tubelet.train.model.transfer import transfer
 from tubelet.train.recipe import Recipe, Stage, Start
+from tubelet.train.reporters import StepReport
 from tubelet.train.run import Outcome, run
+from tubelet.train.stopping import StopFlag
 from tubelet.types import (
     CheckpointError,
     ConfigError,
@@ -188,7 +189,7 @@ def test_a_mosaic_shows_four_clips_with_their_people() -> None:
 
 def test_a_family_has_one_backbone_and_a_head_for_each_dataset() -> None:
     main = config_of().build()
-    family = Family(main, {"events": config_of("event")})
+    family = TiedModels(main, {"events": config_of("event")})
     other = family.model_of("events")
     assert family.model_of("anything else") is main
     mine = {id(p) for p in main.backbone.parameters()}
@@ -206,12 +207,12 @@ def test_dense_and_pooled_forms_of_a_transformer_share_what_they_have_in_common(
     tiny = ViViTConfig(width=16, layers=1, heads=2, mlp=32, temporal_layers=1, positions=(1, 2, 2))
     dense = replace(config_of(), backbone=tiny)
     pooled = replace(config_of(), backbone=replace(tiny, detection=False), head=ClipHeadConfig())
-    family = Family(dense.build(), {"clips": pooled})
+    family = TiedModels(dense.build(), {"clips": pooled})
     mine = {id(p) for p in family.main.backbone.parameters()}
     theirs = {id(p) for p in family.model_of("clips").backbone.parameters()}
     assert len(mine & theirs) >= len(mine) - 2
     with pytest.raises(ConfigError, match="another backbone"):
-        Family(dense.build(), {"events": config_of("event")})
+        TiedModels(dense.build(), {"events": config_of("event")})
 
 
 def test_cofinetuning_trains_every_head_and_leaves_a_model_for_each(tmp_path: Path) -> None:
@@ -461,8 +462,8 @@ def test_a_stage_that_takes_over_only_parts_begins_the_rest_anew(tmp_path: Path)
 def test_layer_decay_counts_each_backbone_by_itself() -> None:
     tiny = ViViTConfig(width=16, layers=2, heads=2, mlp=32, temporal_layers=1, positions=(1, 2, 2))
     config = replace(config_of(), backbone=tiny)
-    alone = Family(config.build(), {})
-    shared = Family(config.build(), {"b": config, "c": config})
+    alone = TiedModels(config.build(), {})
+    shared = TiedModels(config.build(), {"b": config, "c": config})
     rates = []
     for family in (alone, shared):
         groups = Optimizer(rate=1.0, layer_decay=0.5).build(family).param_groups

@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from tubelet.train.loop.reporters import StepReport
+from tubelet.train.reporters import StepReport
 
 out = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
 messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)

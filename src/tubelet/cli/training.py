@@ -18,9 +18,9 @@ from tubelet.render.tables import report_table
 from tubelet.testing.config import Ensemble
 from tubelet.testing.ensembles import run_ensemble
 from tubelet.testing.run_test import Tested
-from tubelet.train.loop.reporters import Reporter, Reporters, Silent, TensorBoard
-from tubelet.train.loop.saving import stopped_by_sigterm
+from tubelet.train.reporters import Reporter, Reporters, Silent, TensorBoard
 from tubelet.train.run import Outcome, run
+from tubelet.train.stopping import stopped_by_sigterm
 from tubelet.types import ConfigError
 
 PERSON = "person_small"

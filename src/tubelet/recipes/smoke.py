@@ -43,9 +43,9 @@ from tubelet.testing.config import Test
 from tubelet.testing.ensembles import run_ensemble
 from tubelet.testing.run_test import Tested
 from tubelet.train.data.mixture import Mixture
-from tubelet.train.loop.reporters import Reporter, Silent
 from tubelet.train.loop.schedules import Schedule, StepSchedule
 from tubelet.train.recipe import Experiment, Recipe, Stage
+from tubelet.train.reporters import Reporter, Silent
 from tubelet.train.run import run
 from tubelet.types import ConfigError, InputSpec
 

@@ -34,7 +34,7 @@ class Read(NamedTuple):
     fault: VideoError | None = None
 
 
-class _Places(Dataset[Read]):
+class _ClipReader(Dataset[Read]):
     def __init__(self, dataset: ClipDataset, specs: Sequence[InputSpec]) -> None:
         self._dataset, self._specs = dataset, [whole(spec) for spec in specs]
 
@@ -61,7 +61,7 @@ def read(
 ) -> Iterator[list[Read]]:
     """The clips of `places`, `together` at a time; a place's scale chooses among `specs`."""
     loader: DataLoader[Read] = DataLoader(
-        _Places(dataset, specs),
+        _ClipReader(dataset, specs),
         sampler=places,
         batch_size=together,
         num_workers=workers,

@@ -6,34 +6,33 @@ from collections.abc import Iterator
 
 import torch
 
-from tubelet.data.sources import CharadesSource, ClipSource, JoinedSource, SourceConfig
+from tubelet.data.sources import CharadesSource, ClipSource
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.releases.table import weights_path
 from tubelet.testing.run_test import check_test
-from tubelet.train.assemble import clips_together
-from tubelet.train.context import Running
 from tubelet.train.data.loader import draws_a_step
 from tubelet.train.data.mixture import Part
 from tubelet.train.model.norms import freeze
 from tubelet.train.recipe import Recipe, Stage
+from tubelet.train.run_context import RunContext
 from tubelet.types import ConfigError, InputError
 
 _BANKS = (None, "build", "empty")
 
 
-def check(recipe: Recipe, running: Running) -> None:
+def check(recipe: Recipe, context: RunContext) -> None:
     """Raise ConfigError or InputError for what would stop a later stage, or the test, after hours.
 
     Models are built without memory for their weights; of the data only the test's is opened.
     """
     for index, stage in enumerate(recipe.stages):
         config = recipe.model_at(index)
-        for reason in _wrong(stage, config, running):
+        for reason in _wrong(stage, config, context):
             raise ConfigError(f"stage {stage.name!r} of {recipe.name!r}: {reason}")
-        _check_files(stage, running)
+        _check_files(stage, context)
         with torch.device("meta"):
             models = [
                 c.build() for c in (config, *(p.model for p in stage.mixture.parts if p.model))
@@ -48,44 +47,38 @@ def check(recipe: Recipe, running: Running) -> None:
                 expected=f"one of {', '.join(known)}",
                 got=test.part,
             )
-        check_test(test, test.data.build(running.root))
+        check_test(test, test.data.build(context.root))
 
 
-def names_in(source: SourceConfig) -> tuple[str, ...]:
-    """What the samples of a source call their dataset; those of joined sets keep their own."""
-    joined = source.parts if isinstance(source, JoinedSource) else ()
-    return (source.name, *(part.name for part in joined))
-
-
-def _wrong(stage: Stage, config: ActionModelConfig, running: Running) -> Iterator[str]:
+def _wrong(stage: Stage, config: ActionModelConfig, context: RunContext) -> Iterator[str]:
     """Each thing that cannot be, as a sentence."""
-    memory, together = config.memory, clips_together(config, stage)
+    memory, together = config.memory, stage.clips_of_a_video(config)
     collaborative = isinstance(memory, CollaborativeMemoryConfig)
-    names = [name for part in stage.mixture.parts for name in names_in(part.data)]
+    names = [name for part in stage.mixture.parts for name in part.dataset_names()]
     if len(set(names)) < len(names):
         yield f"two of its datasets have one name: {', '.join(sorted(names))}"
-    share = stage.accumulate * running.world.size
+    share = stage.accumulate * context.world.size
     if draws_a_step(stage.batch, together) % share:
         yield (
-            f"its batch of {stage.batch} does not divide among {running.world.size} processes and "
+            f"its batch of {stage.batch} does not divide among {context.world.size} processes and "
             f"{stage.accumulate} minibatches of {together} clips a video"
         )
     if stage.norms.clips is not None and together > 1:
         yield "with several clips a video, norms already count clips of different videos only"
     if stage.collaborative.mode == "multi_iteration" and not collaborative:
         yield "multi-iteration is for models with collaborative memory"
-    yield from _wrong_norms(stage, running)
+    yield from _wrong_norms(stage, context)
     for part in stage.mixture.parts:
         yield from _wrong_part(stage, part, part.model or config, together)
 
 
-def _wrong_norms(stage: Stage, running: Running) -> Iterator[str]:
+def _wrong_norms(stage: Stage, context: RunContext) -> Iterator[str]:
     if stage.norms.mode != "synced":
         return
-    if running.device.type != "cuda" or running.world.size == 1:
+    if context.device.type != "cuda" or context.world.size == 1:
         yield "synchronised norms need several processes on CUDA devices"
-    if running.world.size % (stage.norms.processes or running.world.size):
-        yield f"{running.world.size} processes do not divide into groups of {stage.norms.processes}"
+    if context.world.size % (stage.norms.processes or context.world.size):
+        yield f"{context.world.size} processes do not divide into groups of {stage.norms.processes}"
     if stage.norms.clips is not None or stage.ema:
         yield "synchronised norms go with neither norms.clips nor a weight average"
     if any(part.model is not None for part in stage.mixture.parts):
@@ -109,13 +102,13 @@ def _wrong_part(
         yield "mosaics are for detection without memory: four films have no common past"
 
 
-def _check_files(stage: Stage, running: Running) -> None:
+def _check_files(stage: Stage, context: RunContext) -> None:
     start = stage.start.weights
-    if start is not None and not (running.root / start).is_file():
+    if start is not None and not (context.root / start).is_file():
         weights_path(start)
-    if stage.bank not in _BANKS and not (running.root / stage.bank).is_dir():
+    if stage.bank not in _BANKS and not (context.root / stage.bank).is_dir():
         raise InputError(
             f"the memory bank of stage {stage.name!r} is not there",
-            where=running.root / stage.bank,
+            where=context.root / stage.bank,
             hint='set bank to "build", or name the folder that holds the data with --data',
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from tubelet.data.sources import SourceConfig
 from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModelConfig
+from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.testing.config import Ensemble, PaperRow, Test, check_name
 from tubelet.train.data.mixture import Mixture, Part
 from tubelet.train.data.samplers import RandomSampler, Sampler
@@ -117,6 +118,13 @@ class Stage:
         if isinstance(self.data, Mixture):
             return self.data
         return Mixture(parts=(Part(data=self.data),))
+
+    def clips_of_a_video(self, model: ActionModelConfig) -> int:
+        """How many clips of a video are drawn at once to train `model`."""
+        memory = model.memory
+        if isinstance(memory, CollaborativeMemoryConfig):
+            return memory.clips
+        return self.collaborative.clips
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

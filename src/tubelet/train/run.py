@@ -1,29 +1,41 @@
-"""From a recipe to a trained and tested model: the composition root of training."""
+"""From a recipe to a trained and tested model: everything is built here, top to bottom.
+
+`run` goes through the stages and the tests; `_train_stage` builds what one stage needs, each object
+from those above it, and hands them to the loop. Nothing below this file builds a stage's parts.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from tubelet.config import decode, encode
+from tubelet.config import encode
 from tubelet.files import write_text
-from tubelet.models.detector import ActionModel
 from tubelet.models.weights import save_model, weights_hash
 from tubelet.parallel.processes import World
 from tubelet.testing.run_test import Tested, run_test
 from tubelet.train.check import check
-from tubelet.train.context import Running
-from tubelet.train.loop.reporters import Reporter
-from tubelet.train.loop.saving import STATE, StopFlag
+from tubelet.train.data.streams import minibatches_of
+from tubelet.train.learning.banks import recipe_hash
+from tubelet.train.learning.choose import learner_of
+from tubelet.train.loop.fit import LoopServices, fit
+from tubelet.train.loop.progress import Progress
+from tubelet.train.loop.saving import StageSaver
 from tubelet.train.loop.state import TrainState
-from tubelet.train.model.tied import Family
+from tubelet.train.loop.throughput import clip_load
+from tubelet.train.model.activations import running_as
+from tubelet.train.model.norms import train_mode
+from tubelet.train.model.start import finished_models, prepare_models, start_model
+from tubelet.train.model.tied import TiedModels
 from tubelet.train.recipe import Recipe
-from tubelet.train.stage import begin, train_stage
-from tubelet.types import ConfigError, InputError
+from tubelet.train.reporters import Reporter, with_step_log
+from tubelet.train.resume import previous_state
+from tubelet.train.run_context import RunContext
+from tubelet.train.stopping import StopFlag
 
 WEIGHTS, RECIPE = "model.safetensors", "recipe.json"
 
@@ -57,90 +69,96 @@ def run(
     already holds a run and `resume` is off, and as `check` before anything runs.
     """
     world, stop = world or World(), stop or StopFlag()
-    running = Running(
+    context = RunContext(
         root=root, out=out, device=device, reporter=reporter, world=world, stop=stop, fsdp=fsdp
     )
-    check(recipe, running)
-    state = _previous(out, recipe, resume=resume)
+    check(recipe, context)
+    state = previous_state(out, recipe, resume=resume)
     world.wait()
     if world.first:
         write_text(out / RECIPE, json.dumps(encode(recipe), indent=2) + "\n")
-    family = _train(recipe, running, state)
+    models: TiedModels | None = None
+    for index in range(0 if state is None else state.stage, len(recipe.stages)):
+        models = _train_stage(recipe, index, models, context, state)
+        state = None
+    assert models is not None  # a recipe has at least one stage
     if world.first:
-        _save(recipe, family, out)
-    reporter.note("testing")
-    tests = []
-    for test in recipe.tests:
-        tested = run_test(
-            family.model_of(test.part) if test.part else family.main,
-            test, root=root, out=out, device=device, world=world, note=reporter.note,
-        )  # fmt: skip
-        tests += [tested] if tested is not None else []
-    return Outcome(
-        weights=out / WEIGHTS, weights_sha256=weights_hash(family.main), tests=tuple(tests)
+        _save(recipe, models, out)
+    tests = _test(recipe, models, context)
+    return Outcome(weights=out / WEIGHTS, weights_sha256=weights_hash(models.main), tests=tests)
+
+
+def _train_stage(
+    recipe: Recipe,
+    index: int,
+    before: TiedModels | None,
+    context: RunContext,
+    state: TrainState | None,
+) -> TiedModels:
+    """Train stage `index` from the models of the stage `before`, or from `state` in its midst."""
+    stage, seed = recipe.stages[index], recipe.seed * 1000 + index
+    model = start_model(recipe, index, before, context, resumed=state is not None)
+    datasets = [part.data.build(context.root) for part in stage.mixture.parts]
+    torch.manual_seed(recipe.seed + index)  # the heads of other datasets are drawn now
+    models = prepare_models(stage, model, datasets, context)
+    progress = Progress.begin(stage, models, datasets, context.device)
+    if state is not None:
+        progress.restore(state)
+        context.reporter.note(f"stage {stage.name!r} continues at step {progress.step}")
+    learner, banks = learner_of(
+        stage, models, datasets, start=progress.step, made_by=recipe_hash(recipe), context=context
     )
+    minibatches = minibatches_of(
+        stage, models, datasets, first=progress.step, steps=progress.steps, seed=seed,
+        world=context.world,
+    )  # fmt: skip
+    train_mode(models, stage.norms)
+    saver = StageSaver.of(recipe, index, progress, banks, context.world, context.out)
+    log = context.out / f"{stage.name}.jsonl"
+    with (
+        with_step_log(context.reporter, log, progress.step, write=context.world.first) as reporter,
+        running_as(stage, models),
+        context.stop.watched(),
+    ):
+        services = LoopServices(
+            device=context.device,
+            world=context.world,
+            reporter=reporter,
+            saver=saver,
+            stop=context.stop,
+            folder=context.out,
+            clip_load=clip_load(models.main, stage, context.device),
+        )
+        fit(progress, minibatches, stage, learner=learner, seed=seed, services=services)
+    progress.adopt_average()
+    return finished_models(stage, models, context)
 
 
-def _train(recipe: Recipe, running: Running, state: TrainState | None) -> Family:
-    """Every stage in turn, beginning with the one that `state` was saved in."""
-    model: ActionModel | None = None
-    family: Family | None = None
-    for index in range(len(recipe.stages)):
-        if state is not None and index < state.stage:
-            continue
-        resumed = state if state is not None and index == state.stage else None
-        if resumed is not None:
-            model = recipe.model_at(index).build()
-        else:
-            model = begin(recipe, index, model, running)
-        family = train_stage(recipe, index, model, running, resumed)
-        model = family.main
-    assert family is not None  # a recipe has at least one stage
-    return family
-
-
-def _save(recipe: Recipe, family: Family, out: Path) -> None:
+def _save(recipe: Recipe, models: TiedModels, out: Path) -> None:
     """The main model's weights, and beside them those of each dataset's own model."""
     provenance = {
         "recipe": recipe.name,
         "summary": recipe.summary,
         "date": datetime.now(UTC).date().isoformat(),
     }
-    for name, model in family.models().items():
+    for name, model in models.by_dataset().items():
         path = out / (WEIGHTS if name is None else f"model_{name}.safetensors")
         save_model(path, model, provenance=provenance)
 
 
-def _previous(out: Path, recipe: Recipe, *, resume: bool) -> TrainState | None:
-    """The checkpoint to continue from, or None for a fresh start in a fresh folder."""
-    if out.exists() and not out.is_dir():
-        raise InputError("the output folder is a file", where=out)
-    path = out / STATE
-    if not resume and path.exists():
-        raise InputError(
-            "this folder already holds a training run",
-            where=out,
-            hint="continue it with --resume, or choose another --out",
+def _test(recipe: Recipe, models: TiedModels, context: RunContext) -> tuple[Tested, ...]:
+    """Each test's result in the first process; elsewhere none."""
+    context.reporter.note("testing")
+    tests = []
+    for test in recipe.tests:
+        tested = run_test(
+            models.model_of(test.part) if test.part else models.main,
+            test,
+            root=context.root,
+            out=context.out,
+            device=context.device,
+            world=context.world,
+            note=context.reporter.note,
         )
-    out.mkdir(parents=True, exist_ok=True)
-    if not path.is_file():
-        return None
-    state = TrainState.load(path)
-    # Decoded, so that a field added since then with a default does not make another recipe.
-    before = decode(Recipe, state.recipe, where=f"{path}, recipe")
-    if _essence(before) != _essence(recipe):
-        raise ConfigError(
-            "the run to resume was made by another recipe",
-            where=path,
-            hint=f"compare with {out / RECIPE}, or start afresh in another --out",
-        )
-    return state
-
-
-def _essence(recipe: Recipe) -> Recipe:
-    """The recipe without what changes no weight: words, figures, loader workers, saving."""
-    stages = tuple(
-        replace(stage, workers=0, save_every=1, save_minutes=None, keep=1)
-        for stage in recipe.stages
-    )
-    return replace(recipe, summary="", published=None, reproduced={}, stages=stages)
+        tests += [tested] if tested is not None else []
+    return tuple(tests)

@@ -170,7 +170,7 @@ def steps_of(
             )
     loader: DataLoader[Draw] = DataLoader(
         _Mixed(streams),
-        batch_sampler=_Places(streams, order, batch, start, share),
+        batch_sampler=_StepPositions(streams, order, batch, start, share),
         num_workers=workers,
         collate_fn=_join,
         prefetch_factor=2 if workers else None,
@@ -184,7 +184,7 @@ def _work_on(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-class _Places(Places[list[tuple[int, int]]]):
+class _StepPositions(Places[list[tuple[int, int]]]):
     """The (stream, position) pairs of every minibatch from step `start` on.
 
     A stream's positions go on where the last step that drew from it ended, whichever processes

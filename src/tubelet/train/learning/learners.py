@@ -1,13 +1,13 @@
 """How one batch becomes gradients: alone, with a memory bank, or together with its video's clips.
 
-The loop knows only `backward`; which learner a stage uses is decided once, in `train.assemble`.
+The loop knows only `backward`; which learner a stage uses is decided once, in `choose`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -18,17 +18,16 @@ from tubelet.models.detector import ActionModel
 from tubelet.models.memory.bank import BankReader, memory_of
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import OnlineBank, Seen, SharedBank
+from tubelet.train.learning.batch_loss import loss_of
 from tubelet.train.learning.losses import ActionLoss
 from tubelet.train.learning.multi_clip import (
     CollaborativeTraining,
-    LogitLoss,
     batch_reduction,
     multi_iteration,
-    with_video_loss,
 )
 from tubelet.train.model.norms import batch_norms, clip_groups, normalised_by
 from tubelet.train.precision import Precision
-from tubelet.types import ConfigError, TrainingError
+from tubelet.types import ConfigError
 
 
 class Learner(Protocol):
@@ -70,7 +69,7 @@ class CollaborativeLearner:
         batched = self.training.mode == "batch_reduction"
         step = batch_reduction if batched else multi_iteration
         with _autocast(batch, self.precision):
-            return step(self.model, batch, lambda logits: loss(logits) * scale) / scale
+            return step(self.model, batch, replace(loss, scale=scale)) / scale
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,26 +126,6 @@ class MixtureLearner:
 
     def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
         return self.learners[batch.dataset[0]].backward(batch, scale=scale)
-
-
-def loss_of(
-    model: ActionModel, loss: ActionLoss, batch: Batch, *, video_weight: float = 0.0
-) -> LogitLoss:
-    """The batch's loss as a function of its logits. Raises TrainingError without labels, and
-    ConfigError for a video-level loss in detection, where a video's clips have other people."""
-    if video_weight and model.task == "detection":
-        raise ConfigError(
-            "the video-level loss is for classification, where a video has one label",
-            hint="set video_weight to 0",
-        )
-    if batch.targets is None:
-        raise TrainingError("a training batch has no labels", where=", ".join(map(str, batch.keys)))
-    exclusive = model.labels.exclusive
-
-    def clip_loss(logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
-        return loss(logits, targets, known, exclusive=exclusive)
-
-    return with_video_loss(clip_loss, batch, weight=video_weight)
 
 
 def _finish(loss: Tensor, scale: float) -> Tensor:

@@ -11,7 +11,7 @@ the n-th clip of its video.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -21,11 +21,10 @@ from torch import Tensor, nn
 
 from tubelet.batch import Batch, FeatureMap, Rois
 from tubelet.models.detector import ActionModel
-from tubelet.models.memory.collaborative import CollaborativeMemory, share
+from tubelet.models.memory.collaborative import CollaborativeMemory
+from tubelet.train.learning.batch_loss import LogitLoss
 from tubelet.train.model.norms import batch_norms, normalised_by, unchanged_statistics
 from tubelet.types import ConfigError, ShapeError
-
-LogitLoss = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,31 +46,6 @@ def clip_slots(group: Tensor) -> Tensor:
         slots.append(seen.get(number, 0))
         seen[number] = slots[-1] + 1
     return torch.tensor(slots, dtype=torch.int64, device=group.device)
-
-
-def video_logits(logits: Tensor, group: Tensor) -> Tensor:
-    """Mean prediction of each video (H of Eq. 1), by number: `(B, K)` → `(V, K)`."""
-    return share(logits, group)[_first_of(group)]
-
-
-def with_video_loss(
-    clip_loss: Callable[[Tensor, Tensor, Tensor], Tensor], batch: Batch, *, weight: float
-) -> LogitLoss:
-    """Eq. 1 as a function of the logits: the clips' mean loss + `weight` · the loss of each video's
-    mean prediction (for classification). `clip_loss(logits, targets, known)` averages over rows.
-    """
-    targets, known = batch.targets, batch.known
-    if targets is None:
-        raise ShapeError("a training batch has no labels")
-    if not weight:
-        return lambda logits: clip_loss(logits, targets, known)
-    first = _first_of(batch.group)
-
-    def loss(logits: Tensor) -> Tensor:
-        whole = clip_loss(video_logits(logits, batch.group), targets[first], known[first])
-        return clip_loss(logits, targets, known) + weight * whole
-
-    return loss
 
 
 def batch_reduction(model: ActionModel, batch: Batch, loss: LogitLoss) -> Tensor:
@@ -162,12 +136,6 @@ def norms_by_slot(module: nn.Module, slots: Tensor) -> AbstractContextManager[No
     """
     rows = [(slots == s).nonzero()[:, 0] for s in torch.unique(slots)]
     return normalised_by([m for m in batch_norms(module) if m.training], rows)
-
-
-def _first_of(group: Tensor) -> Tensor:
-    """The first clip of each video, videos in order of number."""
-    numbers = group.tolist()
-    return torch.tensor([numbers.index(n) for n in sorted(set(numbers))], device=group.device)
 
 
 def _parts(batch: Batch) -> list[_Part]:

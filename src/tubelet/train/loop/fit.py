@@ -2,71 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import math
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
+from tubelet.files import write_text
 from tubelet.parallel.processes import World
 from tubelet.train.data.loader import Step
 from tubelet.train.learning.learners import Learner
-from tubelet.train.loop.reporters import Reporter, StepReport
-from tubelet.train.loop.saving import Clock, StopFlag
+from tubelet.train.loop.progress import Progress
+from tubelet.train.loop.saving import Clock, StageSaver
+from tubelet.train.loop.throughput import Pace
 from tubelet.train.model.sharding import clip_gradients
-from tubelet.train.model.tied import Family
 from tubelet.train.recipe import Stage
+from tubelet.train.reporters import Reporter
+from tubelet.train.stopping import StopFlag
 from tubelet.types import Key, Stopped, TrainingError
 
 
-def average_of(model: nn.Module, decay: float) -> AveragedModel:
-    """Exponential moving average of weights and buffers, its decay ramped up from the start.
-
-    The ramp min(decay, (1 + n) / (10 + n)) forgets the random initialisation in short runs.
-    """
-
-    def update(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        if not averaged.is_floating_point():
-            return current
-        weight = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-        return torch.lerp(averaged, current, weight)
-
-    return AveragedModel(model, avg_fn=update, use_buffers=True)
-
-
-@dataclass(slots=True, kw_only=True)
-class Progress:
-    """What the loop changes: models, optimiser, loss scale, weight average, and the number of
-    finished steps out of `steps`."""
-
-    family: Family
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    average: AveragedModel | None
-    steps: int
-    step: int = 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class LoopServices:
     """What the loop works with and does not change.
 
-    `save` writes a checkpoint; every process calls it. `alarm` is told the clips of a minibatch
-    whose loss is no number. `clip_load`: share of the device's peak that training on one clip a
-    second takes, where that is known.
+    `folder`: where the clips of a minibatch whose loss is not a number are listed. `clip_load`:
+    share of the device's peak that training on one clip per second takes, where that is known.
     """
 
     device: torch.device
+    world: World
     reporter: Reporter
-    save: Callable[[], None]
-    alarm: Callable[[int, tuple[Key, ...]], None]
-    world: World = field(default_factory=World)
-    stop: StopFlag = field(default_factory=StopFlag)
-    clip_load: float | None = None
+    saver: StageSaver
+    stop: StopFlag
+    folder: Path
+    clip_load: float | None
 
 
 def fit(
@@ -76,7 +49,7 @@ def fit(
     *,
     learner: Learner,
     seed: int,
-    around: Surroundings,
+    services: LoopServices,
 ) -> None:
     """Train models, which are in train mode, until `progress.steps`, saving every
     `stage.save_every` steps, at the end, and when asked to stop.
@@ -85,26 +58,35 @@ def fit(
     ran before nor on which process it falls to. Raises TrainingError when the loss stops being a
     number, naming the clips, and Stopped after a request to end.
     """
-    pace = _Pace(progress.step, stage.batch)
-    base = [group["lr"] for group in progress.optimizer.param_groups]
+    rates, pace = _Rates(progress.optimizer), Pace(progress.step, stage.batch)
     clock = Clock(stage.save_minutes)
+    loop = _Loop(
+        progress=progress,
+        minibatches=minibatches,
+        stage=stage,
+        learner=learner,
+        seed=seed,
+        services=services,
+        pace=pace,
+    )
     while progress.step < progress.steps:
-        scale = stage.schedule.at(progress.step, progress.steps)
-        for group, rate in zip(progress.optimizer.param_groups, base, strict=True):
-            group["lr"] = rate * scale
-        loss, stop, due, keys = _gradients(
-            progress, minibatches, stage, learner, seed, around, pace, clock
-        )
-        norm = _update(progress, stage, keys, around)
+        rates.scale(stage.schedule.at(progress.step, progress.steps))
+        own = loop.accumulate()
+        step = loop.agree(own, save=clock.due() if services.world.first else False)
+        services.world.sum_gradients(progress.models.parameters())
+        norm = loop.update(own.keys)
         progress.step += 1
-        rate = progress.optimizer.param_groups[0]["lr"]
-        around.reporter.step(pace.report(progress, stage.name, loss, rate, norm, around.clip_load))
+        services.reporter.step(
+            pace.report(
+                progress, stage.name, loss=step.loss, rate=rates.first, norm=norm,
+                load=services.clip_load,
+            )
+        )  # fmt: skip
         regular = progress.step % stage.save_every == 0 or progress.step == progress.steps
-        if regular or due or stop:
-            for group, rate in zip(progress.optimizer.param_groups, base, strict=True):
-                group["lr"] = rate
-            around.save()
-        if stop:
+        if regular or step.save or step.stop:
+            rates.reset()
+            services.saver.save()
+        if step.stop:
             raise Stopped(
                 "training was asked to stop, and has saved itself",
                 where=f"stage {stage.name!r}, after step {progress.step} of {progress.steps}",
@@ -112,110 +94,120 @@ def fit(
             )
 
 
-def _gradients(
-    progress: Progress,
-    minibatches: Iterator[Step],
-    stage: Stage,
-    learner: Learner,
-    seed: int,
-    around: Surroundings,
-    pace: _Pace,
-    clock: Clock,
-) -> tuple[float, bool, bool, tuple[Key, ...]]:
-    """Gradients of a whole step, over all minibatches and processes: the loss, whether to stop,
-    whether to save, and this process's clips."""
-    world, share = around.world, 1 / (stage.accumulate * around.world.size)
-    progress.optimizer.zero_grad(set_to_none=True)
-    total, keys = 0.0, tuple[Key, ...]()
-    for turn in range(stage.accumulate):
-        with pace.waiting():
-            batch, skipped = next(minibatches)
-        for reason in skipped:
-            around.reporter.note(f"skipped {reason}")
-        number = world.rank * stage.accumulate + turn
-        torch.manual_seed(seed * 1_000_003 + progress.step + number * 10**12)
-        loss = learner.backward(batch.to(around.device), scale=share * progress.scaler.get_scale())
-        if not torch.isfinite(loss):
-            around.alarm(progress.step, batch.keys)
-        total, keys = total + float(loss) * share, (*keys, *batch.keys)
-    asked = [float(around.stop.raised), float(world.first and clock.due())]
-    total, stop, due = world.sum([total, *asked], around.device)
-    if not math.isfinite(total):
-        raise _not_a_number("loss", total, progress, stage, keys)
-    world.sum_gradients(progress.family.parameters())
-    return total, stop > 0, due > 0, keys
+class _Rates:
+    """The optimiser's learning rates. A checkpoint holds them as the recipe states them."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._groups = optimizer.param_groups
+        self._stated = [group["lr"] for group in self._groups]
+
+    @property
+    def first(self) -> float:
+        """The rate of the first parameter group."""
+        return float(self._groups[0]["lr"])
+
+    def scale(self, factor: float) -> None:
+        for group, rate in zip(self._groups, self._stated, strict=True):
+            group["lr"] = rate * factor
+
+    def reset(self) -> None:
+        self.scale(1.0)
 
 
-def _not_a_number(
-    what: str, value: float, progress: Progress, stage: Stage, keys: tuple[Key, ...]
-) -> TrainingError:
-    return TrainingError(
-        f"the {what} is not a number",
-        where=f"stage {stage.name!r}, step {progress.step}",
-        got=f"{value} on {', '.join(map(str, keys))}",
-        hint="lower the learning rate, or look at the clips that were written to not_a_number",
-    )
+class _Own(NamedTuple):
+    """This process's part of a step: its share of the mean loss, and its clips."""
+
+    loss: float
+    keys: tuple[Key, ...]
 
 
-def _update(progress: Progress, stage: Stage, keys: tuple[Key, ...], around: Surroundings) -> float:
-    """One step of the optimiser and of the average; returns the gradient's norm before clipping.
+class _Agreed(NamedTuple):
+    """What all processes know of a step: the mean loss, and whether to save and to stop after."""
 
-    Raises TrainingError for a gradient that is no number, before it can reach a weight; in fp16
-    the loss scale is lowered instead and the step left out.
-    """
-    optimizer, scaler = progress.optimizer, progress.scaler
-    if scaler.is_enabled():
-        scaler.scale(torch.zeros((), device=next(progress.family.parameters()).device))
-        scaler.unscale_(optimizer)
-    largest = math.inf if stage.clip_norm is None else stage.clip_norm
-    norm = clip_gradients(progress.family.parameters(), largest)
-    if not math.isfinite(norm) and not scaler.is_enabled():
-        around.alarm(progress.step, keys)
-        raise _not_a_number("gradient", norm, progress, stage, keys)
-    scaler.step(optimizer)
-    scaler.update()
-    if progress.average is not None:
-        progress.average.update_parameters(progress.family)
-    return norm
+    loss: float
+    save: bool
+    stop: bool
 
 
-class _Pace:
-    """How fast the loop goes, and how much of its time it waits for data."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loop:
+    """The parts of a step, in the order in which `fit` takes them."""
 
-    def __init__(self, first: int, batch: int) -> None:
-        self._first, self._batch = first, batch
-        self._began, self._waited = time.monotonic(), 0.0
+    progress: Progress
+    minibatches: Iterator[Step]
+    stage: Stage
+    learner: Learner
+    seed: int
+    services: LoopServices
+    pace: Pace
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Time inside the block is waiting."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self._waited += time.monotonic() - began
+    def accumulate(self) -> _Own:
+        """Gradients of this process's minibatches, added up in the parameters."""
+        progress, stage, services = self.progress, self.stage, self.services
+        share = 1 / (stage.accumulate * services.world.size)
+        progress.optimizer.zero_grad(set_to_none=True)
+        total, keys = 0.0, tuple[Key, ...]()
+        for turn in range(stage.accumulate):
+            with self.pace.waiting():
+                batch, skipped = next(self.minibatches)
+            for reason in skipped:
+                services.reporter.note(f"skipped {reason}")
+            number = services.world.rank * stage.accumulate + turn
+            torch.manual_seed(self.seed * 1_000_003 + progress.step + number * 10**12)
+            loss = self.learner.backward(
+                batch.to(services.device), scale=share * progress.scaler.get_scale()
+            )
+            if not torch.isfinite(loss):
+                self._record(batch.keys)
+            total, keys = total + float(loss) * share, (*keys, *batch.keys)
+        return _Own(total, keys)
 
-    def report(
-        self,
-        progress: Progress,
-        stage: str,
-        loss: float,
-        rate: float,
-        norm: float,
-        load: float | None,
-    ) -> StepReport:
-        spent = max(time.monotonic() - self._began, 1e-9)
-        speed = (progress.step - self._first) / spent
-        clips = speed * self._batch
-        return StepReport(
-            stage=stage,
-            step=progress.step,
-            steps=progress.steps,
-            loss=loss,
-            rate=rate,
-            gradient_norm=norm,
-            clips_per_second=clips,
-            data_wait=self._waited / spent,
-            eta_s=(progress.steps - progress.step) / speed,
-            mfu=None if load is None else clips * load,
+    def agree(self, own: _Own, *, save: bool) -> _Agreed:
+        """One sum over all processes. Raises TrainingError everywhere for a loss that is not a
+        number anywhere."""
+        world = self.services.world
+        asked = [float(save), float(self.services.stop.raised)]
+        loss, due, stop = world.sum([own.loss, *asked], self.services.device)
+        if not math.isfinite(loss):
+            raise self._not_a_number("loss", loss, own.keys)
+        return _Agreed(loss, save=due > 0, stop=stop > 0)
+
+    def update(self, keys: tuple[Key, ...]) -> float:
+        """One step of the optimiser and of the average; returns the gradient's norm before
+        clipping.
+
+        Raises TrainingError for a gradient that is not a number, before it can reach a weight; in
+        fp16 the loss scale is lowered instead and the step left out.
+        """
+        progress, limit = self.progress, self.stage.clip_norm
+        scaler, models = progress.scaler, progress.models
+        if scaler.is_enabled():
+            # GradScaler makes its scale a tensor on the device when it first scales something, and
+            # `unscale_` fails before that. Learners scale the loss themselves, by `get_scale`: so
+            # it is given a zero to scale, which wakes it and changes nothing.
+            scaler.scale(torch.zeros((), device=next(models.parameters()).device))
+            scaler.unscale_(progress.optimizer)
+        norm = clip_gradients(models.parameters(), math.inf if limit is None else limit)
+        if not math.isfinite(norm) and not scaler.is_enabled():
+            self._record(keys)
+            raise self._not_a_number("gradient", norm, keys)
+        scaler.step(progress.optimizer)
+        scaler.update()
+        if progress.average is not None:
+            progress.average.update_parameters(models)
+        return norm
+
+    def _record(self, keys: tuple[Key, ...]) -> None:
+        """Write down which clips a value that is not a number came from."""
+        stage, step, rank = self.stage.name, self.progress.step, self.services.world.rank
+        clips = [{"video": key.video, "time_ms": key.time_ms} for key in keys]
+        text = json.dumps({"stage": stage, "step": step, "clips": clips})
+        write_text(self.services.folder / f"not_a_number_{stage}_{step}_{rank}.json", text + "\n")
+
+    def _not_a_number(self, what: str, value: float, keys: tuple[Key, ...]) -> TrainingError:
+        return TrainingError(
+            f"the {what} is not a number",
+            where=f"stage {self.stage.name!r}, step {self.progress.step}",
+            got=f"{value} on {', '.join(map(str, keys))}",
+            hint="lower the learning rate, or look at the clips that were written to not_a_number",
         )

@@ -1,18 +1,22 @@
-"""When a run saves itself, which of its checkpoints stay, and how it is told to stop."""
+"""What a checkpoint of a stage holds, when one is written, and which of them stay."""
 
 from __future__ import annotations
 
 import shutil
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
+from tubelet.config import encode
 from tubelet.files import atomic_path
+from tubelet.models.memory.online import LearningBank
+from tubelet.parallel.processes import World
+from tubelet.train.loop.progress import Progress
 from tubelet.train.loop.state import TrainState
-from tubelet.types import Stopped
+from tubelet.train.model.norms import learnt_statistics
+from tubelet.train.recipe import Recipe
 
 STATE = "state.pt"
 _OLDER = "state_before_{}.pt"
@@ -57,44 +61,51 @@ class Clock:
         return True
 
 
-class StopFlag:
-    """Whether the process has been asked to end, while somebody looks at it between steps."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSaver:
+    """Writes the checkpoints of stage `stage`. `statistics`: names of the running means and
+    variances that it trains. `banks`: those that it fills, marked at the same step."""
 
-    def __init__(self) -> None:
-        self.raised = False
-        self._watched = False
+    recipe: dict[str, Any]
+    stage: int
+    progress: Progress
+    statistics: Sequence[str]
+    banks: Sequence[LearningBank]
+    world: World
+    checkpoints: Checkpoints
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Inside the block a request only raises the flag; outside it ends the process at once."""
-        self._watched = True
-        try:
-            yield
-        finally:
-            self._watched = False
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        index: int,
+        progress: Progress,
+        banks: Sequence[LearningBank],
+        world: World,
+        folder: Path,
+    ) -> StageSaver:
+        """The saver of stage `index`, whose models are in train mode already."""
+        return cls(
+            recipe=encode(recipe),
+            stage=index,
+            progress=progress,
+            statistics=learnt_statistics(progress.models),
+            banks=banks,
+            world=world,
+            checkpoints=Checkpoints(folder, keep=recipe.stages[index].keep),
+        )
 
-    def _asked(self, number: int, frame: FrameType | None) -> None:
-        self.raised = True
-        if not self._watched:
-            raise Stopped(
-                "asked to stop", hint="a training continues from its last checkpoint with --resume"
-            )
-
-
-@contextmanager
-def stopped_by_sigterm() -> Iterator[StopFlag]:
-    """Inside the block SIGTERM raises the flag, so that a step can end and be saved, or ends the
-    process with `Stopped` where nobody watches the flag.
-
-    Off the main thread, where Python hands no signals out, the flag is never raised.
-    """
-    flag = StopFlag()
-    try:
-        before = signal.signal(signal.SIGTERM, flag._asked)
-    except ValueError:
-        yield flag
-        return
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def save(self) -> None:
+        """Save the step just finished; every process makes this call."""
+        progress, world = self.progress, self.world
+        world.average_buffers(progress.models, self.statistics)
+        if progress.average is not None:
+            world.average_buffers(progress.average.module, self.statistics)
+        for bank in self.banks:
+            bank.mark(progress.step)
+        state = progress.captured(self.recipe, self.stage)
+        if world.first:
+            self.checkpoints.save(state)
+        world.wait()
+        for bank in self.banks:
+            bank.settle(progress.step)

@@ -1,9 +1,9 @@
-"""Activation checkpointing: blocks recompute what they did instead of remembering it."""
+"""How backbones run while they train: compiled, and with activations recomputed, not kept."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,21 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from tubelet.train.model.norms import unchanged_statistics
+from tubelet.train.model.tied import TiedModels
+from tubelet.train.recipe import Stage
+
+
+@contextmanager
+def running_as(stage: Stage, models: TiedModels) -> Iterator[None]:
+    """Inside the block the backbones are compiled and their activations recomputed, as the stage
+    asks."""
+    with ExitStack() as stack:
+        for model in models.by_dataset().values():
+            stack.enter_context(recomputed(model.backbone, on=stage.checkpointing))
+            if stage.compile:
+                model.backbone.compile()
+                stack.callback(setattr, model.backbone, "_compiled_call_impl", None)
+        yield
 
 
 @contextmanager

@@ -21,12 +21,12 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.parallel.processes import World
 from tubelet.train.model.activations import parts_of
-from tubelet.train.model.tied import Family
+from tubelet.train.model.tied import TiedModels
 from tubelet.train.recipe import Stage
 from tubelet.types import ConfigError
 
 
-def shard(family: Family, stage: Stage, world: World, device: torch.device) -> None:
+def shard(models: TiedModels, stage: Stage, world: World, device: torch.device) -> None:
     """Split the backbone's parameters over all processes, part by part.
 
     Raises ConfigError where sharding cannot be: in one process, with models that share a backbone,
@@ -36,11 +36,11 @@ def shard(family: Family, stage: Stage, world: World, device: torch.device) -> N
         reason
         for wrong, reason in (
             (world.size == 1, "there is one process; start several with torchrun"),
-            (len(family.models()) > 1, "several models share one backbone"),
+            (len(models.by_dataset()) > 1, "several models share one backbone"),
             (stage.ema > 0, "a weight average would hold every parameter whole"),
             (stage.norms.mode == "synced", "synchronised norms are modules of another kind"),
             (
-                isinstance(family.main.config.memory, MemoryBankConfig),
+                isinstance(models.main.config.memory, MemoryBankConfig),
                 "a memory bank is made by a backbone that is whole",
             ),
         )
@@ -53,7 +53,7 @@ def shard(family: Family, stage: Stage, world: World, device: torch.device) -> N
             hint="train it without --fsdp",
         )
     mesh = init_device_mesh(device.type, (world.size,))
-    backbone = family.main.backbone
+    backbone = models.main.backbone
     for module in [*parts_of(backbone), backbone]:
         fully_shard(module, mesh=mesh)
     for module in backbone.modules():

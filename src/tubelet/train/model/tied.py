@@ -12,7 +12,7 @@ from tubelet.train.data.mixture import Mixture
 from tubelet.types import ConfigError
 
 
-class Family(nn.Module):
+class TiedModels(nn.Module):
     """`main` and the models of single datasets, whose backbones are the main one's parameters.
 
     A dense and a pooled form of one backbone (ViViT in detection and classification) share what
@@ -30,8 +30,8 @@ class Family(nn.Module):
         self.share()
 
     @classmethod
-    def of(cls, main: ActionModel, mixture: Mixture) -> Family:
-        """The family that a stage's data needs."""
+    def for_mixture(cls, main: ActionModel, mixture: Mixture) -> TiedModels:
+        """The models that a stage's data needs."""
         return cls(main, {p.data.name: p.model for p in mixture.parts if p.model is not None})
 
     def model_of(self, dataset: str) -> ActionModel:
@@ -42,7 +42,7 @@ class Family(nn.Module):
         assert isinstance(model, ActionModel)
         return model
 
-    def models(self) -> dict[str | None, ActionModel]:
+    def by_dataset(self) -> dict[str | None, ActionModel]:
         """Every model by its dataset's name; the main one under None."""
         return {None: self.main, **{name: self.model_of(name) for name in self._place}}
 

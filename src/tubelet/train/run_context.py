@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from tubelet.parallel.processes import World
-from tubelet.train.loop.reporters import Reporter
-from tubelet.train.loop.saving import StopFlag
+from tubelet.train.reporters import Reporter
+from tubelet.train.stopping import StopFlag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class RunContext:
     """Where and how a recipe runs; nothing here changes what it computes.
 
     `root`: the data folder. `out`: the run's own folder. `stop`: raised when it is to end early.

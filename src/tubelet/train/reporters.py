@@ -1,9 +1,10 @@
-"""What a run tells while it goes on: one record a step, to any number of listeners."""
+"""What a run tells while it goes on: one record per step, to any number of listeners."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -113,3 +114,13 @@ class TensorBoard:
 
     def close(self) -> None:
         self._writer.close()
+
+
+@contextmanager
+def with_step_log(reporter: Reporter, path: Path, step: int, *, write: bool) -> Iterator[Reporter]:
+    """`reporter`, and a stage's metrics in `path` from `step` on; silence unless to `write`."""
+    if not write:
+        yield Silent()
+        return
+    with closing(JsonLines(path, keep_steps=step)) as log:
+        yield Reporters([reporter, log])
