@@ -47,7 +47,8 @@ from tubelet.data.keyframes import KeyframesByVideo
 from tubelet.files import atomic_path
 from tubelet.media.transforms import Augment, boxes_in_clip
 from tubelet.models.backbones.base import FeatureSpec, as_maps
-from tubelet.models.detector import ActionModel, HeadConfig, MemoryConfig
+from tubelet.models.detector import ActionModel, MemoryConfig
+from tubelet.models.heads.base import HeadConfig
 from tubelet.models.heads.context import NonlocalContextHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.heads.relation import SpatialRelationHeadConfig, TemporalRelationHeadConfig
@@ -188,7 +189,7 @@ class RecalledPeople:
     def __init__(self, people: Sequence[Tensor]) -> None:
         self._people = people
 
-    def __call__(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
+    def __call__(self, maps: Sequence[FeatureMap], rois: Rois | None = None) -> Tensor:
         return torch.cat([self._people[n] for n in maps[0].values.flatten().tolist()]).float()
 
 

@@ -2,7 +2,10 @@
 
 Inside the program a configuration is a frozen dataclass. Only here do names become values: an
 unknown field answers with the nearest one, a wrong type with what was expected and where. Each
-dataclass is written with its class name under `"type"`, which chooses among the members of a union.
+dataclass is written with its class name under `"type"`, which chooses among the members of a union
+or among the imported subclasses of an `Extensible` kind. A class of another package carries its
+module, `"toy_backbone:ToyConfig"`; reading such a name never imports anything
+(docs/adr/open-seams.md).
 """
 
 from __future__ import annotations
@@ -12,19 +15,39 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeVar
 
+from tubelet.plugins import GROUP, load_plugins
 from tubelet.types import ConfigError
 
 T = TypeVar("T")
+
+
+class Extensible:
+    """Base of the kinds of configuration that another package may add to.
+
+    Its direct subclasses are the kinds (backbones, heads, data sources); wherever a field is of
+    such a kind, `decode` accepts every subclass of it that has been imported. Subclasses are
+    frozen dataclasses of their own.
+    """
+
+    __slots__ = ()
+
+    summary: ClassVar[str] = ""
+    """What it is in plain words, a line without a full stop: for lists, tables and model cards."""
+
+    @classmethod
+    def title(cls) -> str:
+        """The class's name without "Config" or "HeadConfig", as model cards and tables show it."""
+        return cls.__name__.removesuffix("Config").removesuffix("Head") or cls.__name__
 
 
 def encode(value: Any) -> Any:
     """A configuration as JSON-ready dicts, lists and scalars; `decode` reads it back."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         members = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **members}
+        return {"type": type_name(type(value)), **members}
     if isinstance(value, Mapping):
         return {str(key): encode(member) for key, member in value.items()}
     if isinstance(value, (list, tuple)):
@@ -36,6 +59,48 @@ def decode(kind: type[T], data: Any, *, where: str = "") -> T:
     """The value of type `kind` that `data` spells. Raises ConfigError naming the place."""
     result: T = _decode(kind, data, where or getattr(kind, "__name__", "value"))
     return result
+
+
+def type_name(kind: type) -> str:
+    """How a class is written under `"type"`: its name, and in front the module of a class that
+    another package added to an extensible kind. Raises ConfigError for one that is no dataclass."""
+    if not _is_dataclass(kind):
+        raise ConfigError(
+            f"{kind.__module__}.{kind.__qualname__} is no dataclass of its own",
+            hint="decorate it with @dataclass(frozen=True, slots=True, kw_only=True)",
+        )
+    ours = kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+    if ours or not issubclass(kind, Extensible):
+        return kind.__name__
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _is_dataclass(kind: type) -> bool:
+    """Whether it is one itself, not only by what it inherits."""
+    return "__dataclass_fields__" in vars(kind)
+
+
+def members_of(kind: type[T]) -> dict[str, type[T]]:
+    """Every imported subclass of an extensible kind that can be built, by its name in files."""
+    # A slotted dataclass is made twice, and the first of the two lives on until it is collected;
+    # a class that a notebook defines anew follows its predecessor. The latest is meant.
+    found = {(c.__module__, c.__qualname__): c for c in _subclasses(kind)}
+    concrete = [c for c in found.values() if not getattr(c, "__abstractmethods__", None)]
+    return {type_name(c): c for c in concrete if _is_dataclass(c)}
+
+
+def families(kind: type[T], listed: Sequence[type[T]] = ()) -> tuple[type[T], ...]:
+    """The members of an extensible kind: those `listed`, then the others that plugins or the
+    program itself have imported."""
+    load_plugins()
+    others = [member for member in members_of(kind).values() if member not in listed]
+    return (*listed, *others)
+
+
+def _subclasses(kind: type[T]) -> Iterator[type[T]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _subclasses(child)
 
 
 def override(config: T, assignments: Sequence[str]) -> T:
@@ -108,6 +173,8 @@ def _decode(kind: Any, data: Any, where: str) -> Any:
         if not isinstance(data, Mapping):
             raise _wrong(where, "a table", data)
         return {k: _decode(arguments[1], v, f"{where}.{k}") for k, v in data.items()}
+    if _is_open(kind):
+        return _decode_dataclass(_chosen([kind], data, where), data, where)
     if dataclasses.is_dataclass(kind):
         return _decode_dataclass(kind, data, where)
     return _decode_scalar(kind, data, where)
@@ -129,16 +196,64 @@ def _decode_union(members: Sequence[Any], data: Any, where: str) -> Any:
     if len(choices) == 1:
         return _decode(choices[0], data, where)
     if isinstance(data, Mapping):
-        by_name = {str(m.__name__): m for m in choices if isinstance(m, type)}
-        if data.get("type") not in by_name:
-            raise _wrong(f"{where}.type", f"one of {', '.join(by_name)}", data.get("type"))
-        return _decode(by_name[data["type"]], data, where)
+        return _decode_dataclass(_chosen(choices, data, where), data, where)
     for choice in choices:
         try:
             return _decode(choice, data, where)
         except ConfigError:
             continue
     raise _wrong(where, " or ".join(getattr(c, "__name__", str(c)) for c in choices), data)
+
+
+def _is_open(kind: Any) -> bool:
+    return isinstance(kind, type) and Extensible in kind.__bases__
+
+
+def _chosen(kinds: Sequence[Any], data: Any, where: str) -> Any:
+    """The class that `data` names, of `kinds` or of the members of those that are open."""
+    names = " or ".join(kind.__name__ for kind in kinds)
+    if not isinstance(data, Mapping):
+        raise _wrong(where, f"the fields of a {names}", data)
+    known = _known(kinds)
+    if data.get("type") not in known and any(map(_is_open, kinds)):
+        load_plugins()
+        known = _known(kinds)
+    name = data.get("type")
+    if name in known:
+        return known[name]
+    if not isinstance(name, str):
+        raise _wrong(f"{where}.type", f"one of {', '.join(known)}", name)
+    raise ConfigError(
+        f"unknown type {name!r}",
+        where=f"{where}.type",
+        expected=f"one of {', '.join(known)}",
+        hint=_how_to_know(name, known),
+    )
+
+
+def _known(kinds: Sequence[Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for kind in kinds:
+        found |= members_of(kind) if _is_open(kind) else {type_name(kind): kind}
+    return found
+
+
+def _how_to_know(name: str, known: Mapping[str, Any]) -> str | None:
+    """What to do about an unknown type: import its package, or take the nearest known one."""
+    module, colon, own = name.rpartition(":")
+    near = difflib.get_close_matches(own, [k.rpartition(":")[2] for k in known], n=1)
+    meant = [k for k in known if near and k.rpartition(":")[2] == near[0]]
+    hint = f"did you mean {meant[0]!r}?" if meant else None
+    if not colon:
+        return hint
+    if module == "__main__":
+        advice = "the class was defined in a script or notebook: define it there again first"
+    else:
+        advice = (
+            f"`import {module}` first, if you trust that package, or install a version of it that "
+            f"declares an entry point in the group {GROUP!r}"
+        )
+    return f"{advice}; or {hint}" if hint else advice
 
 
 def _decode_tuple(arguments: Sequence[Any], data: Any, where: str) -> Any:
@@ -158,8 +273,9 @@ def _decode_tuple(arguments: Sequence[Any], data: Any, where: str) -> Any:
 def _decode_dataclass(kind: Any, data: Any, where: str) -> Any:
     if not isinstance(data, Mapping):
         raise _wrong(where, f"the fields of {kind.__name__}", data)
-    if data.get("type", kind.__name__) != kind.__name__:
-        raise _wrong(f"{where}.type", kind.__name__, data["type"])
+    own = type_name(kind)
+    if data.get("type", own) != own:
+        raise _wrong(f"{where}.type", own, data["type"])
     fields = {f.name: f for f in dataclasses.fields(kind)}
     for name in data:
         if name != "type" and name not in fields:

@@ -12,25 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Rois
-from tubelet.config import decode, encode
+from tubelet.config import decode, encode, families
+from tubelet.models.backbones import BACKBONES as FAMILIES
+from tubelet.models.backbones.base import BackboneConfig
 from tubelet.models.backbones.csn import CSNConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
 from tubelet.models.backbones.resnet3d import C2D, FAST, I3D, ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.backbones.vit import ViTConfig
 from tubelet.models.backbones.vivit import ViViTConfig
-from tubelet.models.create import VARIANTS, create_model, model_config
-from tubelet.models.detector import ActionModel, ActionModelConfig, BackboneConfig, HeadConfig
-from tubelet.models.heads.acrn import ACRNHeadConfig
-from tubelet.models.heads.clip import ClipHeadConfig
-from tubelet.models.heads.linear import LinearHeadConfig
+from tubelet.models.create import create_model, model_config, variants
+from tubelet.models.detector import ActionModel, ActionModelConfig
 from tubelet.models.layers.resnet3d import NonLocalConfig
 from tubelet.models.weights import load_model, save_model
 
 RECORDED = Path(__file__).with_name("models_state_dict_names.json")
 BLOCKS = (1, 1, 2, 1)
 HALVING = ((1, 1), (2, 2), (2, 2), (2, 2))
-BACKBONES: dict[str, BackboneConfig] = {
+PECULIAR: dict[str, BackboneConfig] = {
     "slowfast": SlowFastConfig(blocks=BLOCKS, width=8, beta_inv=4),
     "slowfast_nl": SlowFastConfig(
         blocks=BLOCKS,
@@ -121,11 +120,16 @@ BACKBONES: dict[str, BackboneConfig] = {
         drop_path=0.1,
     ),
 }
+# Every family of the list (and of plugins), and forms that their defaults do not show.
+BACKBONES: dict[str, BackboneConfig] = {
+    **{one.title(): one().tiny() for one in families(BackboneConfig, FAMILIES)},
+    **PECULIAR,
+}
 FRAMES = 8
 every_backbone = pytest.mark.parametrize("name", BACKBONES)
 # Exporting takes ten seconds and more; variants of a family differ in numbers, not in operators.
 every_family = pytest.mark.parametrize(
-    "name", ["slowfast_nl", "i3d_nl", "r2plus1d_basic", "ir_csn", "vivit", "vit"]
+    "name", [n for n in BACKBONES if n not in PECULIAR] + ["slowfast_nl", "r2plus1d_basic"]
 )
 
 
@@ -153,23 +157,46 @@ def frames(size: tuple[int, int], batch: int = 2) -> Tensor:
     return torch.randint(0, 256, (batch, 3, FRAMES, *size), generator=generator).byte()
 
 
-@every_backbone
-@pytest.mark.parametrize("size", [(64, 64), (64, 96), (57, 75)])
-@pytest.mark.parametrize("detection", [True, False])
-def test_maps_are_as_declared(name: str, size: tuple[int, int], detection: bool) -> None:
-    config = replace(BACKBONES[name], detection=detection)  # type: ignore[arg-type]
+def forms() -> dict[str, BackboneConfig]:
+    """Both forms of each variant of each family in the small, equal ones once."""
+    found: dict[str, BackboneConfig] = {}
+    for name, row in variants().items():
+        for form, config in (("sparse", row.backbone), ("dense", row.detection)):
+            if config.tiny() not in found.values():
+                found[f"{name} {form}"] = config.tiny()
+    return found
+
+
+def check_maps(config: BackboneConfig, size: tuple[int, int]) -> None:
     backbone = config.build().eval()
     with torch.inference_mode():
         maps: tuple[FeatureMap, ...] = backbone(torch.randn(2, 3, FRAMES, *size))
     assert len(maps) == len(backbone.outputs)
-    whole = isinstance(backbone.config, (ViViTConfig, ViTConfig)) and not detection
     for found, spec in zip(maps, backbone.outputs, strict=True):
         cells = [-(-side // spec.space_stride) for side in size]
-        time = -(-FRAMES // spec.time_stride)
-        expected = (2, spec.channels, *((1, 1, 1) if whole else (time, *cells)))
+        time = found.values.shape[2]
+        cut = (-(-FRAMES // spec.time_stride), FRAMES - 1)  # by frames, or by their pairs
+        assert spec.whole or time in cut
+        expected = (2, spec.channels, *((1, 1, 1) if spec.whole else (time, *cells)))
         assert tuple(found.values.shape) == expected
         assert (found.time_stride, found.space_stride) == (spec.time_stride, spec.space_stride)
-        assert not detection or spec.space_stride <= 16
+
+
+@every_backbone
+@pytest.mark.parametrize("size", [(64, 64), (64, 96), (57, 75)])
+def test_maps_are_as_declared(name: str, size: tuple[int, int]) -> None:
+    check_maps(BACKBONES[name], size)
+    assert all(spec.space_stride <= 16 for spec in BACKBONES[name].build().outputs)
+
+
+@pytest.mark.parametrize("name", forms())
+def test_maps_of_every_variant_are_as_declared(name: str) -> None:
+    check_maps(forms()[name], (57, 75))
+
+
+@pytest.mark.parametrize("name", [n for n, c in PECULIAR.items() if hasattr(c, "detection")])
+def test_sparse_maps_are_as_declared(name: str) -> None:
+    check_maps(replace(PECULIAR[name], detection=False), (57, 75))  # type: ignore[call-arg]
 
 
 @every_backbone
@@ -256,42 +283,24 @@ def names_of(config: ActionModelConfig) -> list[str]:
         return sorted(config.build().state_dict())
 
 
-@every_backbone
+@pytest.mark.parametrize("name", PECULIAR)
 def test_names_of_tensors_are_the_recorded_ones(name: str) -> None:
     recorded = json.loads(RECORDED.read_text())
-    assert names_of(model_config(backbone=BACKBONES[name], labels=5)) == recorded[name]
+    assert names_of(model_config(backbone=PECULIAR[name], labels=5)) == recorded[name]
 
 
-HEADS: dict[str, HeadConfig] = {
-    "linear": LinearHeadConfig(),
-    "linear_whole_frame": LinearHeadConfig(whole_frame=True, resolution=8, aligned=False),
-    "linear_max_hidden": LinearHeadConfig(whole_frame=True, temporal_pool="max", hidden=6),
-    "linear_enlarged": LinearHeadConfig(enlarge=(0.05, 0.025)),
-    "acrn": ACRNHeadConfig(),
-}
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_heads_join_any_backbone(head: str) -> None:
-    for name in BACKBONES:
-        model = create_model(backbone=BACKBONES[name], head=HEADS[head], labels=5).eval()
-        with torch.inference_mode():
-            assert model(frames((64, 64)), TWO_PEOPLE).shape == (2, 5)
-            assert model(frames((64, 64)), NOBODY).shape == (0, 5)
-
-
-@every_backbone
+@pytest.mark.parametrize("name", [n for n in forms() if n.endswith("sparse")])
 def test_classifies_whole_clips(name: str) -> None:
-    backbone = replace(BACKBONES[name], detection=False)  # type: ignore[arg-type]
+    backbone = forms()[name]
     model = create_model(backbone=backbone, task="classification", labels=7).eval()
     with torch.inference_mode():
         scores = model.scores(model(frames((64, 96))))
     assert scores.shape == (2, 7)
     torch.testing.assert_close(scores.sum(1), torch.ones(2))
-    assert isinstance(model.config.head, ClipHeadConfig)
+    assert model.task == "classification"
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", variants())
 def test_named_variants_travel_as_json(name: str) -> None:
     config = model_config(name)
     assert decode(ActionModelConfig, json.loads(json.dumps(encode(config)))) == config

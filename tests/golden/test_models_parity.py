@@ -114,7 +114,7 @@ def test_logits_equal_the_originals(
     converted = convert_state(filled(about["state_dict"]))
     window = NETWORKS[name]
     if window is not None:
-        head = replace(converted.config.head, window=window)  # type: ignore[arg-type]
+        head = replace(converted.config.head, window=window)  # type: ignore[call-arg]
         converted = replace(converted, config=replace(converted.config, head=head))
     model = build(converted)
     assert sum(p.numel() for p in model.parameters()) == about["params"] - dropped(converted)

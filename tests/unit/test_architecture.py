@@ -20,6 +20,7 @@ ROOMS = (
     "types",
     "boxes",
     "files",
+    "plugins",
     "config",
     "batch",
     "checkpoints",

@@ -17,7 +17,8 @@ from tubelet.data.keyframes import KeyframesByVideo
 from tubelet.data.sources import PlaygroundSource
 from tubelet.models import ActionModel, ActionModelConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
-from tubelet.models.detector import HeadConfig, MemoryConfig
+from tubelet.models.detector import MemoryConfig
+from tubelet.models.heads.base import HeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.heads.relation import TemporalRelationHeadConfig
 from tubelet.models.memory.bank import MemoryBank, memory_of

@@ -189,7 +189,7 @@ def test_the_card_says_what_the_model_is_and_is_kept(model: ActionModel, tmp_pat
     text = (tmp_path / "README.md").read_text()
     assert text.startswith('---\nlibrary_name: tubelet\nlicense: "mit"\n')
     assert "- walk \\| run\n" in text and "&lt;b>" in text
-    assert "| backbone | Descriptors |" in text and "| recipe | a \\|b |" in text
+    assert "| backbone | Descriptors: hand-made" in text and "| recipe | a \\|b |" in text
     assert f'tubelet.load("{tmp_path}")' in text
     (tmp_path / "README.md").write_text("my own words")
     tubelet.save_pretrained(model, tmp_path)

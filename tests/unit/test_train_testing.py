@@ -24,7 +24,8 @@ from tubelet.labels import LabelSpace
 from tubelet.media.transforms import Augment
 from tubelet.models import ActionModel, ActionModelConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
-from tubelet.models.detector import HeadConfig, MemoryConfig
+from tubelet.models.detector import MemoryConfig
+from tubelet.models.heads.base import HeadConfig
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.heads.relation import TemporalRelationHeadConfig

@@ -21,8 +21,9 @@ from tubelet.convert.readers import read_foreign
 from tubelet.convert.rules import Renamed, Rule, Shapes, Table, account, rename
 from tubelet.labels import LabelSpace
 from tubelet.models.create import Labels, as_labels, model_config
-from tubelet.models.detector import ActionModelConfig, HeadConfig
+from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.acrn import ACRNHeadConfig
+from tubelet.models.heads.base import HeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.types import CheckpointError
 

@@ -8,12 +8,21 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from tubelet.convert.rules import Rule, Table
+from tubelet.models.backbones.csn import CSNConfig
+from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
+from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
-from tubelet.models.detector import HeadConfig, PublishedBackboneConfig
+from tubelet.models.backbones.vit import ViTConfig
+from tubelet.models.backbones.vivit import ViViTConfig
+from tubelet.models.heads.base import HeadConfig
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.types import InputSpec
 
+PublishedBackboneConfig = (
+    SlowFastConfig | ResNet3dConfig | R2Plus1dConfig | CSNConfig | ViViTConfig | ViTConfig
+)
+"""The backbones that foreign weights were released for."""
 NORM = r"(?P<param>weight|bias|running_mean|running_var|num_batches_tracked)"
 STEPS = {str(n): str(n - 1) for n in range(1, 9)}
 """Names that count from one → ours, from zero."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tubelet.convert.family import PublishedBackboneConfig
 from tubelet.convert.rules import Shapes
 from tubelet.models.backbones.csn import CSNConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig, matched_planes
@@ -18,7 +19,6 @@ from tubelet.models.backbones.resnet3d import C2D, FAST, I3D, SLOW, Patterns, Re
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.backbones.vit import ViTConfig
 from tubelet.models.backbones.vivit import ViViTConfig
-from tubelet.models.detector import PublishedBackboneConfig
 from tubelet.models.layers.resnet3d import BLOCKS, Blocks
 from tubelet.types import CheckpointError
 

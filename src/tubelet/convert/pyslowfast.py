@@ -16,6 +16,7 @@ from tubelet.convert.family import (
     STAGES,
     STEPS,
     Family,
+    PublishedBackboneConfig,
     conv_norm,
     linear,
     slowfast_alpha,
@@ -23,7 +24,7 @@ from tubelet.convert.family import (
 from tubelet.convert.rules import Drop, Rule, Table
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
-from tubelet.models.detector import ActionModelConfig, PublishedBackboneConfig
+from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.layers.resnet3d import NonLocalConfig
 from tubelet.types import InputSpec

@@ -10,11 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tubelet.convert.family import STEPS, Family, conv_norm, linear, unchanged
+from tubelet.convert.family import (
+    STEPS,
+    Family,
+    PublishedBackboneConfig,
+    conv_norm,
+    linear,
+    unchanged,
+)
 from tubelet.convert.rules import Rule, Table
 from tubelet.models.backbones.csn import VMZ_MEAN, VMZ_STD, CSNConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
-from tubelet.models.detector import PublishedBackboneConfig
 from tubelet.types import InputSpec
 
 _AT = r"layer(?P<stage>\d)\.(?P<block>\d+)\."

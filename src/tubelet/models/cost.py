@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tubelet.batch import FeatureMap, Rois
-from tubelet.models.detector import ActionModel, ActionModelConfig
-from tubelet.models.heads.clip import ClipHead
+from tubelet.batch import Rois
+from tubelet.models.detector import ActionModelConfig
 
 _OPERATORS = {
     "convolution": "convolution",
@@ -71,7 +70,7 @@ def count(
     norms = _count_norms(model)
     backbone, maps = _counted(lambda: model.backbone(clip))
     memory, maps = _counted(lambda: maps if model.memory is None else model.memory(maps))
-    pool, people = _counted(lambda: _pool(model, maps, rois))
+    pool, people = _counted(lambda: model.pool(maps, rois))
     # RoIAlign is the only matrix product of a head's pooling; its convolutions count.
     pool = {name: n for name, n in pool.items() if name == "convolution"}
     head, _ = _counted(lambda: model.classify(people, rois))
@@ -84,10 +83,6 @@ def count(
         operators=operators,
         norm=sum(norms),
     )
-
-
-def _pool(model: ActionModel, maps: tuple[FeatureMap, ...], rois: Rois) -> Tensor:
-    return model.pool(maps, None if isinstance(model.head, ClipHead) else rois)
 
 
 def _count_norms(model: nn.Module) -> list[int]:

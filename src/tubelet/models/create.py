@@ -1,61 +1,69 @@
-"""Named models: every family's variants in one list, built for a task and a label set."""
+"""Named models: every family's variants in one list, built for a task and a label set.
+
+The families are those that `models/backbones` lists, and any other that has been imported.
+"""
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from tubelet.config import families
 from tubelet.labels import LabelSpace
-from tubelet.models.backbones import csn, descriptors, r2plus1d, resnet3d, slowfast, vit, vivit
-from tubelet.models.backbones.base import Published, Variant
+from tubelet.models.backbones import BACKBONES
+from tubelet.models.backbones.base import BackboneConfig, Published, Variant
 from tubelet.models.cost import count
-from tubelet.models.detector import (
-    ActionModel,
-    ActionModelConfig,
-    BackboneConfig,
-    HeadConfig,
-    MemoryConfig,
-)
+from tubelet.models.detector import ActionModel, ActionModelConfig, MemoryConfig
+from tubelet.models.heads.base import HeadConfig, Task
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.types import ConfigError, InputSpec
 
 COSTS = Path(__file__).with_name("costs.json")
-TASKS = ("detection", "classification")
+TASKS: tuple[Task, ...] = get_args(Task)
 AnyVariant = Variant[BackboneConfig]
 Labels = int | Sequence[str] | LabelSpace
 
-VARIANTS: Mapping[str, AnyVariant] = {
-    **slowfast.VARIANTS,
-    **resnet3d.VARIANTS,
-    **r2plus1d.VARIANTS,
-    **csn.VARIANTS,
-    **vivit.VARIANTS,
-    **vit.VARIANTS,
-    **descriptors.VARIANTS,
-}
+
+def variants() -> dict[str, AnyVariant]:
+    """Every named variant: of the listed families, then of those that plugins and imports added.
+
+    Raises ConfigError where two families use one name.
+    """
+    found: dict[str, AnyVariant] = {}
+    for family in families(BackboneConfig, BACKBONES):
+        for name, row in family.variants().items():
+            if name in found:
+                raise ConfigError(
+                    f"two backbones have a variant called {name!r}",
+                    where=f"{family.__module__}.{family.__qualname__}",
+                    got=f"also of {type(found[name].backbone).__qualname__}",
+                )
+            found[name] = row
+    return found
 
 
 def model_names(pattern: str = "*") -> list[str]:
     """Names that match a shell pattern; a plain word matches anywhere in the name."""
     wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
-    return [name for name in VARIANTS if fnmatch.fnmatchcase(name, wanted)]
+    return [name for name in variants() if fnmatch.fnmatchcase(name, wanted)]
 
 
 def variant(name: str) -> AnyVariant:
     """The variant of that name. Raises ConfigError naming the nearest ones."""
-    if name not in VARIANTS:
-        near = difflib.get_close_matches(name, VARIANTS, n=3, cutoff=0.4)
+    known = variants()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         raise ConfigError(
             f"no model is called {name!r}",
             hint=f"did you mean {', '.join(near)}?" if near else "see `tubelet models`",
         )
-    return VARIANTS[name]
+    return known[name]
 
 
 def as_labels(labels: Labels, task: str) -> LabelSpace:
@@ -155,23 +163,28 @@ def model_records(pattern: str = "*", task: str | None = None) -> list[ModelReco
     """Records of the matching names for one task or both.
 
     Parameters and cost come from `costs.json` beside this file, which `benchmarks/cost_table.py`
-    writes and a test compares with fresh counts: counting all of them anew takes a minute.
+    writes and a test compares with fresh counts: counting all of them anew takes a minute. What is
+    not recorded there, a plugin's models for one, is counted now.
     """
-    recorded = json.loads(COSTS.read_text())
-    return [
-        ModelRecord(
-            name=name,
-            task=chosen,
-            parameters=recorded[name][chosen]["parameters"],
-            gflops=recorded[name][chosen]["gflops"],
-            frames=VARIANTS[name].input.frames,
-            size=VARIANTS[name].cost_size,
-            weights=VARIANTS[name].weights,
-            published=tuple(p for p in VARIANTS[name].published if _is_of(p, chosen)),
-        )
-        for name in model_names(pattern)
-        for chosen in (TASKS if task is None else (task,))
-    ]
+    recorded, known = json.loads(COSTS.read_text()), variants()
+    records = []
+    for name in model_names(pattern):
+        row = known[name]
+        for chosen in TASKS if task is None else (task,):
+            cost = recorded.get(name, {}).get(chosen) or count_variant(name, chosen)
+            records.append(
+                ModelRecord(
+                    name=name,
+                    task=chosen,
+                    parameters=int(cost["parameters"]),
+                    gflops=cost["gflops"],
+                    frames=row.input.frames,
+                    size=row.cost_size,
+                    weights=row.weights,
+                    published=tuple(p for p in row.published if _is_of(p, chosen)),
+                )
+            )
+    return records
 
 
 def count_variant(name: str, task: str) -> dict[str, float]:

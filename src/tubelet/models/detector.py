@@ -10,44 +10,12 @@ from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Memory, Rois
 from tubelet.labels import LabelSpace
-from tubelet.models.backbones.csn import CSNConfig
-from tubelet.models.backbones.descriptors import DescriptorsConfig
-from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
-from tubelet.models.backbones.resnet3d import ResNet3dConfig
-from tubelet.models.backbones.slowfast import SlowFastConfig
-from tubelet.models.backbones.vit import ViTConfig
-from tubelet.models.backbones.vivit import ViViTConfig
-from tubelet.models.heads.acrn import ACRNHeadConfig
-from tubelet.models.heads.clip import ClipHead, ClipHeadConfig, join_positions
-from tubelet.models.heads.context import NonlocalContextHeadConfig
-from tubelet.models.heads.grid import GridHeadConfig
-from tubelet.models.heads.linear import LinearHeadConfig
-from tubelet.models.heads.mlp import MlpHeadConfig
-from tubelet.models.heads.none import NoHeadConfig
-from tubelet.models.heads.relation import (
-    RelationHead,
-    SpatialRelationHeadConfig,
-    TemporalRelationHeadConfig,
-)
+from tubelet.models.backbones.base import BackboneConfig
+from tubelet.models.heads.base import HeadConfig, Task
 from tubelet.models.memory.collaborative import CollaborativeMemory, CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.types import ConfigError, InputSpec, ShapeError
 
-PublishedBackboneConfig = (
-    SlowFastConfig | ResNet3dConfig | R2Plus1dConfig | CSNConfig | ViViTConfig | ViTConfig
-)
-BackboneConfig = PublishedBackboneConfig | DescriptorsConfig
-HeadConfig = (
-    LinearHeadConfig
-    | GridHeadConfig
-    | MlpHeadConfig
-    | NonlocalContextHeadConfig
-    | SpatialRelationHeadConfig
-    | TemporalRelationHeadConfig
-    | ACRNHeadConfig
-    | NoHeadConfig
-    | ClipHeadConfig
-)
 MemoryConfig = CollaborativeMemoryConfig | MemoryBankConfig
 
 
@@ -55,9 +23,9 @@ MemoryConfig = CollaborativeMemoryConfig | MemoryBankConfig
 class ActionModelConfig:
     """A complete model as data; it travels in the header of its weights file.
 
-    Raises ConfigError where the memory does not go with the head: only `temporal_relation` has
-    tokens that a memory bank's could join (000 §3.1 leaves it out of S-only because its tokens'
-    number changes with the RoI grid). Collaborative memory goes with everything.
+    Raises ConfigError where the memory does not go with the head: of our own only
+    `temporal_relation` has tokens that a memory bank's could join (000 §3.1 leaves it out of S-only
+    because its tokens' number changes with the RoI grid). Collaborative memory goes with all.
     """
 
     backbone: BackboneConfig
@@ -67,8 +35,7 @@ class ActionModelConfig:
     memory: MemoryConfig | None = None
 
     def __post_init__(self) -> None:
-        banked = isinstance(self.memory, MemoryBankConfig)
-        if banked and not isinstance(self.head, TemporalRelationHeadConfig):
+        if isinstance(self.memory, MemoryBankConfig) and not self.head.remembers:
             raise ConfigError(
                 "a memory bank needs a head whose tokens it can join",
                 expected="TemporalRelationHeadConfig",
@@ -104,9 +71,9 @@ class ActionModel(nn.Module):
             self.register_buffer(name, value.view(1, 3, 1, 1, 1), persistent=False)
 
     @property
-    def task(self) -> str:
+    def task(self) -> Task:
         """ "detection" or "classification"."""
-        return self.head.task
+        return self.config.head.task
 
     @property
     def input(self) -> InputSpec:
@@ -133,32 +100,16 @@ class ActionModel(nn.Module):
 
     def pool(self, maps: Sequence[FeatureMap], rois: Rois | None = None) -> Tensor:
         """Person features under `rois`, in the form the head wants."""
-        if isinstance(self.head, ClipHead):
-            return self.head.pool(maps)
-        if rois is None:
-            raise ShapeError(
-                "a detection model needs the people's boxes", expected="Rois", got=None
-            )
         return self.head.pool(maps, rois)
 
     def classify(
         self, people: Tensor, rois: Rois | None = None, memory: Memory | None = None
     ) -> Tensor:
-        """Person features → logits `(R, K)`; positions of a clip are joined by probability.
+        """Person features → logits `(R, K)`.
 
         Relation heads also need the `rois` that the features were pooled under.
         """
-        if isinstance(self.head, RelationHead):
-            if rois is None:
-                raise ShapeError(
-                    "relations need to know who is in which clip", expected="Rois", got=None
-                )
-            related: Tensor = self.head(people, rois.clip, memory)
-            return related
-        logits: Tensor = self.head(people)
-        if logits.ndim == 3:
-            return join_positions(logits, exclusive=self.labels.exclusive)
-        return logits
+        return self.head.classify(people, rois, memory, exclusive=self.labels.exclusive)
 
     def forward(
         self,

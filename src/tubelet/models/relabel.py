@@ -1,4 +1,4 @@
-"""Another label set for a loaded model: everything stays but the last layer."""
+"""Another label set for a loaded model: everything stays but the head's label layers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from tubelet.models.create import Labels, as_labels
 from tubelet.models.detector import ActionModel
 from tubelet.types import ConfigError
-
-LAST_LAYER = "head.classifier."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,14 +28,16 @@ class LabelChange:
 def replace_labels(model: ActionModel, labels: Labels) -> tuple[ActionModel, LabelChange]:
     """A copy of `model` for other `labels`, and what was kept and what was not.
 
-    The last layer is new even where the number of classes is the same: its rows mean other things.
+    The head's `label_layers` are new even where the number of classes is the same: their rows mean
+    other things.
     Raises ConfigError for a model without a classifier of its own.
     """
     space = as_labels(labels, model.task)
     changed = replace(model.config, labels=space).build()
     state = model.state_dict()
     fresh = changed.state_dict()
-    replaced = tuple(name for name in fresh if name.startswith(LAST_LAYER))
+    layers = model.config.head.label_layers
+    replaced = tuple(name for name in fresh if _is_in(name, layers))
     if not replaced:
         raise ConfigError(
             "this model has no classifier whose labels could change",
@@ -53,3 +53,7 @@ def replace_labels(model: ActionModel, labels: Labels) -> tuple[ActionModel, Lab
         new_classes=len(space),
     )
     return changed.to(device).train(model.training), report
+
+
+def _is_in(name: str, layers: tuple[str, ...]) -> bool:
+    return any(name == f"head.{own}" or name.startswith(f"head.{own}.") for own in layers)

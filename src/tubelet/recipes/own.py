@@ -13,7 +13,6 @@ from tubelet.data.untrusted.reading import find_video
 from tubelet.media.transforms import Augment
 from tubelet.media.video import probe
 from tubelet.models.detector import ActionModelConfig
-from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.releases.table import weights_path
 from tubelet.testing.config import Test
@@ -79,7 +78,7 @@ def _model_for(
     if "model" not in header:
         raise CheckpointError("this weights file holds no action model", where=start)
     config = decode(ActionModelConfig, header["model"], where=start)
-    if isinstance(config.head, ClipHeadConfig):
+    if config.head.task == "classification":
         config = replace(
             config, head=LinearHeadConfig(), input=replace(config.input, crop=None, multiple=1)
         )

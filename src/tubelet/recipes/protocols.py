@@ -11,7 +11,8 @@ from tubelet.data.sources import SourceConfig
 from tubelet.labels import LabelSpace
 from tubelet.media.transforms import Augment
 from tubelet.models.create import model_config
-from tubelet.models.detector import ActionModelConfig, HeadConfig, MemoryConfig
+from tubelet.models.detector import ActionModelConfig, MemoryConfig
+from tubelet.models.heads.base import HeadConfig
 from tubelet.recipes import datasets
 from tubelet.recipes.classes import AVA, KINETICS
 from tubelet.testing.config import Test

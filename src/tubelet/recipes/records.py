@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,8 @@ from tubelet.data.sources import (
     PlaygroundSource,
     SourceConfig,
 )
-from tubelet.models.backbones.vit import ViTConfig
-from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.cost import count
-from tubelet.models.create import VARIANTS
+from tubelet.models.create import variants
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.recipes import experiments, recipe_named, recipe_names
@@ -119,16 +117,14 @@ def _record(experiment: Experiment, cost: Mapping[str, float]) -> RecipeRecord:
 
 def model_name(config: ActionModelConfig) -> str:
     """The backbone's name in `tubelet models`, with its head and memory where they are special."""
-    backbone = config.backbone
-    if isinstance(backbone, (ViViTConfig, ViTConfig)):
-        backbone = replace(backbone, drop_path=0.0)
+    backbone = config.backbone.architecture()
     named = [
         name
-        for name, row in VARIANTS.items()
+        for name, row in variants().items()
         if backbone in (row.backbone, row.detection) and row.input.frames == config.input.frames
     ]
-    parts = [named[0] if named else type(backbone).__name__.removesuffix("Config")]
-    head = type(config.head).__name__.removesuffix("HeadConfig")
+    parts = [named[0] if named else backbone.title()]
+    head = config.head.title()
     parts += [] if head in ("Clip", "Linear") else [head]
     if config.memory is not None:
         shared = isinstance(config.memory, CollaborativeMemoryConfig)

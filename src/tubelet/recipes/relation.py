@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from tubelet.data.sources import JoinedSource, VideoSource
 from tubelet.media.transforms import Augment
-from tubelet.models.detector import ActionModelConfig, HeadConfig
+from tubelet.models.detector import ActionModelConfig
+from tubelet.models.heads.base import HeadConfig
 from tubelet.models.heads.fusion import FusionConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.heads.relation import SpatialRelationHeadConfig, TemporalRelationHeadConfig

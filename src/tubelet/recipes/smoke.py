@@ -23,19 +23,7 @@ from tubelet.data.sources import (
 )
 from tubelet.labels import LabelSpace
 from tubelet.media.transforms import Augment
-from tubelet.models.backbones.csn import CSNConfig
-from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
-from tubelet.models.backbones.resnet3d import ResNet3dConfig
-from tubelet.models.backbones.slowfast import SlowFastConfig
-from tubelet.models.backbones.vit import ViTConfig
-from tubelet.models.backbones.vivit import ViViTConfig
-from tubelet.models.detector import ActionModelConfig, BackboneConfig, HeadConfig
-from tubelet.models.heads.clip import ClipHeadConfig
-from tubelet.models.heads.context import NonlocalContextHeadConfig
-from tubelet.models.heads.fusion import FusionConfig
-from tubelet.models.heads.linear import LinearHeadConfig
-from tubelet.models.heads.mlp import MlpHeadConfig
-from tubelet.models.heads.relation import SpatialRelationHeadConfig, TemporalRelationHeadConfig
+from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.playground.world import PlaygroundConfig, Task, label_space
 from tubelet.recipes import recipe_named
@@ -51,7 +39,7 @@ from tubelet.types import ConfigError, InputSpec
 
 SIDE = 32
 _STEPS, _CLIPS, _TEST_CLIPS = 2, 4, 1
-_MOST_STEPS = 64
+_MOST_STEPS, _FRAMES = 64, 8
 
 
 def run_smoke(
@@ -89,7 +77,7 @@ def shrink(experiment: Experiment) -> Experiment:
 
 
 def shrink_recipe(recipe: Recipe) -> Recipe:
-    """`recipe` with tiny models, data and stages. Raises ConfigError for a part unknown here."""
+    """`recipe` with tiny models, data and stages."""
     clips = max(_clips_of(recipe.model_at(i)) for i in range(len(recipe.stages)))
     world = _world("scene", clips)
     return replace(
@@ -233,20 +221,18 @@ def _small_augment(augment: Augment | None, spec: InputSpec | None) -> Augment |
 
 
 def _small_model(config: ActionModelConfig) -> ActionModelConfig:
-    backbone = _small_backbone(config.backbone)
-    frames = 4 if isinstance(backbone, ResNet3dConfig) and config.input.frames <= 8 else 8
     return replace(
         config,
-        backbone=backbone,
-        head=_small_head(config.head),
-        input=_small_input(config.input, frames),
+        backbone=config.backbone.tiny(),
+        head=config.head.tiny(),
+        input=_small_input(config.input, min(_FRAMES, config.input.frames)),
         labels=_labels(config),
     )
 
 
 def _labels(config: ActionModelConfig) -> LabelSpace:
     """Two classes that people share with their clip, or for Charades four that come and go."""
-    if not isinstance(config.head, ClipHeadConfig):
+    if config.head.task == "detection":
         return label_space("scene")
     if config.labels.exclusive:
         return replace(label_space("scene"), exclusive=True)
@@ -265,56 +251,3 @@ def _small_input(spec: InputSpec, frames: int) -> InputSpec:
         long_side=None if spec.long_side is None else _scaled(spec.long_side, of),
         crop=None if crop is None else _scaled(crop if isinstance(crop, int) else crop[0], of),
     )
-
-
-_ONE_EACH = (1, 1, 1, 1)
-
-
-def _small_backbone(backbone: BackboneConfig) -> BackboneConfig:
-    """One block a stage, four channels in the first."""
-    match backbone:
-        case SlowFastConfig():
-            return replace(
-                backbone,
-                blocks=_ONE_EACH,
-                fast_depth=None,
-                width=4,
-                nonlocal_res3=backbone.nonlocal_res3 and (0,),
-                nonlocal_res4=backbone.nonlocal_res4 and (0,),
-            )
-        case ResNet3dConfig():
-            res2, res3, res4, res5 = (((0,) if after else ()) for after in backbone.nonlocal_after)
-            return replace(
-                backbone, blocks=_ONE_EACH, width=4, nonlocal_after=(res2, res3, res4, res5)
-            )
-        case R2Plus1dConfig() | CSNConfig():
-            return replace(backbone, blocks=_ONE_EACH, width=4)
-        case ViTConfig():
-            return replace(backbone, width=16, layers=1, heads=2, mlp=32, positions=(4, 2, 2))
-        case ViViTConfig():
-            return replace(
-                backbone,
-                width=16,
-                layers=1,
-                heads=2,
-                mlp=32,
-                temporal_layers=min(1, backbone.temporal_layers),
-                positions=(4, 2, 2),
-            )
-        case _:
-            raise ConfigError("this backbone is small already", got=type(backbone).__name__)
-
-
-def _small_head(head: HeadConfig) -> HeadConfig:
-    match head:
-        case LinearHeadConfig():
-            return replace(head, resolution=3, hidden=min(head.hidden, 16))
-        case NonlocalContextHeadConfig():
-            return replace(head, resolution=3)
-        case MlpHeadConfig():
-            return replace(head, resolution=3, hidden=16)
-        case SpatialRelationHeadConfig() | TemporalRelationHeadConfig():
-            fusion = None if head.fusion is None else FusionConfig(width=16)
-            return replace(head, resolution=3, width=16, heads=2, mlp=2, fusion=fusion)
-        case _:
-            return head

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tubelet.config import Extensible
 from tubelet.files import write_text
 from tubelet.models.detector import ActionModel
 from tubelet.models.weights import save_model
@@ -94,7 +95,7 @@ def _described(model: ActionModel) -> dict[str, str]:
     parts = {"backbone": config.backbone, "head": config.head, "memory": config.memory}
     rate = "source frames" if spec.fps is None else f"frames at {spec.fps:g} a second"
     side = f"short side {spec.short_side}" if spec.crop is None else f"{spec.crop} × {spec.crop}"
-    names = {k: type(v).__name__.removesuffix("Config") for k, v in parts.items() if v is not None}
+    names = {k: _part(v) for k, v in parts.items() if v is not None}
     return {
         "task": model.task,
         **names,
@@ -105,6 +106,13 @@ def _described(model: ActionModel) -> dict[str, str]:
         if model.task == "detection"
         else str(len(model.labels)),
     }
+
+
+def _part(config: object) -> str:
+    """What a backbone, head or memory calls itself, with its plain words if it has some."""
+    name = type(config).__name__.removesuffix("Config")
+    words = config.summary if isinstance(config, Extensible) else ""
+    return f"{name}: {words}" if words else name
 
 
 def _plain(value: object) -> str:

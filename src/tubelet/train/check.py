@@ -8,7 +8,6 @@ import torch
 
 from tubelet.data.sources import CharadesSource, ClipSource
 from tubelet.models.detector import ActionModelConfig
-from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.releases.table import weights_path
@@ -88,7 +87,7 @@ def _wrong_norms(stage: Stage, context: RunContext) -> Iterator[str]:
 def _wrong_part(
     stage: Stage, part: Part, config: ActionModelConfig, together: int
 ) -> Iterator[str]:
-    classifies = isinstance(config.head, ClipHeadConfig)
+    classifies = config.head.task == "classification"
     banked = isinstance(config.memory, MemoryBankConfig) and stage.bank != "empty"
     augment = part.augment or stage.augment
     whole = isinstance(part.data, ClipSource | CharadesSource)

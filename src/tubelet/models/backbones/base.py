@@ -1,18 +1,20 @@
 """What every backbone declares, so that heads never guess a width; and what a named model is.
 
-A backbone is an `nn.Module` with `outputs`, called with a normalised clip `(B, 3, T, H, W)` and
-returning one FeatureMap for each of `outputs`. A family's file ends with its named variants.
+A family is one file: a subclass of `BackboneConfig`, the `Backbone` that it builds, and at the end
+its named variants. Listed in this folder's `__init__` or only imported, both work alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
+from tubelet.config import Extensible
 from tubelet.types import InputSpec
 
 Config = TypeVar("Config", covariant=True)
@@ -20,11 +22,15 @@ Config = TypeVar("Config", covariant=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureSpec:
-    """One output map of a backbone: channels, and clip frames and pixels a cell."""
+    """One output map of a backbone: channels, and clip frames and pixels per cell.
+
+    `whole`: the map is a single cell, whatever the clip's size (a clip token).
+    """
 
     channels: int
     time_stride: int
     space_stride: int
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +63,40 @@ class Variant(Generic[Config]):
     cost_size: int = 256
     weights: str = ""
     published: tuple[Published, ...] = field(default=())
+
+
+class Backbone(nn.Module):
+    """Called with a normalised clip `(B, 3, T, H, W)`, it returns one FeatureMap for each of
+    `outputs`."""
+
+    outputs: tuple[FeatureSpec, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackboneConfig(Extensible, ABC):
+    """Arguments of a backbone, and all that the rest of the package asks about it.
+
+    A subclass is a frozen dataclass whose fields have defaults.
+    """
+
+    @abstractmethod
+    def build(self) -> Backbone:
+        """The network, freshly initialised."""
+
+    @abstractmethod
+    def tiny(self) -> Self:
+        """The same kind of network with one block per stage and a few channels, for clips of at
+        most 8 frames at 32 pixels: smoke runs and the contract tests train it in seconds."""
+
+    def architecture(self) -> Self:
+        """This configuration without what only training sees (drop path), as its named variant
+        has it."""
+        return self
+
+    @classmethod
+    def variants(cls) -> Mapping[str, Variant[Any]]:
+        """Named variants of the family, for `tubelet models` and `create_model`."""
+        return {}
 
 
 def as_maps(values: Sequence[Tensor], specs: Sequence[FeatureSpec]) -> tuple[FeatureMap, ...]:

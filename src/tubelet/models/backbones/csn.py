@@ -6,12 +6,21 @@ puts a 1×1×1 convolution before it. res3, res4 and res5 halve time as well as 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
-from tubelet.models.backbones.base import FeatureSpec, Published, Variant, as_maps
+from tubelet.models.backbones.base import (
+    Backbone,
+    BackboneConfig,
+    FeatureSpec,
+    Published,
+    Variant,
+    as_maps,
+)
 from tubelet.models.layers.resnet3d import (
     Blocks,
     ConvNorm,
@@ -26,13 +35,15 @@ VMZ_MEAN, VMZ_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CSNConfig:
+class CSNConfig(BackboneConfig):
     """Arguments of `CSN`.
 
     `preserved`: the ip form. `norm_eps`: 1e-3 in VMZ (its weights do not say so), 1e-5 in
     PyTorchVideo. `detection` keeps res5 at spatial stride 16 with dilation `res5_dilation`; time is
     still halved, as in the classification form.
     """
+
+    summary: ClassVar[str] = "channel-separated 3D ResNet: depthwise 3×3×3 kernels"
 
     depth: int = 152
     blocks: tuple[int, int, int, int] | None = None
@@ -44,6 +55,13 @@ class CSNConfig:
 
     def build(self) -> CSN:
         return CSN(self)
+
+    def tiny(self) -> Self:
+        return replace(self, blocks=(1, 1, 1, 1), width=4)
+
+    @classmethod
+    def variants(cls) -> Mapping[str, Variant[CSNConfig]]:
+        return VARIANTS
 
     def stage_blocks(self) -> Blocks:
         """Blocks of res2…res5. Raises ConfigError for an unknown depth."""
@@ -79,7 +97,7 @@ class _Preserved(nn.Module):
         return out
 
 
-class CSN(nn.Module):
+class CSN(Backbone):
     """Channel-separated residual network. Returns the map of res5."""
 
     def __init__(self, config: CSNConfig) -> None:

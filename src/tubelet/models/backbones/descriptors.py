@@ -17,13 +17,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
-from tubelet.models.backbones.base import FeatureSpec, Variant, as_maps
+from tubelet.models.backbones.base import Backbone, BackboneConfig, FeatureSpec, Variant, as_maps
 from tubelet.types import InputSpec, ShapeError
 
 _CELL = 4
@@ -39,7 +40,7 @@ _GREYS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DescriptorsConfig:
+class DescriptorsConfig(BackboneConfig):
     """Arguments of `Descriptors`.
 
     `colour`: whether to add the cells' mean RGB. `extended`: also boundaries of the finer flow,
@@ -49,6 +50,8 @@ class DescriptorsConfig:
     of the maps, which is half of its time.
     """
 
+    summary: ClassVar[str] = "hand-made gradients, optical flow and colour, for small data sets"
+
     colour: bool = True
     extended: bool = False
     root: bool = False
@@ -56,6 +59,13 @@ class DescriptorsConfig:
 
     def build(self) -> Descriptors:
         return Descriptors(self)
+
+    def tiny(self) -> Self:
+        return self
+
+    @classmethod
+    def variants(cls) -> Mapping[str, Variant[DescriptorsConfig]]:
+        return VARIANTS
 
     @property
     def channels(self) -> int:
@@ -65,7 +75,7 @@ class DescriptorsConfig:
         return _DIRECTIONS * (2 + len(_FLOW_SCALES)) + more + (3 if self.colour else 0)
 
 
-class Descriptors(nn.Module):
+class Descriptors(Backbone):
     """Descriptor maps, each channel normalised over the training set (batch norm)."""
 
     directions: Tensor

@@ -8,13 +8,22 @@ first, and MMAction2's R34, which splits stem and shortcuts as well.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
-from tubelet.models.backbones.base import FeatureSpec, Published, Variant, as_maps
+from tubelet.models.backbones.base import (
+    Backbone,
+    BackboneConfig,
+    FeatureSpec,
+    Published,
+    Variant,
+    as_maps,
+)
 from tubelet.models.backbones.csn import VMZ_MEAN, VMZ_STD
 from tubelet.models.layers.resnet3d import (
     Blocks,
@@ -29,7 +38,7 @@ from tubelet.types import InputSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class R2Plus1dConfig:
+class R2Plus1dConfig(BackboneConfig):
     """Arguments of `R2Plus1d`.
 
     `split_stem`: the stem is 1×7×7 (45 channels) then 3×1×1 (torchvision, VMZ), else 1×7×7 alone
@@ -44,6 +53,8 @@ class R2Plus1dConfig:
     where it differs (1e-5 in MMAction2). `detection` keeps the spatial stride at 16 or below: where
     res5 would pass it, res5 has stride 1 and dilation `res5_dilation`.
     """
+
+    summary: ClassVar[str] = "3D ResNet whose kernels are split into space and time"
 
     depth: int = 50
     blocks: tuple[int, int, int, int] | None = None
@@ -63,6 +74,13 @@ class R2Plus1dConfig:
 
     def build(self) -> R2Plus1d:
         return R2Plus1d(self)
+
+    def tiny(self) -> Self:
+        return replace(self, blocks=(1, 1, 1, 1), width=4)
+
+    @classmethod
+    def variants(cls) -> Mapping[str, Variant[R2Plus1dConfig]]:
+        return VARIANTS
 
     @property
     def basic(self) -> bool:
@@ -230,7 +248,7 @@ class SplitStem(nn.Module):
         return out
 
 
-class R2Plus1d(nn.Module):
+class R2Plus1d(Backbone):
     """Residual network of split kernels. Returns the map of res5."""
 
     def __init__(self, config: R2Plus1dConfig) -> None:

@@ -8,12 +8,21 @@ Carreira & Zisserman 2017 in Wang et al.'s residual form 2018 Table 1 (I3D).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
-from tubelet.models.backbones.base import FeatureSpec, Published, Variant, as_maps
+from tubelet.models.backbones.base import (
+    Backbone,
+    BackboneConfig,
+    FeatureSpec,
+    Published,
+    Variant,
+    as_maps,
+)
 from tubelet.models.layers.resnet3d import (
     Blocks,
     NonLocalConfig,
@@ -35,7 +44,7 @@ C2D: Patterns = ((1,), (1,), (1,), (1,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResNet3dConfig:
+class ResNet3dConfig(BackboneConfig):
     """Arguments of `ResNet3d`.
 
     `temporal`: for res2…res5, the temporal kernels of the blocks, repeated as often as needed;
@@ -47,6 +56,8 @@ class ResNet3dConfig:
     `detection` keeps res5 at stride 16 with dilation `res5_dilation` (2 in PySlowFast and
     PyTorchVideo, 1 in MMAction2).
     """
+
+    summary: ClassVar[str] = "3D ResNet of one pathway: Slow-only, Fast-only, I3D"
 
     depth: int = 50
     blocks: tuple[int, int, int, int] | None = None
@@ -66,6 +77,15 @@ class ResNet3dConfig:
     def build(self) -> ResNet3d:
         return ResNet3d(self)
 
+    def tiny(self) -> Self:
+        res2, res3, res4, res5 = (((0,) if after else ()) for after in self.nonlocal_after)
+        attention = (res2, res3, res4, res5)
+        return replace(self, blocks=(1, 1, 1, 1), width=4, nonlocal_after=attention)
+
+    @classmethod
+    def variants(cls) -> Mapping[str, Variant[ResNet3dConfig]]:
+        return VARIANTS
+
     def stage_blocks(self) -> Blocks:
         """Blocks of res2…res5. Raises ConfigError for an unknown depth."""
         return stage_blocks(self.depth, self.blocks)
@@ -79,7 +99,7 @@ class ResNet3dConfig:
         return [pattern[i % len(pattern)] if i < limit else 1 for i in range(count)]
 
 
-class ResNet3d(nn.Module):
+class ResNet3d(Backbone):
     """3D ResNet of one pathway. Returns the map of res5."""
 
     def __init__(self, config: ResNet3dConfig) -> None:

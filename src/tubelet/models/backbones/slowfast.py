@@ -8,13 +8,22 @@ Shape legend: clip (B, 3, T, H, W) float, normalised; Slow runs on T/α frames.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
-from tubelet.models.backbones.base import FeatureSpec, Published, Variant, as_maps
+from tubelet.models.backbones.base import (
+    Backbone,
+    BackboneConfig,
+    FeatureSpec,
+    Published,
+    Variant,
+    as_maps,
+)
 from tubelet.models.layers.resnet3d import (
     Blocks,
     ConvNorm,
@@ -28,7 +37,7 @@ from tubelet.types import InputSpec, ShapeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlowFastConfig:
+class SlowFastConfig(BackboneConfig):
     """Arguments of `SlowFast`.
 
     `blocks`: residual blocks of res2…res5, or None for those of `depth`. `width`: Slow channels of
@@ -43,6 +52,8 @@ class SlowFastConfig:
     `lateral_norm`: norm and ReLU after the lateral convolution (in MMAction2 only where its config
     says so). `fast_depth`: of the Fast pathway where it is not `depth` (MMAction2's "r101-r50").
     """
+
+    summary: ClassVar[str] = "3D ResNet of two pathways, one slow and wide, one fast and narrow"
 
     depth: int = 50
     blocks: tuple[int, int, int, int] | None = None
@@ -66,6 +77,21 @@ class SlowFastConfig:
 
     def build(self) -> SlowFast:
         return SlowFast(self)
+
+    def tiny(self) -> Self:
+        return replace(
+            self,
+            blocks=(1, 1, 1, 1),
+            fast_depth=None,
+            width=4,
+            beta_inv=2,  # a Fast pathway of one channel may be dead from the start
+            nonlocal_res3=self.nonlocal_res3 and (0,),
+            nonlocal_res4=self.nonlocal_res4 and (0,),
+        )
+
+    @classmethod
+    def variants(cls) -> Mapping[str, Variant[SlowFastConfig]]:
+        return VARIANTS
 
     def stage_blocks(self) -> Blocks:
         """Blocks of res2…res5 of Slow. Raises ConfigError for an unknown depth."""
@@ -108,7 +134,7 @@ class Lateral(nn.Module):
         return out
 
 
-class SlowFast(nn.Module):
+class SlowFast(Backbone):
     """Two-pathway 3D ResNet. Returns the Slow and the Fast map of res5, in that order."""
 
     def __init__(self, config: SlowFastConfig) -> None:

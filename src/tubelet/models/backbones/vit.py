@@ -11,14 +11,23 @@ Shape legend: B clips, D width, t×h×w tokens, N = t·h·w.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
-from tubelet.models.backbones.base import FeatureSpec, Published, Variant, as_maps
+from tubelet.models.backbones.base import (
+    Backbone,
+    BackboneConfig,
+    FeatureSpec,
+    Published,
+    Variant,
+    as_maps,
+)
 from tubelet.models.layers.transformer import Encoder, EncoderBlock, TubeletEmbedding
 from tubelet.types import InputSpec
 
@@ -28,7 +37,7 @@ UMT_STD = (57.375 / 255, 57.375 / 255, 57.375 / 255)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ViTConfig:
+class ViTConfig(BackboneConfig):
     """Arguments of `ViT`.
 
     `tubelet`: (frames, height, width) of a token, 2×16×16 in VideoMAE and 1×16×16 in UMT.
@@ -37,6 +46,8 @@ class ViTConfig:
     `final_eps` of the last norm, None for `norm_eps`. `drop_path`: stochastic depth of the last
     layer. `detection`: the dense form.
     """
+
+    summary: ClassVar[str] = "plain joint video transformer (VideoMAE, UMT)"
 
     width: int = 768
     layers: int = 12
@@ -54,6 +65,16 @@ class ViTConfig:
 
     def build(self) -> ViT:
         return ViT(self)
+
+    def tiny(self) -> Self:
+        return replace(self, width=16, layers=1, heads=2, mlp=32, positions=(4, 2, 2))
+
+    def architecture(self) -> Self:
+        return replace(self, drop_path=0.0)
+
+    @classmethod
+    def variants(cls) -> Mapping[str, Variant[ViTConfig]]:
+        return VARIANTS
 
 
 def sinusoid(tokens: int, width: int) -> Tensor:
@@ -85,7 +106,7 @@ def resize_grid(table: Tensor, grid: tuple[int, ...], to: tuple[int, ...]) -> Te
     return maps.flatten(1).t()[None]
 
 
-class ViT(nn.Module):
+class ViT(Backbone):
     """Joint video transformer. Returns one map: every token, or their mean as a single cell."""
 
     position: Tensor
@@ -112,7 +133,7 @@ class ViT(nn.Module):
             final_eps=config.final_eps,
         )
         spec = FeatureSpec(channels=width, time_stride=step, space_stride=side)
-        whole = FeatureSpec(channels=width, time_stride=t * step, space_stride=h * side)
+        whole = FeatureSpec(channels=width, time_stride=t * step, space_stride=h * side, whole=True)
         self.outputs = (spec if config.detection else whole,)
         self._initialise()
 

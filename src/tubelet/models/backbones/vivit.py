@@ -11,20 +11,29 @@ reads them, so that classification weights fit it unchanged.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
-from tubelet.models.backbones.base import FeatureSpec, Published, Variant, as_maps
+from tubelet.models.backbones.base import (
+    Backbone,
+    BackboneConfig,
+    FeatureSpec,
+    Published,
+    Variant,
+    as_maps,
+)
 from tubelet.models.layers.transformer import Encoder, TubeletEmbedding
 from tubelet.types import InputSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ViViTConfig:
+class ViViTConfig(BackboneConfig):
     """Arguments of `ViViT`.
 
     `temporal_layers`: of the second encoder; 0 is the joint form. `tubelet`: (frames, height,
@@ -32,6 +41,8 @@ class ViViTConfig:
     clips interpolate them. `gelu`: "tanh" (Scenic, Hugging Face) or "none", the exact one (timm).
     `detection`: the dense form. `drop_path`: stochastic depth of the last layer.
     """
+
+    summary: ClassVar[str] = "video transformer over tubelets, factorised or joint"
 
     width: int = 768
     layers: int = 12
@@ -47,6 +58,24 @@ class ViViTConfig:
 
     def build(self) -> ViViT:
         return ViViT(self)
+
+    def tiny(self) -> Self:
+        return replace(
+            self,
+            width=16,
+            layers=1,
+            heads=2,
+            mlp=32,
+            temporal_layers=min(1, self.temporal_layers),
+            positions=(4, 2, 2),
+        )
+
+    def architecture(self) -> Self:
+        return replace(self, drop_path=0.0)
+
+    @classmethod
+    def variants(cls) -> Mapping[str, Variant[ViViTConfig]]:
+        return VARIANTS
 
 
 def resize_positions(table: Tensor, grid: tuple[int, ...], to: tuple[int, ...]) -> Tensor:
@@ -67,7 +96,7 @@ def resize_positions(table: Tensor, grid: tuple[int, ...], to: tuple[int, ...]) 
     return torch.cat([head, maps.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)
 
 
-class ViViT(nn.Module):
+class ViViT(Backbone):
     """Video transformer. Returns one map: the clip token as a single cell, or all tokens."""
 
     def __init__(self, config: ViViTConfig) -> None:
@@ -86,7 +115,7 @@ class ViViT(nn.Module):
             self.time_encoder = self._encoder(config.temporal_layers)
         step, side = config.tubelet[0], config.tubelet[1]
         spec = FeatureSpec(channels=width, time_stride=step, space_stride=side)
-        whole = FeatureSpec(channels=width, time_stride=t * step, space_stride=h * side)
+        whole = FeatureSpec(channels=width, time_stride=t * step, space_stride=h * side, whole=True)
         self.outputs = (spec if config.detection else whole,)
         self._initialise()
 

@@ -9,22 +9,25 @@ Shape legend: R people, C channels of all pathways, h×w cells.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Rois
 from tubelet.models.backbones.base import FeatureSpec
+from tubelet.models.heads.base import HeadConfig, PersonHead
 from tubelet.models.layers.resnet3d import ConvNorm
 from tubelet.models.roi import pool_people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ACRNHeadConfig:
+class ACRNHeadConfig(HeadConfig):
     """`resolution`, `aligned`, `dropout` as in `LinearHeadConfig`; `width` of the relation
     features, None for the backbone's own."""
+
+    summary: ClassVar[str] = "each person related to every cell of the scene by two convolutions"
 
     resolution: int = 8
     aligned: bool = True
@@ -34,11 +37,12 @@ class ACRNHeadConfig:
     def build(self, outputs: Sequence[FeatureSpec], classes: int) -> ACRNHead:
         return ACRNHead(self, outputs=outputs, classes=classes)
 
+    def tiny(self) -> Self:
+        return replace(self, resolution=3, width=16)
 
-class ACRNHead(nn.Module):
+
+class ACRNHead(PersonHead):
     """One logit a class for each person from that person and the scene around them."""
-
-    task: ClassVar[str] = "detection"
 
     def __init__(
         self, config: ACRNHeadConfig, *, outputs: Sequence[FeatureSpec], classes: int
@@ -54,7 +58,7 @@ class ACRNHead(nn.Module):
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
-    def pool(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
+    def pool_people(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
         """Relation features `(R, width)` of each person with their clip."""
         config = self.config
         people = pool_people(maps, rois, size=config.resolution, aligned=config.aligned)

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tubelet.batch import FeatureMap
+from tubelet.batch import FeatureMap, Memory, Rois
 from tubelet.models.backbones.base import FeatureSpec
+from tubelet.models.heads.base import Head, HeadConfig, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClipHeadConfig:
+class ClipHeadConfig(HeadConfig):
     """`window`: cells a side that one position averages (training crop // 32 in PySlowFast)."""
+
+    summary: ClassVar[str] = "whole clips: mean over time and space, then linear"
+    task: ClassVar[Task] = "classification"
 
     window: int | None = None
     dropout: float = 0.5
@@ -30,11 +34,12 @@ class ClipHeadConfig:
     def build(self, outputs: Sequence[FeatureSpec], classes: int) -> ClipHead:
         return ClipHead(self, outputs=outputs, classes=classes)
 
+    def tiny(self) -> Self:
+        return self
 
-class ClipHead(nn.Module):
+
+class ClipHead(Head):
     """One logit a class for each position of a clip."""
-
-    task: ClassVar[str] = "classification"
 
     def __init__(
         self, config: ClipHeadConfig, *, outputs: Sequence[FeatureSpec], classes: int
@@ -46,7 +51,7 @@ class ClipHead(nn.Module):
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
-    def pool(self, maps: Sequence[FeatureMap]) -> Tensor:
+    def pool(self, maps: Sequence[FeatureMap], rois: Rois | None = None) -> Tensor:
         """Clip features `(B, P, C)`, the pathways concatenated."""
         frames = [m.values.mean(dim=2) for m in maps]
         window = self.config.window
@@ -59,6 +64,12 @@ class ClipHead(nn.Module):
         """Clip features `(B, P, C)` → logits of each position `(B, P, K)`."""
         logits: Tensor = self.classifier(self.dropout(clips))
         return logits
+
+    def classify(
+        self, pooled: Tensor, rois: Rois | None, memory: Memory | None, *, exclusive: bool
+    ) -> Tensor:
+        """Clip features `(B, P, C)` → logits `(B, K)`, the positions joined by probability."""
+        return join_positions(self(pooled), exclusive=exclusive)
 
 
 def join_positions(logits: Tensor, *, exclusive: bool) -> Tensor:

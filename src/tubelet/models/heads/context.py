@@ -12,8 +12,8 @@ Shape legend: R people, C channels of all pathways, G = grid² context tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -21,13 +21,16 @@ from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Rois
 from tubelet.models.backbones.base import FeatureSpec
+from tubelet.models.heads.base import HeadConfig, PersonHead
 from tubelet.models.roi import pool_people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NonlocalContextHeadConfig:
+class NonlocalContextHeadConfig(HeadConfig):
     """`width`: of queries, keys and values, None for half the channels, as non-local blocks have
     it. `grid`: parts a side of the picture. The rest as in `LinearHeadConfig`."""
+
+    summary: ClassVar[str] = "a person and what attention gathers from the whole clip"
 
     width: int | None = None
     grid: int = 1
@@ -38,11 +41,12 @@ class NonlocalContextHeadConfig:
     def build(self, outputs: Sequence[FeatureSpec], classes: int) -> NonlocalContextHead:
         return NonlocalContextHead(self, outputs=outputs, classes=classes)
 
+    def tiny(self) -> Self:
+        return replace(self, resolution=3)
 
-class NonlocalContextHead(nn.Module):
+
+class NonlocalContextHead(PersonHead):
     """One logit a class for each person from that person and what the clip shows as a whole."""
-
-    task: ClassVar[str] = "detection"
 
     def __init__(
         self, config: NonlocalContextHeadConfig, *, outputs: Sequence[FeatureSpec], classes: int
@@ -61,7 +65,7 @@ class NonlocalContextHead(nn.Module):
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
-    def pool(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
+    def pool_people(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
         """`(R, 1 + G, C)`: each person's feature, then the context tokens of their clip."""
         config = self.config
         people = pool_people(maps, rois, size=config.resolution, aligned=config.aligned)

@@ -7,8 +7,8 @@ the top from a moving leg at the bottom; that is what makes it fit hand-made des
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +16,18 @@ from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Rois
 from tubelet.models.backbones.base import FeatureSpec
+from tubelet.models.heads.base import HeadConfig, PersonHead
 from tubelet.models.roi import roi_align
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GridHeadConfig:
+class GridHeadConfig(HeadConfig):
     """`resolution`: grid cells a side. `spread`: add each channel's deviation over time.
     `scene`: cells a side of a grid over the whole frame, added for everyone in it; 0 for none.
     `hidden`: width of a layer before the classifier, 0 for none. `standardise`: bring each feature
     to mean 0 and deviation 1 over the training people: deviations count as much as means."""
+
+    summary: ClassVar[str] = "a person's box as a grid of cells, so that place counts"
 
     resolution: int = 4
     spread: bool = True
@@ -36,11 +39,12 @@ class GridHeadConfig:
     def build(self, outputs: Sequence[FeatureSpec], classes: int) -> GridHead:
         return GridHead(self, outputs=outputs, classes=classes)
 
+    def tiny(self) -> Self:
+        return replace(self, hidden=min(self.hidden, 16))
 
-class GridHead(nn.Module):
+
+class GridHead(PersonHead):
     """Mean (and deviation) over time → RoIAlign → flatten → norms → (hidden →) linear."""
-
-    task: ClassVar[str] = "detection"
 
     def __init__(
         self, config: GridHeadConfig, *, outputs: Sequence[FeatureSpec], classes: int
@@ -59,7 +63,7 @@ class GridHead(nn.Module):
             nn.init.normal_(self.classifier.weight, std=0.01)
             nn.init.zeros_(self.classifier.bias)
 
-    def pool(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
+    def pool_people(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
         """Person features `(R, C·(P² + S²))`, the pathways concatenated."""
         return torch.cat([self._pool(m, rois) for m in maps], dim=1)
 

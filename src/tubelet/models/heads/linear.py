@@ -8,8 +8,8 @@ over time, which MMAction2's stronger models take, comes before RoIAlign there a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Rois
 from tubelet.models.backbones.base import FeatureSpec
+from tubelet.models.heads.base import HeadConfig, PersonHead
 from tubelet.models.roi import over_time, pool_people
 from tubelet.types import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LinearHeadConfig:
+class LinearHeadConfig(HeadConfig):
     """`resolution`: RoI bins a side. `aligned`: False for PyTorchVideo's and `AVA/c2` weights.
 
     `whole_frame` adds the whole frame, pooled like one large RoI, to each person's features
@@ -31,6 +32,8 @@ class LinearHeadConfig:
     as its input). `enlarge`: share of its width and height that a box grows by on either side
     before RoIAlign (UMT: 0.05 and 0.025; in training too, where the originals jitter about it).
     """
+
+    summary: ClassVar[str] = "a person's own features, then linear"
 
     resolution: int = 7
     aligned: bool = True
@@ -49,11 +52,12 @@ class LinearHeadConfig:
     def build(self, outputs: Sequence[FeatureSpec], classes: int) -> LinearHead:
         return LinearHead(self, outputs=outputs, classes=classes)
 
+    def tiny(self) -> Self:
+        return replace(self, resolution=3, hidden=min(self.hidden, 16))
 
-class LinearHead(nn.Module):
+
+class LinearHead(PersonHead):
     """One logit a class for each person from that person's own features."""
-
-    task: ClassVar[str] = "detection"
 
     def __init__(
         self, config: LinearHeadConfig, *, outputs: Sequence[FeatureSpec], classes: int
@@ -69,7 +73,7 @@ class LinearHead(nn.Module):
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
-    def pool(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
+    def pool_people(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
         """Person features `(R, C)`, the pathways concatenated."""
         config = self.config
         people = pool_people(

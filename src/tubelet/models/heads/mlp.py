@@ -6,20 +6,23 @@ The paper trains it with focal loss: `ActionLoss(focal_gamma=2)`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Rois
 from tubelet.models.backbones.base import FeatureSpec
+from tubelet.models.heads.base import HeadConfig, PersonHead
 from tubelet.models.roi import pool_people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MlpHeadConfig:
+class MlpHeadConfig(HeadConfig):
     """`hidden`: width between the two layers. `resolution`, `aligned` as in `LinearHeadConfig`."""
+
+    summary: ClassVar[str] = "a person's own features, then two layers"
 
     hidden: int = 1024
     resolution: int = 7
@@ -29,11 +32,12 @@ class MlpHeadConfig:
     def build(self, outputs: Sequence[FeatureSpec], classes: int) -> MlpHead:
         return MlpHead(self, outputs=outputs, classes=classes)
 
+    def tiny(self) -> Self:
+        return replace(self, resolution=3, hidden=16)
 
-class MlpHead(nn.Module):
+
+class MlpHead(PersonHead):
     """One logit a class for each person from that person's own features."""
-
-    task: ClassVar[str] = "detection"
 
     def __init__(
         self, config: MlpHeadConfig, *, outputs: Sequence[FeatureSpec], classes: int
@@ -46,7 +50,7 @@ class MlpHead(nn.Module):
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
-    def pool(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
+    def pool_people(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
         """Person features `(R, C)`, the pathways concatenated."""
         return pool_people(maps, rois, size=self.config.resolution, aligned=self.config.aligned)
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Memory, Rois
 from tubelet.models.backbones.base import FeatureSpec
+from tubelet.models.heads.base import HeadConfig, PersonHead
 from tubelet.models.heads.fusion import Fusion, FusionConfig
 from tubelet.models.heads.tubes import Aggregate, TubeTokens
 from tubelet.types import ConfigError, ShapeError
@@ -36,9 +37,11 @@ _TIME_WAVES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpatialRelationHeadConfig:
+class SpatialRelationHeadConfig(HeadConfig):
     """`width`, `heads`, `mlp`: of the transformer block, `mlp` its hidden width over `width`.
     `aggregate` over time. `fusion`: with the clip's own map, before the tokens are made."""
+
+    summary: ClassVar[str] = "relations between people, place by place (S-only)"
 
     width: int = 512
     heads: int = 8
@@ -52,6 +55,10 @@ class SpatialRelationHeadConfig:
     def build(self, outputs: Sequence[FeatureSpec], classes: int) -> RelationHead:
         return RelationHead(self, outputs=outputs, classes=classes)
 
+    def tiny(self) -> Self:
+        fusion = None if self.fusion is None else FusionConfig(width=16)
+        return replace(self, resolution=3, width=16, heads=2, mlp=2, fusion=fusion)
+
     def tokens(self) -> TubeTokens:
         """How this head's tokens are made."""
         return TubeTokens(
@@ -63,10 +70,13 @@ class SpatialRelationHeadConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TemporalRelationHeadConfig:
+class TemporalRelationHeadConfig(HeadConfig):
     """As `SpatialRelationHeadConfig`, with `aggregate` over space. `time_encoding` tells the block
     how far away a memory token is (sinusoids of its time, through a linear layer that starts at
     zero); the paper does not have it."""
+
+    summary: ClassVar[str] = "relations between people, moment by moment (T-only), with memory"
+    remembers: ClassVar[bool] = True
 
     width: int = 512
     heads: int = 8
@@ -81,6 +91,10 @@ class TemporalRelationHeadConfig:
     def build(self, outputs: Sequence[FeatureSpec], classes: int) -> RelationHead:
         return RelationHead(self, outputs=outputs, classes=classes)
 
+    def tiny(self) -> Self:
+        fusion = None if self.fusion is None else FusionConfig(width=16)
+        return replace(self, resolution=3, width=16, heads=2, mlp=2, fusion=fusion)
+
     def tokens(self) -> TubeTokens:
         """How this head's tokens are made."""
         return TubeTokens(
@@ -91,10 +105,8 @@ class TemporalRelationHeadConfig:
         )
 
 
-class RelationHead(nn.Module):
+class RelationHead(PersonHead):
     """One logit a class for each person from that person and those around them."""
-
-    task: ClassVar[str] = "detection"
 
     def __init__(
         self,
@@ -122,12 +134,10 @@ class RelationHead(nn.Module):
             self.when = nn.Linear(2 * _TIME_WAVES, config.width, bias=False)
             nn.init.zeros_(self.when.weight)
 
-    @property
-    def remembers(self) -> bool:
-        """Whether this head can use a memory bank (T-only can)."""
-        return isinstance(self.config, TemporalRelationHeadConfig)
+    def token_layers(self) -> tuple[nn.Module, ...]:
+        return () if self.fusion is None else (self.fusion,)
 
-    def pool(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
+    def pool_people(self, maps: Sequence[FeatureMap], rois: Rois) -> Tensor:
         """Person tokens `(R, S, C)`; these are what a memory bank stores."""
         return self.config.tokens()(maps, rois, self.fusion)
 
@@ -148,9 +158,20 @@ class RelationHead(nn.Module):
         logits: Tensor = self.classifier(self.dropout(self.norm(related).mean(dim=1)))
         return logits
 
+    def classify(
+        self, pooled: Tensor, rois: Rois | None, memory: Memory | None, *, exclusive: bool
+    ) -> Tensor:
+        """Tokens `(R, S, C)` pooled under `rois` → logits `(R, K)`. Raises ShapeError without."""
+        if rois is None:
+            raise ShapeError(
+                "relations need to know who is in which clip", expected="Rois", got=None
+            )
+        logits: Tensor = self(pooled, rois.clip, memory)
+        return logits
+
     def _recall(self, memory: Memory, positions: int) -> Tensor:
         """Memory tokens `(M, S, D)`, embedded as people are, with their distance in time."""
-        if not self.remembers:
+        if not self.config.remembers:
             raise ConfigError(
                 "this head has no memory", hint="use the temporal_relation head with a memory bank"
             )

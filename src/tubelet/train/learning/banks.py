@@ -17,7 +17,7 @@ from tubelet.config import encode
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.keyframes import KeyframesByVideo
 from tubelet.models.detector import ActionModel
-from tubelet.models.heads.relation import RelationHead
+from tubelet.models.heads.base import Head
 from tubelet.models.memory.bank import BankStamp, BankWriter, MemoryBank
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import OnlineBank, SharedBank
@@ -38,7 +38,7 @@ def bank_stamp(model: ActionModel, *, recipe: str, trained: bool = True) -> Bank
     Raises ConfigError for a model whose head has no tokens to remember.
     """
     head = model.head
-    if not isinstance(head, RelationHead) or not head.remembers:
+    if not model.config.head.remembers:
         raise ConfigError(
             "this model has no tokens for a memory bank",
             expected="the temporal_relation head",
@@ -59,10 +59,10 @@ def bank_stamp(model: ActionModel, *, recipe: str, trained: bool = True) -> Bank
     )
 
 
-def _tokens_hash(model: ActionModel, head: RelationHead) -> str:
+def _tokens_hash(model: ActionModel, head: Head) -> str:
     """sha256 of whatever decides a token; the head's later layers may go on learning."""
     parts = [weights_hash(model.backbone), recipe_hash(model.input)]
-    parts += [] if head.fusion is None else [weights_hash(head.fusion)]
+    parts += [weights_hash(layer) for layer in head.token_layers()]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
