@@ -7,6 +7,7 @@
     │   └── ShapeError            an array has the wrong shape, type or range
     ├── VideoError                a video cannot be opened or decoded
     ├── CheckpointError           a weights file is unreadable, unsafe, or does not fit its model
+    │   └── OpenQuestions         a foreign one whose tensors leave open what it computes
     ├── TrainingError             training cannot go on
     └── Stopped                   the process was asked to end, and did so in good order
 
@@ -14,6 +15,9 @@
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import indent
 
 
 class TubeletError(Exception):
@@ -70,6 +74,27 @@ class VideoError(TubeletError):
 
 class CheckpointError(TubeletError):
     """A weights file is unreadable, unsafe, or does not fit the model it claims to hold."""
+
+
+class OpenQuestions(CheckpointError):  # noqa: N818  an error only until they are answered
+    """A foreign checkpoint that fits, about which something is not known that changes its scores.
+
+    `questions`: the `tubelet.convert.Question`s that nobody answered, each a text of several lines.
+    """
+
+    exit_code = 2
+
+    def __init__(self, questions: Sequence[object], *, where: object, family: str) -> None:
+        self.questions = tuple(questions)
+        asked = "\n".join(str(question) for question in self.questions)
+        super().__init__(
+            f"a checkpoint of {family}: its tensors do not say all of what it computes, "
+            "and a wrong guess would give wrong scores without a word",
+            where=where,
+            expected=f"answers to {len(self.questions)} question(s):\n{indent(asked, '    ')}",
+            hint="give the config it was trained with, or answer as KEY=VALUE",
+            arguments=("config_file", "assume"),
+        )
 
 
 class TrainingError(TubeletError):

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
-from tubelet.convert import convert_state
+from tubelet.convert import Facts, Said, convert_state
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.types import CheckpointError
 
+FACTS = Facts(
+    exclusive=True,
+    colour="rgb",
+    frames=32,
+    stride=2,
+    alpha=4,
+    aligned=True,
+    train_crop=224,
+    nonlocal_kind="softmax",
+    nonlocal_pool=(1, 2, 2),
+    time_strides=(1, 1, 2),
+)
+"""What no key list says; facts about parts that a network lacks mean nothing to it."""
 KEYS = Path(__file__).resolve().parents[3] / "shared" / "golden" / "keys"
 
 
@@ -29,13 +44,15 @@ def read(file: Path) -> tuple[dict[str, torch.Tensor], int]:
 )
 def test_every_key_finds_its_place(name: str, shared: Path) -> None:
     state, parameters = read(shared / "golden" / "keys" / name)
-    converted = convert_state(state)
+    expected: Literal["detection", "classification"]
+    expected = "detection" if name.startswith("AVA") else "classification"
+    facts = replace(FACTS, task=expected)
+    converted = convert_state(state, said=[Said(source="this test", facts=facts)])
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     assert parameters == sum(
         t.numel() for n, t in converted.state.items() if not n.endswith(buffers)
     )
     assert converted.dropped == {}
-    expected = "detection" if name.startswith("AVA") else "classification"
     assert (converted.config.input.crop is None) == (expected == "detection")
     backbone = converted.config.backbone
     if isinstance(backbone, SlowFastConfig) and "R101" in name:

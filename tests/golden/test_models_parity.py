@@ -17,35 +17,46 @@ import torch
 from torch import Tensor
 
 from tubelet.batch import Rois
-from tubelet.convert import Converted, convert_state
+from tubelet.convert import Converted, Facts, Said, convert_state
 from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.create import model_config
 from tubelet.models.detector import ActionModel, ActionModelConfig
 from tubelet.models.heads.clip import join_positions
 
 TOLERANCE = 1e-4
+CLIP = Facts(frames=32, stride=2)
+"""What the forward passes below do not depend on, and a converter has to be told all the same."""
+SF_CLIPS = replace(CLIP, task="classification", exclusive=True, colour="rgb")
+SF_PEOPLE = replace(CLIP, task="detection", exclusive=False, colour="rgb", aligned=True)
+PTV_CLIPS = replace(CLIP, exclusive=True, colour="rgb", train_crop=256)
+PTV_PEOPLE = replace(CLIP, exclusive=False, colour="rgb", aligned=False)
+MM_PEOPLE = replace(CLIP, exclusive=False, background=True, temporal_pool="mean")
+VMZ = replace(CLIP, exclusive=True)
 NETWORKS = {
-    "sf_SLOWFAST_4x16_R50_cls": 3,  # pooling window: training crop 96 // 32
-    "sf_SLOWFAST_8x8_R50_cls_64": 2,
-    "sf_SLOWFAST_8x8_R101_101_101_cls_64": 2,
-    "sf_SLOW_8x8_R50_cls_64": 2,
-    "sf_I3D_8x8_R50_cls_64": 2,
-    "sf_I3D_NLN_8x8_R50_cls_64": 2,
-    "sf_AVA_SLOWFAST_32x2_R50_SHORT": None,
-    "sf_AVA_SLOW_4x16_R50": None,
-    "ptv_CSN_32x2_R101_cls_64": None,
-    "ptv_R2PLUS1D_16x4_R50_cls_64": None,
-    "ptv_hub_slow_r50_detection": None,
-    "ptv_hub_slowfast_r50_detection": None,
-    "mm_AVA_slowfast_r50_4x16": None,
-    "mm_AVA_slowfast_r50_context": None,
-    "mm_AVA_slowfast_acrn_r50_8x8": None,
-    "mm_AVA_slowonly_r50_4x16": None,
-    "mm_AVA_slowonly_r50_nl_4x16": None,
-    "tv_r2plus1d_18": None,
-    "vmz_ip_csn_152": None,
-    "vmz_ir_csn_152": None,
-    "vmz_r2plus1d_152": None,
+    # The pooling window follows the training crop: 96 // 32 cells, 64 // 32 cells.
+    "sf_SLOWFAST_4x16_R50_cls": replace(SF_CLIPS, alpha=8, train_crop=96),
+    "sf_SLOWFAST_8x8_R50_cls_64": replace(SF_CLIPS, alpha=4, train_crop=64),
+    "sf_SLOWFAST_8x8_R101_101_101_cls_64": replace(SF_CLIPS, alpha=4, train_crop=64),
+    "sf_SLOW_8x8_R50_cls_64": replace(SF_CLIPS, train_crop=64),
+    "sf_I3D_8x8_R50_cls_64": replace(SF_CLIPS, train_crop=64),
+    "sf_I3D_NLN_8x8_R50_cls_64": replace(
+        SF_CLIPS, train_crop=64, nonlocal_kind="softmax", nonlocal_pool=(1, 2, 2)
+    ),
+    "sf_AVA_SLOWFAST_32x2_R50_SHORT": replace(SF_PEOPLE, alpha=4),
+    "sf_AVA_SLOW_4x16_R50": SF_PEOPLE,
+    "ptv_CSN_32x2_R101_cls_64": PTV_CLIPS,
+    "ptv_R2PLUS1D_16x4_R50_cls_64": PTV_CLIPS,
+    "ptv_hub_slow_r50_detection": PTV_PEOPLE,
+    "ptv_hub_slowfast_r50_detection": replace(PTV_PEOPLE, alpha=4),
+    "mm_AVA_slowfast_r50_4x16": replace(MM_PEOPLE, alpha=8),
+    "mm_AVA_slowfast_r50_context": replace(MM_PEOPLE, alpha=8),
+    "mm_AVA_slowfast_acrn_r50_8x8": replace(MM_PEOPLE, alpha=4),
+    "mm_AVA_slowonly_r50_4x16": MM_PEOPLE,
+    "mm_AVA_slowonly_r50_nl_4x16": replace(MM_PEOPLE, nonlocal_kind="softmax"),
+    "tv_r2plus1d_18": replace(VMZ, norm_eps=1e-5),
+    "vmz_ip_csn_152": VMZ,
+    "vmz_ir_csn_152": VMZ,
+    "vmz_r2plus1d_152": VMZ,
 }
 
 
@@ -111,11 +122,9 @@ def test_logits_equal_the_originals(
     name: str, shared: Path, report: Callable[[str, float], None]
 ) -> None:
     about = json.loads((shared / "golden" / f"{name}.json").read_text())
-    converted = convert_state(filled(about["state_dict"]))
-    window = NETWORKS[name]
-    if window is not None:
-        head = replace(converted.config.head, window=window)  # type: ignore[call-arg]
-        converted = replace(converted, config=replace(converted.config, head=head))
+    converted = convert_state(
+        filled(about["state_dict"]), said=[Said(source="this test", facts=NETWORKS[name])]
+    )
     model = build(converted)
     assert sum(p.numel() for p in model.parameters()) == about["params"] - dropped(converted)
     generator = torch.Generator().manual_seed(0)
@@ -203,5 +212,7 @@ def test_full_scenic_trees_are_read_from_their_shapes(
     about = json.loads((shared / "golden" / "scenic_vivit.json").read_text())
     shapes = about["full_param_trees"][tree]["tree"]
     with torch.device("meta"):
-        converted = convert_state({n: torch.zeros(s) for n, s in shapes.items()})
+        facts = Facts(exclusive=True, heads=12, frames=32, stride=2)
+        state = {n: torch.zeros(s) for n, s in shapes.items()}
+        converted = convert_state(state, said=[Said(source="this test", facts=facts)])
     assert sum(t.numel() for t in converted.state.values()) == parameters

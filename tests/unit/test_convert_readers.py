@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tubelet.convert import convert, convert_state
-from tubelet.convert.pyslowfast import apply_settings, from_caffe2, settings_of
+from tubelet.convert import Facts, Said, convert, convert_state
+from tubelet.convert.pyslowfast import from_caffe2
 from tubelet.convert.readers import read_foreign
 from tubelet.convert.rules import Drop, Rule, Table, account, rename
+from tubelet.errors import OpenQuestions
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.create import model_config
 from tubelet.models.heads.linear import LinearHeadConfig
@@ -80,7 +82,8 @@ def test_every_format_is_read(tmp_path: Path) -> None:
         assert set(found) == set(STATE), file
         for name, value in STATE.items():
             assert torch.equal(found[name], value), file
-    assert read_foreign(tmp_path / "a.pyth").config.startswith("DATA")
+    (said,) = read_foreign(tmp_path / "a.pyth").said
+    assert said.facts.given() == {"frames": 8}
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".pth", ".safetensors", ".msgpack"])
@@ -94,9 +97,15 @@ def test_rubbish_is_told_by_name(tmp_path: Path, suffix: str) -> None:
 def test_absent_and_unknown_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such checkpoint"):
         read_foreign(tmp_path / "none.pth")
-    (tmp_path / "weights.h5").touch()
-    with pytest.raises(InputError, match="unknown kind"):
-        read_foreign(tmp_path / "weights.h5")
+    for content, what in (
+        (b"", "an empty file"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (b"\n<!DOCTYPE html><html>quota exceeded", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer"),
+    ):
+        (tmp_path / "weights.pth").write_bytes(content)
+        with pytest.raises(CheckpointError, match=what):
+            read_foreign(tmp_path / "weights.pth")
 
 
 def tensors(*names: str) -> dict[str, Tensor]:
@@ -163,6 +172,7 @@ def _theirs(name: str) -> str:
     return f"s{stage}.pathway{path}_res{block}.{branch}{norm}.{parts[5]}"
 
 
+ANSWERS = Said(source="this test", facts=Facts(exclusive=False, colour="rgb"))
 SETTINGS = """DETECTION:
   ALIGNED: false
   ENABLE: true
@@ -186,7 +196,7 @@ DATA:
 def test_a_pyslowfast_file_becomes_a_model(tmp_path: Path) -> None:
     state = pyslowfast_state(TINY, 6)
     torch.save({"model_state": state, "cfg": SETTINGS}, tmp_path / "a.pyth")
-    converted = convert(tmp_path / "a.pyth")
+    converted = convert(tmp_path / "a.pyth", said=[ANSWERS])
     backbone, head = converted.config.backbone, converted.config.head
     assert isinstance(backbone, SlowFastConfig) and isinstance(head, LinearHeadConfig)
     assert (backbone.alpha, backbone.nonlocal_kind, backbone.nonlocal_pool) == (
@@ -195,7 +205,9 @@ def test_a_pyslowfast_file_becomes_a_model(tmp_path: Path) -> None:
         (2, 2, 2),
     )
     assert not head.aligned and converted.config.input.frames == 16
-    assert converted.notes == ()  # the config text settled everything
+    assert converted.settled.sources["frames"] == "the config in the checkpoint"
+    assert converted.settled.sources["colour"] == "this test"
+    assert converted.notes == ()  # nothing was assumed
     converted.save(tmp_path / "ours.safetensors")
     model = load_model(tmp_path / "ours.safetensors")
     theirs = state["s4.pathway0_nonlocal1.conv_theta.weight"]
@@ -203,10 +215,15 @@ def test_a_pyslowfast_file_becomes_a_model(tmp_path: Path) -> None:
     assert torch.equal(ours, theirs)
 
 
-def test_without_its_config_what_was_assumed_is_told() -> None:
-    converted = convert_state(pyslowfast_state(TINY, 80))
-    assert any(note.startswith("alpha = ") for note in converted.notes)
-    assert converted.config.input.crop is None  # 80 classes: a detector
+def test_without_its_config_everything_is_asked() -> None:
+    with pytest.raises(OpenQuestions) as asked:
+        convert_state(pyslowfast_state(TINY, 80))
+    keys = {question.key for question in asked.value.questions}
+    assert keys == {
+        "task", "exclusive", "colour", "frames", "stride", "alpha", "aligned", "train_crop",
+        "nonlocal_kind", "nonlocal_pool",
+    }  # fmt: skip
+    assert "colour=bgr" in str(asked.value)
 
 
 def test_a_name_settles_the_architecture() -> None:
@@ -280,17 +297,21 @@ def test_a_caffe2_file_becomes_a_model(tmp_path: Path) -> None:
     assert len(blobs) == len(state)
     blobs |= {"conv1_w_momentum": np.zeros(1, np.float32), "lr": np.zeros(1, np.float32)}
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"blobs": blobs}, protocol=2))
-    converted = convert(tmp_path / "a.pkl")
+    facts = Facts(
+        task="detection",
+        exclusive=False,
+        colour="rgb",
+        frames=16,
+        stride=4,
+        alpha=2,
+        nonlocal_kind="softmax",
+        nonlocal_pool=(2, 2, 2),
+    )
+    converted = convert(tmp_path / "a.pkl", said=[Said(source="this test", facts=facts)])
     assert set(converted.dropped) == {"conv1_w_momentum", "lr"}
     assert isinstance(converted.config.head, LinearHeadConfig)
     assert not converted.config.head.aligned
-    theirs = convert_state(state)
+    plain = [Said(source="this test", facts=replace(facts, aligned=False))]
+    theirs = convert_state(state, said=plain)
     for name, value in converted.state.items():
         assert torch.equal(value, theirs.state[name]), name
-
-
-def test_settings_are_read_from_the_config_text() -> None:
-    said = settings_of(SETTINGS)
-    assert said["SLOWFAST.ALPHA"] == "2" and said["NONLOCAL.POOL"].startswith("2,2,2,1")
-    config, settled = apply_settings(model_config("slow_r50_8x8"), SETTINGS)
-    assert "alpha" not in settled and config.input.frames == 16

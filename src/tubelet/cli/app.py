@@ -225,14 +225,33 @@ def convert(
     name: Annotated[
         str | None, typer.Option("--as", help="the model it is, where its keys do not decide")
     ] = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", help="its PySlowFast YAML or MMAction2 Python config; read, never run"
+        ),
+    ] = None,
+    assume: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="answers a question that nothing else settles"),
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="label map: the names of its classes")] = None,
 ) -> None:
-    """Turn a published checkpoint into tubelet's weights.
+    """Turn a published checkpoint into tubelet's weights, every tensor accounted for.
 
-    Every tensor is accounted for.
+    What the tensors do not say (strides, pooling, colour order, softmax or sigmoids) is taken from
+    the config, and asked where there is none.
     """
     from tubelet.cli.showing import convert_checkpoint
 
-    convert_checkpoint(checkpoint, to, name)
+    convert_checkpoint(
+        checkpoint,
+        to,
+        name=name,
+        config_file=config_file,
+        assume=assume or [],
+        labels=labels,
+    )
 
 
 @playground.command("make")

@@ -135,11 +135,26 @@ def show_recipe(name: str, settings: Sequence[str]) -> None:
     print_json(encode(override(find_recipe(name), settings)))
 
 
-def convert_checkpoint(source: Path, target: Path, name: str | None) -> None:
-    """Convert one foreign checkpoint and say what became of its tensors."""
+def convert_checkpoint(
+    source: Path,
+    target: Path,
+    *,
+    name: str | None,
+    config_file: Path | None,
+    assume: Sequence[str],
+    labels: Path | None,
+) -> None:
+    """Convert one foreign checkpoint and say what became of its tensors and what was assumed."""
     from tubelet.convert import convert
+    from tubelet.data.labelmaps import read_label_map
 
-    converted = convert(source, name=name)
+    converted = convert(
+        source,
+        name=name,
+        config_file=config_file,
+        assume=assume,
+        labels=None if labels is None else read_label_map(labels),
+    )
     converted.save(target)
     for line in converted.notes:
         note(line)

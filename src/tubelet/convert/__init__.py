@@ -1,13 +1,19 @@
-"""Foreign checkpoints become ours: one key table for each family of public code."""
+"""Foreign checkpoints become ours: one key table for each family of public code, and questions
+about what their tensors cannot say."""
 
 from tubelet.convert.convert import Converted, convert, convert_state, recognise
+from tubelet.convert.facts import Facts, Question, Said, describe
 from tubelet.convert.image import ImageStart, start_from_image
 
 __all__ = [
     "Converted",
+    "Facts",
     "ImageStart",
+    "Question",
+    "Said",
     "convert",
     "convert_state",
+    "describe",
     "recognise",
     "start_from_image",
 ]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,13 +13,26 @@ from torch import Tensor
 from tubelet.checkpoints import save_checkpoint
 from tubelet.config import encode
 from tubelet.convert import mmaction, pyslowfast, pytorchvideo, vivit, vmz
+from tubelet.convert.apply import apply_facts, apply_to_tensors
+from tubelet.convert.configs import said_by_file
+from tubelet.convert.facts import (
+    ASSUMED,
+    Facts,
+    Said,
+    Settled,
+    assumed_lines,
+    assumptions,
+    recorded,
+    settle,
+)
 from tubelet.convert.family import Family
 from tubelet.convert.infer import infer_backbone
 from tubelet.convert.pyslowfast import CAFFE2_DROPS
-from tubelet.convert.readers import read_foreign
+from tubelet.convert.questions import ON_TENSORS, answered, usual
+from tubelet.convert.readers import OWN_NAMES, read_foreign
 from tubelet.convert.rules import Renamed, Rule, Shapes, Table, account, rename
 from tubelet.labels import LabelSpace
-from tubelet.models.create import Labels, as_labels, model_config
+from tubelet.models.create import TASKS, Labels, as_labels, model_config
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.acrn import ACRNHeadConfig
 from tubelet.models.heads.base import HeadConfig
@@ -50,6 +62,7 @@ FAMILIES: tuple[Family, ...] = (
     vivit.SCENIC,
     vivit.HUGGING_FACE,
 )
+CAFFE2 = Said(source="its Caffe2 format (AVA/c2: ALIGNED False)", facts=Facts(aligned=False))
 _ELSEWHERE = (
     (r"s1\.pathway0_stem\.conv_xy\.weight|head\.conv_5\.weight", "X3D"),
     (r".*\.attn\.pool_q\.weight", "MViT"),
@@ -61,16 +74,22 @@ _ELSEWHERE = (
 class Converted:
     """A foreign checkpoint in our terms.
 
-    `state` fits `config.build()` exactly; `dropped`: source name → reason; `notes`: what the
-    weights do not say and was taken from the house's habits.
+    `state` fits `config.build()` exactly; `dropped`: source name → reason; `settled`: what the
+    weights do not say, and who said it.
     """
 
     family: str
     config: ActionModelConfig
     state: dict[str, Tensor]
     dropped: dict[str, str]
-    notes: tuple[str, ...]
+    settled: Settled
     source: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed, in sentences."""
+        assumed = assumed_lines(recorded(self.settled)["facts"])
+        return (*(f"assumed {line}" for line in assumed), *self.settled.against)
 
     def save(self, path: Path) -> None:
         """Write a tubelet weights file."""
@@ -78,7 +97,7 @@ class Converted:
             "family": self.family,
             "file": Path(self.source).name,
             "dropped": self.dropped,
-            "notes": list(self.notes),
+            **recorded(self.settled),
         }
         tensors = {n: t for n, t in self.state.items() if not n.endswith("num_batches_tracked")}
         save_checkpoint(path, tensors, {"model": encode(self.config), "source": provenance})
@@ -118,63 +137,78 @@ def convert(
     path: Path,
     *,
     name: str | None = None,
-    task: str | None = None,
+    said: Sequence[Said] = (),
+    config_file: Path | None = None,
+    assume: Sequence[str] = (),
     labels: Labels | None = None,
 ) -> Converted:
-    """Read a foreign weights file and convert it; arguments as `convert_state`."""
-    foreign = read_foreign(path)
-    if path.suffix != ".pkl":
-        converted = convert_state(
-            foreign.state, name=name, task=task, labels=labels, settings=foreign.config
-        )
-        return replace(converted, source=foreign.path)
-    blobs = Table(rules=(Rule(source=r"(?P<blob>.*)", target="{blob}"),), drops=CAFFE2_DROPS)
-    kept = rename(foreign.state, blobs)
-    state = {pyslowfast.from_caffe2(key): value for key, value in kept.state.items()}
-    converted = convert_state(state, name=name, task=task, labels=labels)
-    config = converted.config
-    if isinstance(config.head, LinearHeadConfig):  # AVA/c2/*.yaml set ALIGNED False
-        config = replace(config, head=replace(config.head, aligned=False))
-    return replace(
-        converted, config=config, source=foreign.path, dropped=converted.dropped | kept.dropped
-    )
+    """Read a foreign weights file and convert it.
+
+    `said`: what is known of it from outside, as a release's row; `config_file`: the PySlowFast YAML
+    or MMAction2 Python config it was trained with, read and never run; `assume`: `KEY=VALUE` texts.
+    The config that the checkpoint holds is read too. `name` and `labels` as `convert_state`.
+    Raises OpenQuestions where all of these leave something open.
+    """
+    outside = list(said)
+    if config_file is not None:
+        outside.append(said_by_file(config_file))
+    if assume:
+        outside.append(Said(source=ASSUMED, facts=assumptions(assume)))
+    foreign = read_foreign(path, weights=settle(outside).facts.weights)
+    statements = [*outside, *foreign.said]
+    state, dropped = foreign.state, foreign.dropped
+    if pyslowfast.is_caffe2(state):
+        blobs = Table(rules=(Rule(source=r"(?P<blob>.*)", target="{blob}"),), drops=CAFFE2_DROPS)
+        kept = rename(state, blobs)
+        state = {pyslowfast.from_caffe2(key): value for key, value in kept.state.items()}
+        dropped = dropped | kept.dropped
+        statements.append(CAFFE2)
+    converted = convert_state(state, name=name, said=statements, labels=labels, where=path)
+    return replace(converted, source=foreign.path, dropped=dropped | converted.dropped)
 
 
 def convert_state(
     state: Mapping[str, Tensor],
     *,
     name: str | None = None,
-    task: str | None = None,
+    said: Sequence[Said] = (),
     labels: Labels | None = None,
     config: ActionModelConfig | None = None,
-    settings: str = "",
+    where: object = None,
 ) -> Converted:
     """Convert tensors under their source names.
 
     `name` fixes the architecture to one of `tubelet models`, `config` to any; otherwise it is read
-    from the tensors. `task`: "detection" or "classification", where the names do not tell.
-    `settings`: the PySlowFast config text of a `.pyth` file, which settles what tensors cannot.
-    Raises CheckpointError unless every source tensor is used once and every target filled.
+    from the tensors. `said`: facts that tensors cannot tell, and who states them. `where` names the
+    file in errors. Raises CheckpointError unless every source tensor is used once and every target
+    filled, OpenQuestions if a fact that changes the scores is stated by nobody.
     """
     family = recognise(state)
     renamed = rename(state, family.table)
     shapes: Shapes = {n: tuple(t.shape) for n, t in renamed.state.items()}
-    notes: tuple[str, ...] = ()
-    if config is None:
-        task = task or _task(family, state, shapes, settings)
-        config = _config(family, shapes, name, task, _labels(shapes, labels, task))
-        if name is None:
-            config, settled = pyslowfast.apply_settings(config, settings)
-            notes = _notes(family, config, settled)
+    task, fixed = _task(family, state, settle(said).facts), config
+    guess = task or _guess(shapes)  # where it is open, for the questions' sake
+    config = _config(family, shapes, name, guess) if fixed is None else fixed
+    if name is not None:
+        said = [*said, Said(source=f"the architecture {name}", facts=_architecture(config))]
     with torch.device("meta"):
         wanted = {n: tuple(t.shape) for n, t in config.build().state_dict().items()}
     account(renamed, wanted)
+    other = None
+    if task is None and fixed is None:
+        other = _config(family, shapes, name, next(t for t in TASKS if t != guess))
+    asked = family.asked if fixed is None else ON_TENSORS
+    settled = answered(said, family, asked=asked, config=config, other=other, where=where)
+    if fixed is None:
+        config = apply_facts(config, settled.facts)
+        config = replace(config, labels=_labels(shapes, settled, labels, guess))
+    complete = _complete(renamed, wanted)
     return Converted(
         family=family.name,
         config=config,
-        state=_complete(renamed, wanted),
-        dropped=renamed.dropped | _background(family, renamed),
-        notes=notes,
+        state=apply_to_tensors(complete, settled.facts, config),
+        dropped=renamed.dropped | _background(renamed, settled.facts),
+        settled=settled,
     )
 
 
@@ -183,32 +217,36 @@ def _complete(renamed: Renamed, wanted: Shapes) -> dict[str, Tensor]:
     return {n: renamed.state.get(n, torch.zeros((), dtype=torch.int64)) for n in wanted}
 
 
-def _background(family: Family, renamed: Renamed) -> dict[str, str]:
-    rules = [r for r in family.table.rules if r.operation == "drop_background"]
-    return {
-        f"{source}[0]": "the background class, which MMAction2 ignores"
-        for source in renamed.origin.values()
-        if any(re.fullmatch(r.source, source) for r in rules)
-    }
+def _background(renamed: Renamed, facts: Facts) -> dict[str, str]:
+    if not facts.background:
+        return {}
+    origins = (renamed.origin[f"head.classifier.{part}"] for part in ("weight", "bias"))
+    return {f"{source}[0]": "the background class, which nobody counts" for source in origins}
 
 
-def _task(family: Family, state: Mapping[str, Tensor], shapes: Shapes, settings: str) -> str:
+def _task(family: Family, state: Mapping[str, Tensor], facts: Facts) -> str | None:
+    """By the names, else as stated, else None."""
+    if family.classifies:
+        return "classification"
     if family.detection is not None:
         detection = any(re.fullmatch(family.detection, key) for key in state)
-    elif (said := pyslowfast.says_detection(settings)) is not None:
-        detection = said
-    else:  # AVA has 80 classes, and no set of clips that weights were released for has
-        detection = shapes.get("head.classifier.weight", (0,))[0] == 80
-    return "detection" if detection else "classification"
+        return "detection" if detection else "classification"
+    return facts.task
 
 
-def _labels(shapes: Shapes, labels: Labels | None, task: str) -> LabelSpace:
-    if "head.classifier.weight" not in shapes:
-        raise CheckpointError(
-            "the checkpoint has a backbone but no classifier", hint="use it as initial weights"
-        )
-    classes = shapes["head.classifier.weight"][0]
-    space = as_labels(classes if labels is None else labels, task)
+def _guess(shapes: Shapes) -> str:
+    """AVA has 80 classes, and no set of clips that weights were released for has."""
+    classes = shapes.get("head.classifier.weight", (0,))[0]
+    return "detection" if classes == 80 else "classification"
+
+
+def _labels(shapes: Shapes, settled: Settled, labels: Labels | None, task: str) -> LabelSpace:
+    facts, source = settled.facts, settled.sources.get("labels")
+    classes = shapes["head.classifier.weight"][0] - bool(facts.background)
+    # mmcv keeps the dataset's names, whatever the width of the head.
+    own = facts.labels is not None and source == OWN_NAMES and len(facts.labels) != classes
+    given = labels if labels is not None or own else facts.labels
+    space = as_labels(classes if given is None else given, task)
     if len(space) != classes:
         raise CheckpointError(
             "the labels do not fit the checkpoint's classifier",
@@ -216,7 +254,15 @@ def _labels(shapes: Shapes, labels: Labels | None, task: str) -> LabelSpace:
             got=f"{len(space)} labels",
             hint="convert with the labels it was trained on, then replace them",
         )
-    return space
+    return space if facts.exclusive is None else replace(space, exclusive=facts.exclusive)
+
+
+def _architecture(config: ActionModelConfig) -> Facts:
+    """What a model's name says: its backbone and its clip, nothing of its head."""
+    habits = usual(config)
+    return replace(
+        habits, task=None, exclusive=None, aligned=None, temporal_pool=None, roi_bins=None
+    )
 
 
 def _head(family: Family, shapes: Shapes, task: str, channels: int) -> HeadConfig:
@@ -234,9 +280,14 @@ def _head(family: Family, shapes: Shapes, task: str, channels: int) -> HeadConfi
     return replace(head, whole_frame=shapes["head.classifier.weight"][1] == 2 * channels)
 
 
-def _config(
-    family: Family, shapes: Shapes, name: str | None, task: str, labels: LabelSpace
-) -> ActionModelConfig:
+def _config(family: Family, shapes: Shapes, name: str | None, task: str) -> ActionModelConfig:
+    """The architecture in the house's habits, with as many nameless classes as the classifier has
+    rows."""
+    if "head.classifier.weight" not in shapes:
+        raise CheckpointError(
+            "the checkpoint has a backbone but no classifier", hint="use it as initial weights"
+        )
+    labels = as_labels(shapes["head.classifier.weight"][0], task)
     if name is not None:
         return model_config(
             name,
@@ -247,26 +298,12 @@ def _config(
     backbone = infer_backbone(shapes, family.backbone)
     backbone = family.habits(backbone, task == "detection")
     backbone = replace(backbone, detection=task == "detection")
-    spec = family.input
-    if task == "classification":
-        spec = replace(spec, crop=spec.short_side)
     with torch.device("meta"):
         channels = sum(o.channels for o in backbone.build().outputs)
     return model_config(
         backbone=backbone,
         head=_head(family, shapes, task, channels),
-        input=spec,
+        input=family.input,
         task=task,
         labels=labels,
-    )
-
-
-def _notes(family: Family, config: ActionModelConfig, settled: set[str]) -> tuple[str, ...]:
-    """What was assumed: the fields of `family.assumed` that nothing settled."""
-    values: dict[str, Any] = {**encode(config.backbone), **encode(config.head)}
-    values |= {k: v for k, v in encode(config.input).items() if k in ("frames", "stride")}
-    return tuple(
-        f"{field} = {values[field]}: not in the weights, taken from the habits of {family.name}"
-        for field in family.assumed
-        if field not in settled and field in values
     )

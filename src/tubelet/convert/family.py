@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from tubelet.convert.facts import Facts
 from tubelet.convert.rules import Rule, Table
 from tubelet.models.backbones.csn import CSNConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
@@ -14,6 +15,7 @@ from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.backbones.vit import ViTConfig
 from tubelet.models.backbones.vivit import ViViTConfig
+from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.base import HeadConfig
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
@@ -35,6 +37,11 @@ def unchanged(backbone: PublishedBackboneConfig, detection: bool) -> PublishedBa
     return backbone
 
 
+def nothing(config: ActionModelConfig) -> Facts:
+    """A house about which the tensors leave everything in `asked` open."""
+    return Facts()
+
+
 def slowfast_alpha(backbone: PublishedBackboneConfig, detection: bool) -> PublishedBackboneConfig:
     """α of a SlowFast network by the released configurations: kernel 5 at R50 is 4×16, α = 8."""
     if isinstance(backbone, SlowFastConfig) and backbone.depth == 50:
@@ -48,9 +55,12 @@ class Family:
     the convolution that `kernel` names by its pattern has that kernel.
 
     `backbone`, `detection_head`, `clip_head`, `input` hold the house's habits, which its tensors do
-    not say; `assumed` names those that vary within the house, for the report. `detection`: a
-    pattern of the source names that only detectors have; None if the names do not tell.
-    `habits(backbone, detection)` settles what follows from the released configurations alone.
+    not say; `asked` names those that vary within the house, as keys of `Facts`: somebody has to
+    state them. `settles(config)` states what follows from this house's code and these shapes.
+    `detection`: a pattern of the source names that only detectors have; None if the names do not
+    tell; `classifies` says that there are no detectors of this house at all.
+    `habits(backbone, detection)` is what its released configurations mostly have, for the reader of
+    a question.
     `computed`: our name → (whether a tensor holds no more than we compute, and the reason to leave
     it out then).
     """
@@ -65,7 +75,9 @@ class Family:
     detection_head: HeadConfig = field(default_factory=LinearHeadConfig)
     clip_head: ClipHeadConfig = field(default_factory=ClipHeadConfig)
     detection: str | None = None
-    assumed: tuple[str, ...] = ()
+    classifies: bool = False
+    asked: tuple[str, ...] = ()
+    settles: Callable[[ActionModelConfig], Facts] = nothing
     habits: Callable[[PublishedBackboneConfig, bool], PublishedBackboneConfig] = field(
         default=unchanged
     )

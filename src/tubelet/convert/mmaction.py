@@ -1,12 +1,14 @@
 """MMAction2: SlowFast, Slow-only, I3D (± non-local), C2D, R(2+1)D, ir- and ip-CSN; recognisers and
 AVA detectors.
 
-Its AVA heads have 81 outputs whose column 0 is an ignored background class: that row is left out.
+Its AVA heads have 81 outputs whose column 0 is an ignored background class (MultiSports' have
+none): that row is left out. Its SlowFast classifiers join the pathways the other way round.
 Its detectors keep res5 undilated, take every α-th frame, and pool 8×8 aligned.
 """
 
 from __future__ import annotations
 
+from tubelet.convert.facts import Facts
 from tubelet.convert.family import NORM, STEPS, Family, conv_norm, linear, slowfast_alpha
 from tubelet.convert.rules import Drop, Rule, Table
 from tubelet.models.backbones.csn import CSNConfig
@@ -21,8 +23,9 @@ _LAYERS = {"1": "a", "2": "b", "3": "c"}
 _MEAN, _STD = (123.675 / 255, 116.28 / 255, 103.53 / 255), (58.395 / 255, 57.12 / 255, 57.375 / 255)
 _HEAD = LinearHeadConfig(resolution=8)
 _DETECTION = r"roi_head\..*"
+_ASKED = ("exclusive", "background", "frames", "stride", "temporal_pool")
 _HEADS = (
-    *linear(r"roi_head\.bbox_head\.fc_cls(?:\.2)?", "head.classifier", "drop_background"),
+    *linear(r"roi_head\.bbox_head\.fc_cls(?:\.2)?", "head.classifier"),
     *linear(r"roi_head\.bbox_head\.fc_cls\.0", "head.hidden"),
     *linear(r"cls_head\.fc_cls", "head.classifier"),
     *conv_norm(r"roi_head\.shared_head\.conv1\.", "head.relate", "conv", "bn"),
@@ -72,7 +75,7 @@ def _slowfast(lateral: tuple[Rule, ...], *, normed: bool) -> Family:
         detection_head=_HEAD,
         detection=_DETECTION,
         habits=slowfast_alpha,
-        assumed=("alpha", "frames", "stride"),
+        asked=(*_ASKED, "alpha", "join"),
     )
 
 
@@ -116,7 +119,7 @@ I3D = Family(
     input=InputSpec(frames=32, stride=2, mean=_MEAN, std=_STD),
     detection_head=_HEAD,
     detection=_DETECTION,
-    assumed=("stem_time_strides", "attention", "frames", "stride"),
+    asked=(*_ASKED, "time_strides", "nonlocal_kind"),
 )
 
 SLOWONLY = Family(
@@ -131,7 +134,8 @@ SLOWONLY = Family(
     input=InputSpec(frames=4, stride=16, mean=_MEAN, std=_STD),
     detection_head=_HEAD,
     detection=_DETECTION,
-    assumed=("frames", "stride"),
+    asked=(*_ASKED, "nonlocal_kind"),
+    settles=lambda _: Facts(time_strides=(1, 1, 1)),
 )
 
 C2D = Family(
@@ -147,7 +151,7 @@ C2D = Family(
     input=InputSpec(frames=8, stride=8, mean=_MEAN, std=_STD),
     detection_head=_HEAD,
     detection=_DETECTION,
-    assumed=("pool_time", "stem_padding", "frames", "stride"),
+    asked=(*_ASKED, "time_strides"),
 )
 
 _AT = r"backbone\.layer(?P<stage>\d)\.(?P<block>\d+)\."
@@ -169,7 +173,7 @@ def _csn(name: str, first: tuple[int, int, int], middle: tuple[Rule, ...]) -> Fa
         input=InputSpec(frames=32, stride=2, mean=_MEAN, std=_STD),
         detection_head=_HEAD,
         detection=_DETECTION,
-        assumed=("norm_eps", "frames", "stride"),
+        asked=(*_ASKED, "mean", "std"),
     )
 
 
@@ -217,5 +221,5 @@ R2PLUS1D = Family(
     input=InputSpec(frames=8, stride=8, mean=_MEAN, std=_STD),
     detection_head=_HEAD,
     detection=_DETECTION,
-    assumed=("norm_eps", "frames", "stride"),
+    asked=_ASKED,
 )

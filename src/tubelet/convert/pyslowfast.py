@@ -8,9 +8,10 @@ the pooling of non-local keys, nor whether RoIAlign was aligned (True in `AVA/*.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from tubelet.convert.facts import Facts
 from tubelet.convert.family import (
     NORM,
     STAGES,
@@ -25,7 +26,6 @@ from tubelet.convert.rules import Drop, Rule, Table
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.detector import ActionModelConfig
-from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.layers.resnet3d import NonLocalConfig
 from tubelet.types import InputSpec
 
@@ -58,6 +58,30 @@ def _habits(backbone: PublishedBackboneConfig, detection: bool) -> PublishedBack
     return slowfast_alpha(backbone, detection)
 
 
+def _pools_time(config: ActionModelConfig) -> Facts:
+    """I3D pools time after res2, Slow does not; C2D, without temporal kernels, may or may not."""
+    backbone = config.backbone
+    if not isinstance(backbone, ResNet3dConfig) or not _has_temporal(backbone):
+        return Facts()
+    return Facts(time_strides=(1, 1, 2 if backbone.pool_time else 1))
+
+
+def _has_temporal(backbone: ResNet3dConfig) -> bool:
+    return backbone.stem_temporal > 1 or any(max(stage) > 1 for stage in backbone.temporal)
+
+
+_ASKED = (
+    "task",
+    "exclusive",
+    "colour",
+    "frames",
+    "stride",
+    "aligned",
+    "train_crop",
+    "nonlocal_kind",
+    "nonlocal_pool",
+)
+
 SLOWFAST = Family(
     name="PySlowFast SlowFast",
     marks=(r"s1\.pathway0_stem\..*", r"s1\.pathway1_stem\..*"),
@@ -68,7 +92,7 @@ SLOWFAST = Family(
     backbone=SlowFastConfig(),
     input=InputSpec(),
     habits=_habits,
-    assumed=("alpha", "nonlocal_kind", "nonlocal_pool", "aligned", "frames", "stride"),
+    asked=(*_ASKED, "alpha"),
 )
 
 SINGLE = Family(
@@ -79,64 +103,20 @@ SINGLE = Family(
     backbone=ResNet3dConfig(),
     input=InputSpec(frames=8, stride=8),
     habits=_habits,
-    assumed=("attention", "aligned", "frames", "stride"),
+    asked=(*_ASKED, "time_strides"),
+    settles=_pools_time,
 )
-
-
-def settings_of(text: str) -> dict[str, str]:
-    """`SECTION.KEY` → value of a PySlowFast config dump (two-level YAML); nested lists of numbers
-    become one comma-separated text."""
-    found: dict[str, str] = {}
-    section = key = ""
-    for line in text.splitlines():
-        if match := re.fullmatch(r"([A-Z_0-9]+):\s*", line):
-            section, key = match[1], ""
-        elif match := re.fullmatch(r"  ([A-Z_0-9]+):\s*(.*)", line):
-            key = f"{section}.{match[1]}"
-            found[key] = match[2].strip().strip("'\"")
-        elif key and (match := re.fullmatch(r"\s+(?:- )+(\d+)\s*", line)):
-            found[key] = f"{found[key]},{match[1]}".strip(",")
-    return found
-
-
-def says_detection(text: str) -> bool | None:
-    """Whether the config enables detection; None if it does not say."""
-    said = settings_of(text).get("DETECTION.ENABLE")
-    return None if said is None else said.lower() == "true"
-
-
-def apply_settings(config: ActionModelConfig, text: str) -> tuple[ActionModelConfig, set[str]]:
-    """`config` with what the PySlowFast config text says, and the fields that it settled."""
-    said = settings_of(text)
-    backbone, head, spec = config.backbone, config.head, config.input
-    settled: set[str] = set()
-    if "DATA.NUM_FRAMES" in said and "DATA.SAMPLING_RATE" in said:
-        spec = replace(
-            spec, frames=int(said["DATA.NUM_FRAMES"]), stride=int(said["DATA.SAMPLING_RATE"])
-        )
-        settled |= {"frames", "stride"}
-    if "DETECTION.ALIGNED" in said and isinstance(head, LinearHeadConfig):
-        head = replace(head, aligned=said["DETECTION.ALIGNED"].lower() == "true")
-        settled.add("aligned")
-    kind = said.get("NONLOCAL.INSTANTIATION")
-    sides = [int(side) for side in said.get("NONLOCAL.POOL", "").split(",") if side]
-    if kind is not None and len(sides) >= 3:
-        pool = (sides[0], sides[1], sides[2])
-        settled |= {"nonlocal_kind", "nonlocal_pool", "attention"}
-        if isinstance(backbone, SlowFastConfig):
-            backbone = replace(backbone, nonlocal_kind=kind, nonlocal_pool=pool)
-        elif isinstance(backbone, ResNet3dConfig):
-            backbone = replace(backbone, attention=NonLocalConfig(kind=kind, pool=pool))
-    if "SLOWFAST.ALPHA" in said and isinstance(backbone, SlowFastConfig):
-        backbone = replace(backbone, alpha=int(said["SLOWFAST.ALPHA"]))
-        settled.add("alpha")
-    return replace(config, backbone=backbone, head=head, input=spec), settled
 
 
 CAFFE2_DROPS = (
     Drop(source=r".*_momentum", reason="the optimiser's momentum"),
     Drop(source=r"lr|model_iter|epoch", reason="training state"),
 )
+
+
+def is_caffe2(names: Iterable[str]) -> bool:
+    """Whether these are Caffe2's blobs of PySlowFast."""
+    return {"conv1_w", "pred_w"} <= set(names)
 
 
 _C2_NORM = {"s": "weight", "b": "bias", "rm": "running_mean", "riv": "running_var"}

@@ -49,6 +49,7 @@ _STEM = conv_norm(_PREFIX + r"0\.", "backbone.stem.conv_norm", "conv", "norm")
 _NAMES = {"stage": STEPS}
 _ALIGNED_NOT = LinearHeadConfig(aligned=False)
 _DETECTION = r"detection_head\..*"
+_ASKED = ("exclusive", "colour", "frames", "stride", "aligned", "train_crop")
 
 
 def _single(middle: tuple[Rule, ...] = ()) -> Table:
@@ -77,7 +78,7 @@ SLOWFAST = Family(
     detection_head=_ALIGNED_NOT,
     detection=_DETECTION,
     habits=slowfast_alpha,
-    assumed=("alpha", "aligned", "frames", "stride"),
+    asked=(*_ASKED, "alpha"),
 )
 
 _AFTER_POOL = {"1": "0", "3": "1", "4": "2", "5": "3"}
@@ -93,7 +94,7 @@ R2PLUS1D = Family(
     input=InputSpec(frames=16, stride=4),
     detection_head=_ALIGNED_NOT,
     detection=_DETECTION,
-    assumed=("frames", "stride"),
+    asked=_ASKED,
 )
 
 POOLED = Family(
@@ -106,7 +107,7 @@ POOLED = Family(
     input=InputSpec(frames=8, stride=8),
     detection_head=_ALIGNED_NOT,
     detection=_DETECTION,
-    assumed=("frames", "stride"),
+    asked=_ASKED,
 )
 
 RESNET = Family(
@@ -118,7 +119,7 @@ RESNET = Family(
     input=InputSpec(frames=8, stride=8),
     detection_head=_ALIGNED_NOT,
     detection=_DETECTION,
-    assumed=("frames", "stride"),
+    asked=_ASKED,
 )
 
 CSN = Family(
@@ -130,5 +131,5 @@ CSN = Family(
     input=InputSpec(frames=32, stride=2),
     detection_head=_ALIGNED_NOT,
     detection=_DETECTION,
-    assumed=("frames", "stride"),
+    asked=_ASKED,
 )

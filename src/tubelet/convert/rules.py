@@ -47,7 +47,6 @@ def _frame(kernel: Tensor) -> Tensor:
 OPERATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "copy": lambda x: x,
     "flatten": lambda x: x.flatten(),
-    "drop_background": lambda x: x[1:],
     "dense": _dense,
     "heads_out": _heads_out,
     "heads_in": _heads_in,

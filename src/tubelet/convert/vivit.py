@@ -89,7 +89,8 @@ SCENIC = Family(
     ),
     backbone=ViViTConfig(),
     input=_INPUT,
-    assumed=("heads", "positions of a joint model", "stride"),
+    classifies=True,
+    asked=("exclusive", "heads", "frames", "stride"),
 )
 
 _HF_BLOCK = r"(?:vivit\.)?encoder\.layer\.(?P<block>\d+)\."
@@ -131,7 +132,8 @@ HUGGING_FACE = Family(
     ),
     backbone=ViViTConfig(temporal_layers=0),
     input=_INPUT,
-    assumed=("heads", "positions", "stride"),
+    classifies=True,
+    asked=("exclusive", "heads", "frames", "stride"),
 )
 
 _TIMM_BLOCK = r"blocks\.(?P<block>\d+)\."

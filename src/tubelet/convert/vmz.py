@@ -53,7 +53,7 @@ def _family(
     mark: str,
     rules: tuple[Rule, ...],
     backbone: R2Plus1dConfig | CSNConfig,
-    assumed: tuple[str, ...],
+    asked: tuple[str, ...] = (),
     habits: Callable[[PublishedBackboneConfig, bool], PublishedBackboneConfig] = unchanged,
 ) -> Family:
     return Family(
@@ -62,7 +62,8 @@ def _family(
         table=Table(rules=(*rules, *_COMMON), names={"stage": STEPS, "conv": _CONVS}),
         backbone=backbone,
         input=InputSpec(frames=32, stride=2, mean=VMZ_MEAN, std=VMZ_STD),
-        assumed=(*assumed, "frames", "stride"),
+        classifies=True,
+        asked=("exclusive", "frames", "stride", *asked),
         habits=habits,
     )
 
@@ -89,7 +90,6 @@ R2PLUS1D = _family(
     r"layer1\.0\.conv2\.0\.3\.weight",
     (*_SPLIT_STEM, *_OUTER, *_split(_AT + r"conv2\.", _BLOCK + ".b")),
     R2Plus1dConfig(stage_strides=_HALVING, norm_eps=1e-3),
-    ("norm_eps",),
 )
 IP_CSN = _family(
     "VMZ ip-CSN",
@@ -101,12 +101,10 @@ IP_CSN = _family(
         *conv_norm(_AT + r"conv2\.", _BLOCK + ".b.depthwise", r"0\.2", "1"),
     ),
     CSNConfig(),
-    (),
 )
 IR_CSN = _family(
     "VMZ ir-CSN",
     r"layer1\.0\.conv2\.0\.weight",
     (*_PLAIN_STEM, *_OUTER, *conv_norm(_AT + r"conv2\.", _BLOCK + ".b", "0", "1")),
     CSNConfig(),
-    (),
 )

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,11 @@ def load_pickle(path: str | Path) -> Any:
 
 def unpickle(data: bytes, where: object) -> Any:
     """As `load_pickle`, from bytes; `where` names them in errors."""
-    return _Machine(data, where).run()
+    return Machine(data, where).run()
 
 
-class _Name:
-    """A global the pickle may call; `call` makes plain data of its arguments."""
+class Name:
+    """A global the pickle may call; `call` makes plain data of its arguments, nothing else."""
 
     __slots__ = ("call", "path")
 
@@ -138,11 +139,11 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
 
 def _storage(data: Any) -> npt.NDArray[Any]:
     """A torch storage in torch's old file format: five pickles, a length, the numbers."""
-    machine = _Machine(_raw(data), "a tensor inside the pickle")
+    machine = _Storages(_raw(data), "a tensor inside the pickle")
     if machine.run() != _TORCH_MAGIC:
         raise ValueError("a tensor in an unknown format")
     machine.run(), machine.run()  # protocol and machine: both said to be little-endian
-    storage = machine.run(storages=True)
+    storage = machine.run()
     machine.run()
     count = int.from_bytes(machine.take(8), "little")
     dtype = np.dtype(storage).newbyteorder("<")
@@ -199,20 +200,23 @@ def _dict(pairs: Any = ()) -> dict[Any, Any]:
     return {_key(key): value for key, value in pairs}
 
 
-class _Machine:
-    """The pickle machine over `data`; `run` executes up to one STOP and returns its value."""
+class Machine:
+    """The pickle machine over `data`; `run` executes up to one STOP and returns its value.
 
-    def __init__(self, data: bytes, where: object) -> None:
+    A reader of another format subclasses it: `known` are the names that make data, `unknown`
+    answers all others, `stored` a persistent id, `state_for` the state of what a known name made.
+    """
+
+    known: Mapping[str, Callable[..., Any]]
+
+    def __init__(self, data: bytes | mmap, where: object) -> None:
         self.data, self.where, self.at = data, where, 0
         self.copied = 0
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
-        self.names: dict[str, Callable[..., Any]] = {}
 
-    def run(self, *, storages: bool = False) -> Any:
-        self.stack, self.memo, self.names = [], {}, dict(_NAMES)
-        if storages:
-            self.names |= {f"torch.{n}": lambda code=code: code for n, code in _STORAGES.items()}
+    def run(self) -> Any:
+        self.stack, self.memo = [], {}
         operate = _OPERATIONS
         try:
             while (opcode := self.take(1)) != b".":
@@ -263,17 +267,31 @@ class _Machine:
 
     def find(self, module: str, name: str) -> None:
         path = f"{module}.{name}"
-        if path not in self.names:
-            raise DataError(
-                f"the pickle asks for {path[:100]!r}, which is not data; it was not run",
-                where=f"{self.where}, byte {self.at}",
-                expected="lists, dicts, text, numbers and NumPy arrays",
-                hint="export the data as CSV or JSON, and ask where this file comes from",
-            )
-        self.push(_Name(path, self.names[path]))
+        call = self.known.get(path)
+        self.push(self.unknown(path) if call is None else Name(path, call))
+
+    def unknown(self, path: str) -> Any:
+        """What stands for a name that makes no data. Raises DataError: here nothing does."""
+        raise DataError(
+            f"the pickle asks for {path[:100]!r}, which is not data; it was not run",
+            where=f"{self.where}, byte {self.at}",
+            expected="lists, dicts, text, numbers and NumPy arrays",
+            hint="export the data as CSV or JSON, and ask where this file comes from",
+        )
+
+    def stored(self, what: Any) -> Any:
+        """The value behind a persistent id. torch's says ('storage', type, key, device, length),
+        and of the one storage in an old file the type's code is all that is needed."""
+        if not isinstance(what, tuple) or len(what) < 2 or not isinstance(what[1], Name):
+            raise ValueError("a persistent id")
+        return what[1].call()
+
+    def state_for(self, target: Any, state: Any) -> None:
+        """Take the state that BUILD gives to what is neither dtype nor array."""
+        raise ValueError(f"state for a {type(target).__name__}")
 
     def call(self, function: Any, arguments: Any) -> None:
-        if not isinstance(function, _Name) or not isinstance(arguments, (tuple, list)):
+        if not isinstance(function, Name) or not isinstance(arguments, (tuple, list)):
             raise ValueError(f"a call of a {type(function).__name__}")
         self.spend(arguments)
         self.push(function.call(*arguments))
@@ -297,7 +315,7 @@ class _Machine:
             if target.slot is not None:
                 self.memo[target.slot] = made
         else:
-            raise ValueError(f"state for a {type(target).__name__}")
+            self.state_for(target, state)
 
     def fill(self, pairs: list[Any]) -> None:
         target = self.stack[-1]
@@ -321,63 +339,63 @@ class _Machine:
             value.slot = slot
 
 
-def _fresh_dict(m: _Machine) -> None:
+def _fresh_dict(m: Machine) -> None:
     pairs = m.pop_mark()
     m.push({})
     m.fill(pairs)
 
 
-def _int_line(m: _Machine) -> None:
+def _int_line(m: Machine) -> None:
     text = m.line().rstrip(b"L")
     m.push({b"00": False, b"01": True}.get(text) if text in (b"00", b"01") else int(text))
 
 
-def _long(m: _Machine, size: int) -> None:
+def _long(m: Machine, size: int) -> None:
     if size > 32:
         raise ValueError("an integer of more than 32 bytes")
     m.push(m.number(size, signed=True))
 
 
-def _float_line(m: _Machine) -> None:
+def _float_line(m: Machine) -> None:
     m.push(float(m.line()))
 
 
-def _string_line(m: _Machine) -> None:
+def _string_line(m: Machine) -> None:
     text = m.line().strip()
     if len(text) < 2 or text[0] != text[-1] or text[:1] not in (b"'", b'"'):
         raise ValueError("a text without quotes")
     m.push(text[1:-1].decode("unicode_escape"))
 
 
-def _global_line(m: _Machine) -> None:
+def _global_line(m: Machine) -> None:
     module, name = m.line().decode(), m.line().decode()
     m.find(module, name)
 
 
-def _stack_global(m: _Machine) -> None:
+def _stack_global(m: Machine) -> None:
     name, module = m.stack.pop(), m.stack.pop()
     if not isinstance(name, str) or not isinstance(module, str):
         raise ValueError("a name that is no text")
     m.find(module, name)
 
 
-def _reduce(m: _Machine) -> None:
+def _reduce(m: Machine) -> None:
     arguments, function = m.stack.pop(), m.stack.pop()
     m.call(function, arguments)
 
 
-def _instance_line(m: _Machine) -> None:
+def _instance_line(m: Machine) -> None:
     arguments = m.pop_mark()
     _global_line(m)
     m.call(m.stack.pop(), arguments)
 
 
-def _object(m: _Machine) -> None:
+def _object(m: Machine) -> None:
     function, *arguments = m.pop_mark()
     m.call(function, arguments)
 
 
-def _tuple(m: _Machine, size: int) -> None:
+def _tuple(m: Machine, size: int) -> None:
     if len(m.stack) < size:
         raise ValueError("too few items")
     items = tuple(m.stack[-size:])
@@ -385,20 +403,12 @@ def _tuple(m: _Machine, size: int) -> None:
     m.push(items)
 
 
-def _set_item(m: _Machine) -> None:
+def _set_item(m: Machine) -> None:
     value, key = m.stack.pop(), m.stack.pop()
     m.fill([key, value])
 
 
-def _persistent(m: _Machine) -> None:
-    """torch's ('storage', type, key, device, length): the type code is all we need."""
-    what = m.stack.pop()
-    if not isinstance(what, tuple) or len(what) < 2 or not isinstance(what[1], _Name):
-        raise ValueError("a persistent id")
-    m.push(what[1].call())
-
-
-_OPERATIONS: dict[bytes, Callable[[_Machine], Any]] = {
+_OPERATIONS: dict[bytes, Callable[[Machine], Any]] = {
     b"\x80": lambda m: m.take(1),
     b"\x95": lambda m: m.take(8),
     b"N": lambda m: m.push(None),
@@ -458,6 +468,17 @@ _OPERATIONS: dict[bytes, Callable[[_Machine], Any]] = {
     b"i": _instance_line,
     b"o": _object,
     b"b": lambda m: m.build(),
-    b"Q": _persistent,
+    b"Q": lambda m: m.push(m.stored(m.stack.pop())),
 }
-_NAMES = _known_names()
+NAMES = _known_names()
+Machine.known = NAMES
+
+
+class _Storages(Machine):
+    """Reads the one storage in torch's old format; its type answers with a dtype's code."""
+
+
+_Storages.known = {
+    **NAMES,
+    **{f"torch.{n}": lambda code=code: code for n, code in _STORAGES.items()},
+}
