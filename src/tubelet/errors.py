@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from textwrap import indent
+from typing import Any
 
 
 class TubeletError(Exception):
@@ -84,8 +85,8 @@ class OpenQuestions(CheckpointError):  # noqa: N818  an error only until they ar
 
     exit_code = 2
 
-    def __init__(self, questions: Sequence[object], *, where: object, family: str) -> None:
-        self.questions = tuple(questions)
+    def __init__(self, questions: Sequence[Any], *, where: object, family: str) -> None:
+        self.questions: tuple[Any, ...] = tuple(questions)
         asked = "\n".join(str(question) for question in self.questions)
         super().__init__(
             f"a checkpoint of {family}: its tensors do not say all of what it computes, "

@@ -237,10 +237,10 @@ def convert(
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="label map: the names of its classes")] = None,
 ) -> None:
-    """Turn a published checkpoint into tubelet's weights, every tensor accounted for.
+    """Turn a published checkpoint into tubelet's weights.
 
-    What the tensors do not say (strides, pooling, colour order, softmax or sigmoids) is taken from
-    the config, and asked where there is none.
+    Every tensor is accounted for. What tensors do not say (strides, pooling, colour order, softmax
+    or sigmoids) is taken from the config, and asked where there is none.
     """
     from tubelet.cli.showing import convert_checkpoint
 

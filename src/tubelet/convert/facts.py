@@ -142,7 +142,8 @@ def _same(key: str, one: Any, other: Any) -> bool:
 
 
 def assumptions(texts: Sequence[str]) -> Facts:
-    """The facts of `KEY=VALUE` texts, as people write them: `frames=32`, `aligned=false`, `time_strides=2,2,2`. Raises InputError naming the nearest key."""
+    """The facts of `KEY=VALUE` texts, as people write them: `frames=32`, `aligned=false`,
+    `time_strides=2,2,2`. Raises InputError listing the keys."""
     data: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")

@@ -1,9 +1,10 @@
 """torch's files, zip and legacy, read without torch's own unpickler: nothing in them ever runs.
 
-The pickle inside goes through the machine of `tubelet.data.untrusted.pickles`. Tensors become descriptions
-whose numbers are read only when they are asked for, so that optimizer states cost nothing. Names of
-foreign classes (a trainer's history, a namespace of arguments) become `Unread`, which swallows all
-that is done to it; names of Python's own functions are refused, for no checkpoint needs them.
+The pickle inside goes through the machine of `tubelet.data.untrusted.pickles`. Tensors become
+descriptions whose numbers are read only when they are asked for, so that optimizer states cost
+nothing. Names of foreign classes (a trainer's history, a namespace of arguments) become `Unread`,
+which swallows all that is done to it; names of Python's own functions are refused, for no
+checkpoint needs them.
 
 Legacy files are five pickles, then the storages; see `torch.serialization._legacy_save`.
 """
