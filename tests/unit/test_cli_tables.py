@@ -178,7 +178,7 @@ def test_an_option_is_declared_once() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("typer."):
                 helps = [k.value for k in node.keywords if k.arg == "help"]
-                found.update(h.value for h in helps if isinstance(h, ast.Constant))
+                found.update(str(h.value) for h in helps if isinstance(h, ast.Constant))
     assert len(found) > 40
     assert [text for text, count in found.items() if count > 1] == []
 
