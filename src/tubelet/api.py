@@ -42,7 +42,9 @@ def choose_device(name: str = "auto") -> torch.device:
     if name not in ("cpu", "cuda") and not name.startswith("cuda:"):
         raise InputError(f"no device is called {name!r}", expected="auto, cpu or cuda")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError("there is no CUDA device here", hint="use --device cpu")
+        raise InputError(
+            "there is no CUDA device here", hint="compute on the cpu", arguments=("device",)
+        )
     return torch.device(name)
 
 
@@ -123,7 +125,10 @@ class ActionDetector:
         """
         if not 1e-3 <= every < 1e6:  # NaN too
             raise InputError(
-                "keyframes need a period", expected="--every of 0.001 to a million", got=every
+                "keyframes need a period",
+                expected="0.001 to a million seconds",
+                got=every,
+                arguments=("every",),
             )
         found = choose_people(people, self.device)
         linker = Linker(link)

@@ -154,7 +154,7 @@ MISTAKES = {
     "no video": (("detect", "text.mp4"), "text.mp4"),
     "an unknown model": (("detect", "text.mp4", "--model", "jhmdb21_smal"), "jhmdb21_small"),
     "a wrong threshold": (("detect", "text.mp4", "--threshold", "2"), "0 to 1"),
-    "no period": (("detect", "film.mp4", "--every", "0"), "--every"),
+    "no period": (("detect", "film.mp4", "--every", "0"), "option:   --every"),
     "an unknown detector": (("detect", "film.mp4", "--people", "yolo"), "person_small"),
     "an unknown device": (("detect", "film.mp4", "--device", "tpu"), "auto, cpu or cuda"),
     "an unknown option": (("detect", "film.mp4", "--fast"), "--fast"),
@@ -167,9 +167,17 @@ MISTAKES = {
         ("data", "doctor", "truth.csv", "--labels", "other.pbtxt"),
         "truth",
     ),
+    "text for a label map": (
+        ("evaluate", "found.csv", "truth.csv", "--labels", "truth.csv"),
+        "no label could be read",
+    ),
+    "another set's label map": (
+        ("evaluate", "found.csv", "truth.csv", "--labels", "other.pbtxt"),
+        "option:   --labels",
+    ),
     "an unknown recipe": (("train", "jhmdb21_tiny"), "jhmdb21_small"),
     "an unknown setting": (("train", "playground_small", "--set", "sed=1"), "seed"),
-    "missing data": (("train", "jhmdb21_small", "--data", "empty"), "--data"),
+    "missing data": (("train", "jhmdb21_small", "--data", "empty"), "option:   --data"),
     "a wrong size": (("playground", "make", "--out", "x", "--size", "big"), "WIDTHxHEIGHT"),
 }
 
@@ -183,6 +191,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, clips: Path) -> Path:
     source = clips / "videos" / "playground_test_0_00000.mp4"
     (folder / "film.mp4").write_bytes(source.read_bytes())
     (folder / "truth.csv").write_text("a,0902,0.1,0.1,0.5,0.5,1,0\n")
+    (folder / "found.csv").write_text("a,0902,0.1,0.1,0.5,0.5,1,0.9\n")
     (folder / "other.pbtxt").write_text('item { name: "swim" id: 7 }')
     (folder / "short.csv").write_text("a,0902,0.1\n")
     (folder / "nan.csv").write_text("a,0902,0.1,0.1,0.5,0.5,1,0.9\na,0902,0.1,0.1,0.5,0.5,2,nan\n")

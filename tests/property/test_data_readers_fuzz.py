@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from tubelet.data import importers
 from tubelet.data.annotations import Annotations
 from tubelet.data.importers import FORMATS, Options, read_frame_list
-from tubelet.data.importers.tube_pickles import read_splits
 from tubelet.data.labelmaps import read_label_map
 from tubelet.data.tables import (
     KINDS,
@@ -127,7 +126,6 @@ def _readers() -> list[tuple[str, Reader]]:
         ("excluded", read_excluded),
         ("included", read_included),
         ("frame list", read_frame_list),
-        ("splits", read_splits),
         ("clip scores", read_clip_scores),
         ("submission", lambda path: read_clip_scores(path, LabelSpace.of(["sit", "stand"]))),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -164,6 +165,16 @@ def test_only_the_command_line_prints() -> None:
         calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
         prints = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
         assert not prints or name.split(".")[0] == "cli", f"{name} prints"
+
+
+def test_only_the_command_line_speaks_of_its_options() -> None:
+    for name, path in MODULES.items():
+        if name.split(".")[0] == "cli":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                said = re.findall(r"(?<![\w-])--[a-z][\w-]*", node.value)
+                assert not said, f"{name}, line {node.lineno}: {said}"
 
 
 def test_files_stay_short() -> None:

@@ -13,7 +13,6 @@ import pytest
 from tubelet.data.annotations import Annotations
 from tubelet.data.clips import ClipLabels
 from tubelet.data.importers import Options, convert, read, read_frame_list, sniff
-from tubelet.data.importers.tube_pickles import read_splits
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError, InputError
 
@@ -270,7 +269,6 @@ def test_tubes(tmp_path: Path) -> None:
     assert table.frame["time_us"].to_list() == [0, 40_000]
     assert table.boxes.tolist() == [[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]]
     assert table.frame["label"].to_list() == [2, 2]
-    assert [len(s.train) for s in read_splits(path)] == [1, 0]
     content["gttubes"] = {"c/v": {2: [tube]}}
     with pytest.raises(DataError, match="class index"):
         read(_write(path, content), None, Options(fps=25))

@@ -41,6 +41,35 @@ def test_one_map_in_many_spellings(text: str, tmp_path: Path) -> None:
     assert labels.names == ("walk", "run")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "v,0902,0.1,0.1,0.5,0.5,1,0\nv,0903,0.1,0.1,0.5,0.5,2,0\n",
+        "walk\nrun\nwalk\n",
+        "# Title\n\nSome words\n",
+        "Walk this way.\nRun\n",
+        "PYTHON = python3\nVENV\n",
+        ".venv/\nruns\n",
+        "runs/\n",
+        "http://example.org/labels\n",
+        "902\n903\n",
+        "walk\trun\n",
+        "import os\nimport sys\n\ndef main():\n    pass\n",
+        "x" * 121,
+    ],
+)
+def test_text_that_is_no_list_of_names_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no label could be read[\s\S]*row \d"):
+        _read(tmp_path, text)
+
+
+def test_this_repository_holds_no_label_map() -> None:
+    root = Path(__file__).parents[2]
+    for name in ("README.md", "LICENSE", "Makefile", "pyproject.toml", ".gitignore"):
+        with pytest.raises(DataError):
+            read_label_map(root / name)
+
+
 def test_plain_names_count_from_one(tmp_path: Path) -> None:
     assert _read(tmp_path, "walk\n\nrun fast\n").ids == (1, 2)
     assert _read(tmp_path, '["walk", "run"]').names == ("walk", "run")

@@ -71,7 +71,7 @@ def test_an_ensemble_is_scored_as_its_members_mean(tmp_path: Path) -> None:
 
 def test_absent_members_are_named_with_what_makes_them(tmp_path: Path) -> None:
     write_predictions(tmp_path / "good" / "predictions.csv", predictions(0.5))
-    with pytest.raises(InputError, match=r"1 of 2 members[\s\S]*tubelet train bad --out"):
+    with pytest.raises(InputError, match=r"1 of 2 members[\s\S]*try: *train them first"):
         run_ensemble(ENSEMBLE, runs=tmp_path, out=tmp_path / "out", root=tmp_path)
     other = replace(ENSEMBLE, test=Test(data=SOURCE, name="second"))
     with pytest.raises(InputError, match=r"second.predictions.csv"):

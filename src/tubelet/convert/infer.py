@@ -41,7 +41,8 @@ def infer_backbone(shapes: Shapes, base: PublishedBackboneConfig) -> PublishedBa
         raise CheckpointError(
             "the tensors make no architecture of this family",
             got=error,
-            hint="name the architecture with --as, see `tubelet models`",
+            hint="name the architecture, see `tubelet models`",
+            arguments=("name",),
         ) from error
 
 

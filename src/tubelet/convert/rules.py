@@ -179,5 +179,6 @@ def refuse(problems: Mapping[str, list[str]]) -> None:
         "the checkpoint does not fit the model",
         expected="every source name used once, every target filled, equal shapes",
         got="\n            ".join(lines),
-        hint="name the architecture with --as, see `tubelet models`",
+        hint="name the architecture, see `tubelet models`",
+        arguments=("name",),
     )

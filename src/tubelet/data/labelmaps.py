@@ -37,6 +37,10 @@ _NUMBERED = (
     re.compile(r"^c(?P<id>\d{3})\s+(?P<name>\S.*)$"),  # c001 walk (Charades)
     re.compile(r"^(?P<name>[^,]*\S)\s*,\s*(?P<id>\d+)$"),  # walk,1 (Moments in Time)
 )
+# What a line of plain names cannot be: the mark with which code, markup, a path or prose begins or
+# ends, the separators of tables, an assignment, an address.
+_NO_NAME = re.compile(r"""^[^\w"'(\[]|[.,:;?/\\]$|[{}\t;|=\0]|://""")
+_LONGEST_NAME = 120
 
 
 def read_label_map(path: str | Path, *, exclusive: bool = False) -> LabelSpace:
@@ -169,9 +173,7 @@ def _from_lines(text: str, path: str | Path, exclusive: bool) -> LabelSpace:
     pattern = max(_NUMBERED, key=lambda p: sum(p.match(line) is not None for _, line in lines))
     matches = [pattern.match(line) for _, line in lines]
     if not any(matches):
-        broken = next((n for n, line in lines if set(line) & set("{}\0") or len(line) > 200), None)
-        if broken is not None:
-            raise _nothing(text, f"{path}, row {broken}")
+        _check_names(lines, text, path)
         plain = enumerate(lines, 1)
         return _space([(i, name, row) for i, (row, name) in plain], path, exclusive)
     entries = []
@@ -185,6 +187,17 @@ def _from_lines(text: str, path: str | Path, exclusive: bool) -> LabelSpace:
             )
         entries.append((int(match["id"]), match["name"], row))
     return _space(entries, path, exclusive)
+
+
+def _check_names(lines: list[tuple[int, str]], text: str, path: str | Path) -> None:
+    """Raise DataError at the first line that is no class name: any text has lines."""
+    seen: set[str] = set()
+    for row, line in lines:
+        numbers = [cell for cell in line.split(",") if re.fullmatch(r"\s*-?[\d.]+\s*", cell)]
+        named = any(char.isalpha() for char in line) and len(numbers) < 2
+        if not named or line in seen or len(line) > _LONGEST_NAME or _NO_NAME.search(line):
+            raise _nothing(text, f"{path}, row {row}")
+        seen.add(line)
 
 
 def _from_json(text: str, path: str | Path, exclusive: bool) -> LabelSpace:

@@ -57,7 +57,8 @@ def prepare(
         raise InputError(
             "this would write over the annotations themselves",
             where=source,
-            hint="choose another --out",
+            hint="choose another output folder",
+            arguments=("out",),
         )
     options = Options(labels=labels, videos=videos, every_ms=every_ms)
     table, space = _read(source, format_name, options)
@@ -92,7 +93,8 @@ def _read(
         raise InputError(
             "the annotations do not name their classes",
             where=source,
-            hint="give a label map: --labels labels.pbtxt",
+            hint="give a label map",
+            arguments=("labels",),
         )
     return table, space
 

@@ -293,7 +293,8 @@ def _folder(root: Path, videos: str, name: str) -> Path:
         raise InputError(
             f"the videos of {name!r} are not there",
             where=folder,
-            hint="name the folder that holds the data with --data",
+            hint="name the folder that holds the data",
+            arguments=("root",),
         )
     return folder
 

@@ -34,13 +34,6 @@ class PeopleReport:
     curve: Curve | None
     warnings: tuple[str, ...]
 
-    def recall_at(self, score: float) -> float:
-        """Recall of the boxes scored `score` or higher."""
-        if self.curve is None or not len(self.curve.scores):
-            return 0.0
-        reached = int(np.count_nonzero(self.curve.scores >= score))
-        return float(self.curve.recall[reached - 1]) if reached else 0.0
-
 
 def evaluate_people(
     detections: BoxTable,

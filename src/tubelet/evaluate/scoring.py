@@ -308,12 +308,25 @@ def join_files(
 
 
 def labels_for(truth: BoxTable, labels: Path | LabelSpace | None) -> LabelSpace:
-    """The classes to score: a label map, or all ids of the truth, named by their numbers."""
+    """The classes to score: a label map, or all ids of the truth, named by their numbers.
+
+    Raises DataError for a file of labels that names no class of the truth.
+    """
     if isinstance(labels, LabelSpace):
         return labels
-    if labels is not None:
-        return read_label_map(labels)
     ids = sorted(set(truth.labels[truth.labels != NO_LABEL].tolist()))
+    if labels is not None:
+        space = read_label_map(labels)
+        if ids and not set(ids) & set(space.ids):
+            raise DataError(
+                "the label map names no class of the ground truth",
+                where=labels,
+                expected=f"ids from {ids[0]} to {ids[-1]}",
+                got=f"ids from {min(space.ids)} to {max(space.ids)}",
+                hint="pass the label map that belongs to the ground truth",
+                arguments=("labels",),
+            )
+        return space
     return LabelSpace(ids=tuple(ids), names=tuple(str(i) for i in ids))
 
 

@@ -48,11 +48,6 @@ class Cost:
         """`macs` in units of 10⁹, what the papers print as GFLOPs."""
         return self.macs / 1e9
 
-    @property
-    def gmacs_with_norm(self) -> float:
-        """What PySlowFast's log and MMAction2's tables print."""
-        return (self.macs + self.norm) / 1e9
-
 
 def count(
     config: ActionModelConfig, *, size: int | tuple[int, int], frames: int | None = None

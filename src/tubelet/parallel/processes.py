@@ -134,8 +134,9 @@ def joined_world(device: torch.device) -> Iterator[tuple[World, torch.device]]:
         if local >= torch.cuda.device_count():
             raise ConfigError(
                 "more processes than CUDA devices on this machine",
-                expected=f"--nproc-per-node of at most {torch.cuda.device_count()}",
+                expected=f"at most {torch.cuda.device_count()}",
                 got=f"local rank {local}",
+                hint="start fewer processes per machine",
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)

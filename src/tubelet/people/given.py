@@ -5,19 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from tubelet.data.annotations import Annotations
 from tubelet.data.tables import Kind, read_ava_csv
 from tubelet.types import ConfigError, DataError, InputError, Key, People
-
-
-class PeopleSource(Protocol):
-    """Who stands in a keyframe, without looking at its pixels."""
-
-    def __call__(self, key: Key) -> People: ...
 
 
 class GivenPeople:

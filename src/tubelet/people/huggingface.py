@@ -101,7 +101,8 @@ def _transformers() -> Any:
             "detectors from Hugging Face need an optional extra",
             expected="the package transformers",
             got=error,
-            hint='pip install "tubelet[hf]", or use --people person_small',
+            hint='pip install "tubelet[hf]", or use person_small',
+            arguments=("people", "detector"),
         ) from error
 
 

@@ -117,7 +117,6 @@ RELEASES = {
         Release(name="person_small", summary="person detector, for people's boxes"),
     )
 }
-ACTION_MODELS = ("jhmdb21_small", "playground_small")
 
 
 def cache_folder() -> Path:

@@ -55,13 +55,12 @@ def _files(ensemble: Ensemble, runs: Path) -> list[Path]:
         found += there[:1]
         absent += [] if there else [member]
     if absent:
-        commands = "; ".join(f"tubelet train {m} --out {runs / m}" for m in absent)
         raise InputError(
             f"{len(absent)} of {len(ensemble.members)} members of {ensemble.name!r} have no "
             f"predictions: {', '.join(absent)}",
             where=runs,
             expected=f"{folder_of(ensemble.test, runs / absent[0]) / 'predictions.csv'}",
-            hint=commands,
+            hint=f"train them first, each into {runs}/<member>",
         )
     return found
 

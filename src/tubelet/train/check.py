@@ -109,5 +109,6 @@ def _check_files(stage: Stage, context: RunContext) -> None:
         raise InputError(
             f"the memory bank of stage {stage.name!r} is not there",
             where=context.root / stage.bank,
-            hint='set bank to "build", or name the folder that holds the data with --data',
+            hint='set bank to "build", or name the folder that holds the data',
+            arguments=("root",),
         )

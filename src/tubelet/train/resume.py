@@ -25,7 +25,8 @@ def previous_state(out: Path, recipe: Recipe, *, resume: bool) -> TrainState | N
         raise InputError(
             "this folder already holds a training run",
             where=out,
-            hint="continue it with --resume, or choose another --out",
+            hint="resume it, or choose another output folder",
+            arguments=("resume", "out"),
         )
     out.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
@@ -37,7 +38,8 @@ def previous_state(out: Path, recipe: Recipe, *, resume: bool) -> TrainState | N
         raise ConfigError(
             "the run to resume was made by another recipe",
             where=path,
-            hint=f"compare with {out / 'recipe.json'}, or start afresh in another --out",
+            hint=f"compare with {out / 'recipe.json'}, or start afresh in another output folder",
+            arguments=("out",),
         )
     return state
 

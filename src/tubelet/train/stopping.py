@@ -30,7 +30,9 @@ class StopFlag:
         self.raised = True
         if not self._watched:
             raise Stopped(
-                "asked to stop", hint="a training continues from its last checkpoint with --resume"
+                "asked to stop",
+                hint="resume: a training continues from its last checkpoint",
+                arguments=("resume",),
             )
 
 

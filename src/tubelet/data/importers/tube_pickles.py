@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -27,13 +27,6 @@ from tubelet.types import DataError
 # UCF101 is 320×240 throughout; its annotation pickle does not say so.
 _UCF_SIZE = (320, 240)
 _LONGEST = 10_000_000
-
-
-class Split(NamedTuple):
-    """Video ids of one official split."""
-
-    train: tuple[str, ...]
-    test: tuple[str, ...]
 
 
 def read(path: str | Path, options: Options | None = None) -> Imported:
@@ -73,18 +66,6 @@ def read(path: str | Path, options: Options | None = None) -> Imported:
                             person=person,
                         )
     return Imported(rows.table(path), labels)
-
-
-def read_splits(path: str | Path) -> tuple[Split, ...]:
-    """The official train and test lists in a `gttubes` pickle."""
-    content = as_mapping(load_pickle(path), path)
-    lists = [as_sequence(content.get(f"{part}_videos", ()), path) for part in ("train", "test")]
-    splits = [[tuple(as_text(v, path) for v in as_sequence(s, path)) for s in p] for p in lists]
-    if len(splits[0]) != len(splits[1]):
-        raise DataError(
-            "train and test splits differ in number", where=path, got=tuple(map(len, splits))
-        )
-    return tuple(Split(train, test) for train, test in zip(*splits, strict=True))
 
 
 def read_pyannot(path: str | Path, options: Options | None = None) -> Imported:

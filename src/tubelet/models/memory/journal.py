@@ -70,7 +70,8 @@ class UndoJournal:
                 where=self._folder,
                 expected=_NAME.format(step),
                 got=", ".join(p.name for p in self._files()) or "no undo file",
-                hint="start the stage again in another --out",
+                hint="start the stage again in another output folder",
+                arguments=("out",),
             )
         for path in reversed(later):
             data = path.read_bytes()

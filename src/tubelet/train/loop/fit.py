@@ -90,7 +90,8 @@ def fit(
             raise Stopped(
                 "training was asked to stop, and has saved itself",
                 where=f"stage {stage.name!r}, after step {progress.step} of {progress.steps}",
-                hint="continue it with --resume",
+                hint="resume it",
+                arguments=("resume",),
             )
 
 

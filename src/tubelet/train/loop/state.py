@@ -43,5 +43,6 @@ class TrainState:
                 "the training checkpoint cannot be read",
                 where=path,
                 got=error,
-                hint="start again without --resume, or restore the file",
+                hint="start again without resuming, or restore the file",
+                arguments=("resume",),
             ) from error

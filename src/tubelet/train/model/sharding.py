@@ -50,7 +50,8 @@ def shard(models: TiedModels, stage: Stage, world: World, device: torch.device) 
         raise ConfigError(
             f"stage {stage.name!r} cannot shard its parameters",
             got="; ".join(reasons),
-            hint="train it without --fsdp",
+            hint="train it without sharding",
+            arguments=("fsdp",),
         )
     mesh = init_device_mesh(device.type, (world.size,))
     backbone = models.main.backbone
