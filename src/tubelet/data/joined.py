@@ -10,7 +10,7 @@ import numpy as np
 
 from tubelet.batch import Sample
 from tubelet.data.annotations import Annotations
-from tubelet.data.dataset import PlaygroundDataset, VideoDataset
+from tubelet.data.dataset import ClipDataset
 from tubelet.media.transforms import Augment
 from tubelet.types import ConfigError, InputSpec, Key
 
@@ -21,7 +21,7 @@ class JoinedDataset:
     Raises ConfigError where the parts' classes differ.
     """
 
-    def __init__(self, *, name: str, parts: Sequence[VideoDataset | PlaygroundDataset]) -> None:
+    def __init__(self, *, name: str, parts: Sequence[ClipDataset]) -> None:
         if not parts:
             raise ConfigError(f"the joined dataset {name!r} has no part")
         self.name, self.labels = name, parts[0].labels
@@ -48,7 +48,7 @@ class JoinedDataset:
         return part.label_ids(own)
 
     def truth(self) -> Annotations:
-        return Annotations.concat(part.truth() for part in self._parts)
+        return Annotations.concat(map(_people_of, self._parts))
 
     def sample(
         self,
@@ -61,6 +61,15 @@ class JoinedDataset:
         part, own = self._locate(index)
         return part.sample(own, spec=spec, augment=augment, rng=rng)
 
-    def _locate(self, index: int) -> tuple[VideoDataset | PlaygroundDataset, int]:
+    def _locate(self, index: int) -> tuple[ClipDataset, int]:
         number = bisect_right(self._ends, index)
         return self._parts[number], index - (self._ends[number] - len(self._parts[number]))
+
+
+def _people_of(part: ClipDataset) -> Annotations:
+    truth = part.truth()
+    if not isinstance(truth, Annotations):
+        raise ConfigError(
+            f"{part.name!r} labels whole videos and cannot be joined", expected="labelled people"
+        )
+    return truth

@@ -82,6 +82,13 @@ class PlaygroundConfig:
                     f"a playground clip cannot have this {what}", expected=expected, got=got
                 )
 
+    def tiny(self, seconds: float) -> PlaygroundConfig:
+        """A still room with one or two people, for smoke runs; the task stays."""
+        return PlaygroundConfig(
+            height=36, width=48, fps=4, seconds=seconds, people=(1, 2), clutter=0, occluders=0,
+            camera=0, lighting=0, noise=0, task=self.task,
+        )  # fmt: skip
+
     @property
     def aspect(self) -> float:
         return self.width / self.height

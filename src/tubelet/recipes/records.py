@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tubelet.config import encode
-from tubelet.data.sources import (
-    JoinedSource,
-    PlaygroundClipSource,
-    PlaygroundSource,
-    SourceConfig,
-)
+from tubelet.data.sources import SourceConfig
 from tubelet.models.cost import count
 from tubelet.models.create import variants
 from tubelet.models.detector import ActionModelConfig
@@ -145,7 +140,4 @@ def _folders(recipe: Recipe) -> Iterator[str]:
 
 def _folders_of(sources: Iterable[SourceConfig]) -> Iterator[str]:
     for source in sources:
-        if isinstance(source, JoinedSource):
-            yield from _folders_of(source.parts)
-        elif not isinstance(source, PlaygroundSource | PlaygroundClipSource):
-            yield source.videos.partition("/")[0]
+        yield from source.folders()

@@ -14,8 +14,6 @@ import numpy as np
 import torch
 
 from tubelet.data.sources import (
-    CharadesSource,
-    ClipSource,
     JoinedSource,
     PlaygroundClipSource,
     PlaygroundSource,
@@ -25,7 +23,7 @@ from tubelet.labels import LabelSpace
 from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
-from tubelet.playground.world import PlaygroundConfig, Task, label_space
+from tubelet.playground.world import PlaygroundConfig, label_space
 from tubelet.recipes import recipe_named
 from tubelet.testing.config import Test
 from tubelet.testing.ensembles import run_ensemble
@@ -67,24 +65,23 @@ def shrink(experiment: Experiment) -> Experiment:
     if isinstance(experiment, Recipe):
         return shrink_recipe(experiment)
     two = slice(None, None, max(1, len(experiment.members) - 1))
-    world = _world("scene", 1)
     return replace(
         experiment,
         members=experiment.members[two],
         weights=experiment.weights[two],
-        test=_small_test(experiment.test, world),
+        test=_small_test(experiment.test, _seconds(1)),
     )
 
 
 def shrink_recipe(recipe: Recipe) -> Recipe:
     """`recipe` with tiny models, data and stages."""
     clips = max(_clips_of(recipe.model_at(i)) for i in range(len(recipe.stages)))
-    world = _world("scene", clips)
+    seconds = _seconds(clips)
     return replace(
         recipe,
         model=_small_model(recipe.model),
-        stages=tuple(_small_stage(s, recipe, i, world) for i, s in enumerate(recipe.stages)),
-        tests=tuple(_small_test(test, world) for test in recipe.tests),
+        stages=tuple(_small_stage(s, recipe, i, seconds) for i, s in enumerate(recipe.stages)),
+        tests=tuple(_small_test(test, seconds) for test in recipe.tests),
     )
 
 
@@ -93,23 +90,20 @@ def _clips_of(config: ActionModelConfig) -> int:
     return memory.clips if isinstance(memory, CollaborativeMemoryConfig) else 1
 
 
-def _world(task: Task, clips: int) -> PlaygroundConfig:
-    """A still room with one or two people, labelled each second; as many as collaborate."""
-    return PlaygroundConfig(
-        height=36, width=48, fps=4, seconds=max(3, clips) + 0.5, people=(1, 2),
-        clutter=0, occluders=0, camera=0, lighting=0, noise=0, task=task,
-    )  # fmt: skip
+def _seconds(clips: int) -> float:
+    """Of a rendered film, which is labelled each second: as many as collaborate, three at least."""
+    return max(3, clips) + 0.5
 
 
-def _small_stage(stage: Stage, recipe: Recipe, index: int, world: PlaygroundConfig) -> Stage:
+def _small_stage(stage: Stage, recipe: Recipe, index: int, seconds: float) -> Stage:
     model = recipe.model_at(index)
     data: SourceConfig | Mixture
     steps = _STEPS
     if isinstance(stage.data, Mixture):
-        data = _small_mixture(stage.data, world)
+        data = _small_mixture(stage.data, seconds)
         steps = _steps_of_all(data, recipe.seed * 1000 + index)
     else:
-        data = _small_source(stage.data, world, "train")
+        data = _small_source(stage.data, seconds, "train")
     clips = max(_clips_of(model), stage.collaborative.clips)
     return replace(
         stage,
@@ -125,18 +119,18 @@ def _small_stage(stage: Stage, recipe: Recipe, index: int, world: PlaygroundConf
         augment=_small_augment(stage.augment, model.input),
         bank_data=None
         if stage.bank_data is None
-        else _small_source(stage.bank_data, world, "train"),
+        else _small_source(stage.bank_data, seconds, "train"),
         precision="fp32",
         compile=False,
         workers=0,
     )
 
 
-def _small_mixture(mixture: Mixture, world: PlaygroundConfig) -> Mixture:
+def _small_mixture(mixture: Mixture, seconds: float) -> Mixture:
     parts = tuple(
         replace(
             part,
-            data=_small_source(part.data, world, "train"),
+            data=_small_source(part.data, seconds, "train"),
             model=None if part.model is None else _small_model(part.model),
             augment=None if part.augment is None else _small_augment(part.augment, None),
         )
@@ -165,12 +159,12 @@ def _small_schedule(schedule: Schedule, steps: int | None, to: int) -> Schedule:
     )
 
 
-def _small_test(test: Test, world: PlaygroundConfig) -> Test:
+def _small_test(test: Test, seconds: float) -> Test:
     views = test.views
     smallest = min(views.scales, default=SIDE)
     return replace(
         test,
-        data=_small_source(test.data, world, "test"),
+        data=_small_source(test.data, seconds, "test"),
         views=replace(views, scales=tuple(_scaled(s, smallest) for s in views.scales)),
     )
 
@@ -179,37 +173,34 @@ def _scaled(pixels: int, of: int) -> int:
     return max(1, round(pixels * SIDE / of))
 
 
-def _small_source(source: SourceConfig, world: PlaygroundConfig, split: str) -> SourceConfig:
+def _small_source(source: SourceConfig, seconds: float, split: str) -> SourceConfig:
     """Rendered clips under the same name; the parts of a joined set have clips of their own."""
     clips = _CLIPS if split == "train" else _TEST_CLIPS
-    match source:
-        case ClipSource():
-            clips = max(2, clips)  # a clip is one sample only
-            return PlaygroundClipSource(name=source.name, world=world, clips=clips, split=split)
-        case CharadesSource():
-            event = replace(world, task="event")
-            return PlaygroundClipSource(
-                name=source.name, world=event, clips=clips, split=split, exclusive=False
-            )
-        case JoinedSource():
-            own = (split, "val")
-            parts = [
-                PlaygroundSource(
-                    name=part.name, world=world, clips=clips, split=own[number], hold=True
-                )
-                for number, part in enumerate(source.parts[:2])
-            ]
-            return replace(source, parts=tuple(parts))
-        case PlaygroundSource():
-            return replace(source, clips=clips, world=_with_task(source.world, world))
-        case _:
-            return PlaygroundSource(
-                name=source.name, world=world, clips=clips, split=split, hold=True
-            )
+    small = source.tiny(clips=clips, seconds=seconds)
+    if small is not None:
+        return small
+    if source.joins():
+        own = (split, "val")
+        parts = [
+            _rendered_people(part.name, clips, seconds, own[number])
+            for number, part in enumerate(source.joins()[:2])
+        ]
+        return JoinedSource(name=source.name, parts=tuple(parts))
+    if source.labelled == "people":
+        return _rendered_people(source.name, clips, seconds, split)
+    exclusive = source.labelled == "video"
+    return PlaygroundClipSource(
+        name=source.name,
+        world=PlaygroundConfig(task="scene" if exclusive else "event").tiny(seconds),
+        clips=max(2, clips) if exclusive else clips,  # a clip of one class is one sample only
+        split=split,
+        exclusive=exclusive,
+    )
 
 
-def _with_task(own: PlaygroundConfig, world: PlaygroundConfig) -> PlaygroundConfig:
-    return replace(world, task=own.task)
+def _rendered_people(name: str, clips: int, seconds: float, split: str) -> PlaygroundSource:
+    world = PlaygroundConfig(task="scene").tiny(seconds)
+    return PlaygroundSource(name=name, world=world, clips=clips, split=split, hold=True)
 
 
 def _small_augment(augment: Augment | None, spec: InputSpec | None) -> Augment | None:

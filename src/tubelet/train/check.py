@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import torch
 
-from tubelet.data.sources import CharadesSource, ClipSource
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
@@ -90,7 +89,7 @@ def _wrong_part(
     classifies = config.head.task == "classification"
     banked = isinstance(config.memory, MemoryBankConfig) and stage.bank != "empty"
     augment = part.augment or stage.augment
-    whole = isinstance(part.data, ClipSource | CharadesSource)
+    whole = part.data.labelled != "people"
     if whole and not classifies:
         yield f"{part.data.name!r} labels whole videos, but the model's head looks for people"
     if whole and banked:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from tubelet.data.sources import JoinedSource, SourceConfig
+from tubelet.data.sources import SourceConfig
 from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModelConfig
 from tubelet.types import ConfigError, Ints
@@ -29,8 +29,7 @@ class Part:
 
     def dataset_names(self) -> tuple[str, ...]:
         """What the part's samples call their dataset; those of joined sets keep their own names."""
-        joined = self.data.parts if isinstance(self.data, JoinedSource) else ()
-        return (self.data.name, *(part.name for part in joined))
+        return self.data.dataset_names()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,32 @@
+"""Where a stage's data comes from, as configuration: each source builds a dataset.
+
+Paths are relative to the data folder. Wherever a video is expected, a folder of extracted frames
+does as well, if the source states their `frame_rate`. `SOURCES` is the whole list: what it names is
+tested and shown in the docs' tables; a source that is only imported works without being listed.
+"""
+
+from tubelet.data.sources.base import SourceConfig
+from tubelet.data.sources.boxes import Boxes, VideoSource
+from tubelet.data.sources.charades import CharadesSource
+from tubelet.data.sources.clips import ClipSource
+from tubelet.data.sources.joined import JoinedSource
+from tubelet.data.sources.playground import PlaygroundClipSource, PlaygroundSource
+from tubelet.data.sources.tubes import TubeSource
+
+__all__ = [
+    "SOURCES",
+    "Boxes",
+    "CharadesSource",
+    "ClipSource",
+    "JoinedSource",
+    "PlaygroundClipSource",
+    "PlaygroundSource",
+    "SourceConfig",
+    "TubeSource",
+    "VideoSource",
+]
+
+SOURCES: tuple[type[SourceConfig], ...] = (
+    VideoSource, TubeSource, JoinedSource, ClipSource, CharadesSource, PlaygroundSource,
+    PlaygroundClipSource,
+)  # fmt: skip

@@ -1,0 +1,36 @@
+"""`JoinedSource`: several sources with the same classes as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from tubelet.data.dataset import ClipDataset
+from tubelet.data.joined import JoinedDataset
+from tubelet.data.sources.base import SourceConfig
+from tubelet.types import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinedSource(SourceConfig):
+    """Sets with the same classes as one, such as the two parts of AVA-Kinetics."""
+
+    summary: ClassVar[str] = "several sources with the same classes as one: AVA-Kinetics"
+
+    parts: tuple[SourceConfig, ...]
+
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            if part.labelled != "people" or part.joins():
+                raise ConfigError(
+                    f"{self.name!r} cannot join {part.name!r}",
+                    expected="sources of labelled people that join none themselves",
+                    got=type(part).__name__,
+                )
+
+    def build(self, root: Path) -> ClipDataset:
+        return JoinedDataset(name=self.name, parts=[part.build(root) for part in self.parts])
+
+    def joins(self) -> tuple[SourceConfig, ...]:
+        return self.parts
