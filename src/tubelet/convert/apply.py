@@ -53,7 +53,7 @@ def _single_pathway(backbone: ResNet3dConfig, given: Mapping[str, Any]) -> dict[
 
 
 def _input(config: ActionModelConfig, facts: Facts) -> InputSpec:
-    keys = ("frames", "stride", "fps", "short_side")
+    keys = ("frames", "stride", "fps", "short_side", "preprocessing")
     given = {k: v for k, v in facts.given().items() if k in keys}
     spec = replace(config.input, **given)
     if isinstance(config.head, ClipHeadConfig):

@@ -191,8 +191,7 @@ def convert_state(
     config = _config(family, shapes, name, guess) if fixed is None else fixed
     if name is not None:
         said = [*said, Said(source=f"the architecture {name}", facts=_architecture(config))]
-    with torch.device("meta"):
-        wanted = {n: tuple(t.shape) for n, t in config.build().state_dict().items()}
+    wanted = _shapes(config)
     account(renamed, wanted)
     other = None
     if task is None and fixed is None:
@@ -202,14 +201,21 @@ def convert_state(
     if fixed is None:
         config = apply_facts(config, settled.facts)
         config = replace(config, labels=_labels(shapes, settled, labels, guess))
-    complete = _complete(renamed, wanted)
+    complete = apply_to_tensors(_complete(renamed, wanted), settled.facts, config)
+    account(replace(renamed, state=complete), _shapes(config))
     return Converted(
         family=family.name,
         config=config,
-        state=apply_to_tensors(complete, settled.facts, config),
+        state=complete,
         dropped=renamed.dropped | _background(renamed, settled.facts),
         settled=settled,
     )
+
+
+def _shapes(config: ActionModelConfig) -> Shapes:
+    """Name → shape of every tensor of the model."""
+    with torch.device("meta"):
+        return {n: tuple(t.shape) for n, t in config.build().state_dict().items()}
 
 
 def _complete(renamed: Renamed, wanted: Shapes) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from tubelet.config import decode, encode
 from tubelet.errors import CheckpointError, ConfigError, InputError
 from tubelet.labels import LabelSpace
+from tubelet.types import Preprocessing
 
 Task = Literal["detection", "classification"]
 Colour = Literal["rgb", "bgr"]
@@ -36,10 +37,10 @@ class Facts:
     `time_strides`: temporal strides of the stem's convolution, of its pool, and of the pool after
     res2. `temporal_pool`, `aligned`, `roi_bins`: how a detector pools a person. `train_crop`: the
     classifier averages windows of `train_crop // 32` cells a side. `fps`, `short_side`, `crop`,
-    `mean` and `std` as in `InputSpec`, mean and std in the order of `colour`. `nonlocal_kind`,
-    `nonlocal_pool`, `norm_eps`, `res5_dilation`, `heads`, `positions` as in the backbones' configs.
-    `labels`: the classes by name; their own `exclusive` is not read. `weights`: which of several
-    sets in the file, by its key.
+    `preprocessing`, `mean` and `std` as in `InputSpec`, mean and std in the order of `colour`.
+    `nonlocal_kind`, `nonlocal_pool`, `norm_eps`, `res5_dilation`, `heads`, `positions` as in the
+    backbones' configs. `labels`: the classes by name; their own `exclusive` is not read.
+    `weights`: which of several sets in the file, by its key.
     """
 
     task: Task | None = None
@@ -66,6 +67,7 @@ class Facts:
     crop: int | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    preprocessing: Preprocessing | None = None
     labels: LabelSpace | None = None
     weights: str | None = None
 
@@ -84,6 +86,8 @@ class Facts:
 
 
 KEYS = tuple(field.name for field in dataclasses.fields(Facts))
+_RECORDS = ("preprocessing", "labels")
+"""Facts that no KEY=VALUE spells; the model's configuration holds them whole."""
 ASSUMED = "assumption"
 
 
@@ -148,8 +152,8 @@ def assumptions(texts: Sequence[str]) -> Facts:
     for text in texts:
         key, equals, value = text.partition("=")
         key = key.strip()
-        if not equals or key not in KEYS or key == "labels":
-            known = ", ".join(k for k in KEYS if k != "labels")
+        if not equals or key not in KEYS or key in _RECORDS:
+            known = ", ".join(k for k in KEYS if k not in _RECORDS)
             raise InputError(
                 "cannot read this assumption",
                 expected=f"KEY=VALUE with {known}",
@@ -214,7 +218,7 @@ def recorded(settled: Settled) -> dict[str, Any]:
     facts = {
         key: {"value": encode(value), "from": settled.sources[key]}
         for key, value in settled.facts.given().items()
-        if key != "labels"  # they stand in the model's own configuration
+        if key not in _RECORDS
     }
     return {"facts": facts, "assumed": assumed_lines(facts), "against": list(settled.against)}
 

@@ -8,6 +8,8 @@ Its detectors keep res5 undilated, take every α-th frame, and pool 8×8 aligned
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tubelet.convert.facts import Facts
 from tubelet.convert.family import NORM, STEPS, Family, conv_norm, linear, slowfast_alpha
 from tubelet.convert.rules import Drop, Rule, Table
@@ -15,6 +17,7 @@ from tubelet.models.backbones.csn import CSNConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.layers.resnet3d import NonLocalConfig
 from tubelet.types import InputSpec
@@ -103,6 +106,20 @@ _PLAIN = Table(
     rules=(*_rules("", ""), *_HEADS), names={"stage": STEPS, "layer": _LAYERS}, drops=_DROPS
 )
 
+
+def _gaussian(config: ActionModelConfig) -> Facts:
+    """A Gaussian non-local block has no projections of its own, so the names tell it."""
+    backbone = config.backbone
+    if isinstance(backbone, ResNet3dConfig) and backbone.attention.kind == "gaussian":
+        return Facts(nonlocal_kind="gaussian")
+    return Facts()
+
+
+def _slowonly(config: ActionModelConfig) -> Facts:
+    """Slow-only strides nowhere in time."""
+    return replace(_gaussian(config), time_strides=(1, 1, 1))
+
+
 I3D = Family(
     name="MMAction2 I3D",
     marks=(_STEM, _CONV2),
@@ -120,6 +137,7 @@ I3D = Family(
     detection_head=_HEAD,
     detection=_DETECTION,
     asked=(*_ASKED, "time_strides", "nonlocal_kind"),
+    settles=_gaussian,
 )
 
 SLOWONLY = Family(
@@ -135,7 +153,7 @@ SLOWONLY = Family(
     detection_head=_HEAD,
     detection=_DETECTION,
     asked=(*_ASKED, "nonlocal_kind"),
-    settles=lambda _: Facts(time_strides=(1, 1, 1)),
+    settles=_slowonly,
 )
 
 C2D = Family(

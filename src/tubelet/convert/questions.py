@@ -117,7 +117,7 @@ ON_TENSORS = ("background", "colour", "join")
 """Facts that change tensors, and so are needed even where the configuration is given."""
 ALWAYS = (
     "task", "exclusive", "colour", "frames", "stride", "fps", "mean", "std", "short_side", "labels",
-    "weights",
+    "weights", "preprocessing",
 )  # fmt: skip
 """Facts that mean something for every model."""
 
