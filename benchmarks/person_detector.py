@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tubelet.data.tables import read_ava_csv
 from tubelet.data.untrusted.reading import find_video
+from tubelet.people.detectors.small import SmallDetectorConfig
 from tubelet.people.measure import measure
 from tubelet.people.named import person_detector
-from tubelet.people.small import SmallDetectorConfig
 from tubelet.people.training.person_small import labelled_frames
 
 LOWEST = 0.02

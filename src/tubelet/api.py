@@ -18,7 +18,7 @@ from tubelet.media.video import Video, VideoInfo
 from tubelet.models.detector import ActionModel
 from tubelet.models.memory.stream import scores_with_memory
 from tubelet.models.weights import load_model
-from tubelet.people.detector import PersonDetector
+from tubelet.people.detectors.base import PersonDetector
 from tubelet.people.given import GivenPeople
 from tubelet.people.linking import LinkConfig, Linker
 from tubelet.people.named import DEFAULT, person_detector

@@ -15,10 +15,10 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
-from tubelet.plugins import GROUP, load_plugins
+from tubelet.plugins import GROUP, load_plugins, subclasses
 from tubelet.types import ConfigError
 
 T = TypeVar("T")
@@ -82,25 +82,7 @@ def _is_dataclass(kind: type) -> bool:
 
 def members_of(kind: type[T]) -> dict[str, type[T]]:
     """Every imported subclass of an extensible kind that can be built, by its name in files."""
-    # A slotted dataclass is made twice, and the first of the two lives on until it is collected;
-    # a class that a notebook defines anew follows its predecessor. The latest is meant.
-    found = {(c.__module__, c.__qualname__): c for c in _subclasses(kind)}
-    concrete = [c for c in found.values() if not getattr(c, "__abstractmethods__", None)]
-    return {type_name(c): c for c in concrete if _is_dataclass(c)}
-
-
-def families(kind: type[T], listed: Sequence[type[T]] = ()) -> tuple[type[T], ...]:
-    """The members of an extensible kind: those `listed`, then the others that plugins or the
-    program itself have imported."""
-    load_plugins()
-    others = [member for member in members_of(kind).values() if member not in listed]
-    return (*listed, *others)
-
-
-def _subclasses(kind: type[T]) -> Iterator[type[T]]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from _subclasses(child)
+    return {type_name(c): c for c in subclasses(kind) if _is_dataclass(c)}
 
 
 def override(config: T, assignments: Sequence[str]) -> T:

@@ -8,11 +8,15 @@ merely stands in a file (a checkpoint, a recipe) never imports anything.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
 
 from tubelet.types import ConfigError
+
+T = TypeVar("T")
 
 GROUP = "tubelet.plugins"
 VARIABLE = "TUBELET_PLUGINS"
@@ -43,6 +47,27 @@ def load_plugins() -> tuple[str, ...]:
                 "(empty for none)",
             ) from error
     return tuple(found)
+
+
+def subclasses(kind: type[T]) -> list[type[T]]:
+    """Every imported subclass of `kind` that can be built, the latest definition of each."""
+    # A slotted dataclass is made twice, and the first of the two lives on until it is collected;
+    # a class that a notebook defines anew follows its predecessor. The latest is meant.
+    found = {(c.__module__, c.__qualname__): c for c in _below(kind)}
+    return [c for c in found.values() if not getattr(c, "__abstractmethods__", None)]
+
+
+def families(kind: type[T], listed: Sequence[type[T]] = ()) -> tuple[type[T], ...]:
+    """The members of a kind: those `listed`, then the others that plugins or the program itself
+    have imported."""
+    load_plugins()
+    return (*listed, *(member for member in subclasses(kind) if member not in listed))
+
+
+def _below(kind: type[T]) -> Iterator[type[T]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _below(child)
 
 
 def _origin(point: EntryPoint) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.config import decode, encode, families
+from tubelet.config import decode, encode
 from tubelet.data.annotations import BOX, Annotations
 from tubelet.data.clips import ClipLabels
 from tubelet.data.dataset import ClipDataset
@@ -33,6 +33,7 @@ from tubelet.data.whole import WholeVideoDataset
 from tubelet.media.transforms import Augment
 from tubelet.media.writer import VideoWriter
 from tubelet.playground import PlaygroundConfig, write_dataset
+from tubelet.plugins import families
 from tubelet.types import ConfigError, DataError, InputError, InputSpec, Key
 
 WORLD = PlaygroundConfig(height=48, width=64, seconds=2.0, people=(1, 2))

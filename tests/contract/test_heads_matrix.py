@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tubelet.batch import Memory, Rois
-from tubelet.config import decode, encode, families
+from tubelet.config import decode, encode
 from tubelet.labels import LabelSpace
 from tubelet.models import ActionModelConfig
 from tubelet.models.backbones import BACKBONES as BACKBONE_FAMILIES
@@ -25,6 +25,7 @@ from tubelet.models.heads.relation import SpatialRelationHeadConfig, TemporalRel
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.relabel import replace_labels
+from tubelet.plugins import families
 from tubelet.types import ConfigError, InputSpec
 
 FEW = (1, 1, 1, 1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Rois
-from tubelet.config import decode, encode, families
+from tubelet.config import decode, encode
 from tubelet.models.backbones import BACKBONES as FAMILIES
 from tubelet.models.backbones.base import BackboneConfig
 from tubelet.models.backbones.csn import CSNConfig
@@ -25,6 +25,7 @@ from tubelet.models.create import create_model, model_config, variants
 from tubelet.models.detector import ActionModel, ActionModelConfig
 from tubelet.models.layers.resnet3d import NonLocalConfig
 from tubelet.models.weights import load_model, save_model
+from tubelet.plugins import families
 
 RECORDED = Path(__file__).with_name("models_state_dict_names.json")
 BLOCKS = (1, 1, 2, 1)

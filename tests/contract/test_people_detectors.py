@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.people.detector import PersonDetector
+from tubelet.people.detectors import DETECTORS
+from tubelet.people.detectors.base import NamedDetector, PersonDetector
+from tubelet.people.detectors.small import WEIGHTS, SmallPersonConfig, SmallPersonDetector
 from tubelet.people.named import DEFAULT, person_detector
-from tubelet.people.small import WEIGHTS, SmallPersonConfig, SmallPersonDetector
-from tubelet.types import ShapeError
+from tubelet.plugins import families
+from tubelet.types import ConfigError, InputError, ShapeError
 
 
 def untrained() -> PersonDetector:
@@ -26,7 +28,17 @@ def shipped() -> PersonDetector:
     return person_detector(DEFAULT)
 
 
-@pytest.fixture(params=[untrained, shipped])
+def added() -> list[type[NamedDetector]]:
+    """Those of plugins that have one name only, without a part that varies."""
+    others = [one for one in families(NamedDetector) if one not in DETECTORS]
+    return [one for one in others if "<" not in one.spelling]
+
+
+def maker(family: type[NamedDetector]) -> Callable[[], PersonDetector]:
+    return lambda: person_detector(family.spelling)
+
+
+@pytest.fixture(params=[untrained, shipped, *map(maker, added())])
 def detector(request: pytest.FixtureRequest) -> PersonDetector:
     make: Callable[[], PersonDetector] = request.param
     return make()
@@ -62,3 +74,22 @@ def test_something_else_than_an_rgb_frame_is_refused(detector: PersonDetector) -
             detector(wrong)
     with pytest.raises(ShapeError, match="float64"):
         detector(np.zeros((8, 8, 3)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("one", DETECTORS)
+def test_listed_detectors_say_what_they_are(one: type[NamedDetector]) -> None:
+    assert one.spelling and one.summary and len(one.summary) <= 72 and one.summary[-1] != "."
+
+
+def test_each_name_is_claimed_once() -> None:
+    for name in ("person_small", "my.safetensors", "hf:some/model"):
+        assert sum(one.claims(name) for one in DETECTORS) == 1
+    with pytest.raises(InputError, match="did you mean person_small"):
+        person_detector("person_smal")
+
+
+def test_a_name_that_two_detectors_claim_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    greedy = classmethod(lambda cls, name: True)
+    monkeypatch.setattr(DETECTORS[1], "claims", greedy)
+    with pytest.raises(ConfigError, match="several person detectors"):
+        person_detector(DEFAULT)

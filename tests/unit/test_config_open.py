@@ -16,7 +16,7 @@ import torch
 
 from tubelet import plugins
 from tubelet.batch import Rois
-from tubelet.config import Extensible, decode, encode, families, members_of
+from tubelet.config import Extensible, decode, encode, members_of
 from tubelet.data.sources import SOURCES, SourceConfig
 from tubelet.models.backbones import BACKBONES
 from tubelet.models.backbones.base import BackboneConfig
@@ -24,6 +24,7 @@ from tubelet.models.backbones.csn import CSNConfig
 from tubelet.models.heads import HEADS
 from tubelet.models.heads.base import HeadConfig
 from tubelet.models.weights import load_model, save_model
+from tubelet.plugins import families
 from tubelet.train.recipe import Recipe
 from tubelet.types import ConfigError
 

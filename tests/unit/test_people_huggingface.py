@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tubelet.people.huggingface import HuggingFaceDetector
+from tubelet.people.detectors.huggingface import HuggingFaceDetector
 from tubelet.people.named import person_detector
 from tubelet.types import ConfigError, InputError
 

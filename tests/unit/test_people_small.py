@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from tubelet.checkpoints import save_checkpoint
-from tubelet.people.detector import PersonDetector
-from tubelet.people.named import person_detector
-from tubelet.people.small import (
+from tubelet.people.detectors.base import PersonDetector
+from tubelet.people.detectors.small import (
     DenseBoxes,
     SmallDetectorConfig,
     SmallPersonConfig,
@@ -21,6 +20,7 @@ from tubelet.people.small import (
     SmallPersonNet,
     header_of,
 )
+from tubelet.people.named import person_detector
 from tubelet.types import CheckpointError, ConfigError, InputError, ShapeError
 
 TINY = SmallPersonConfig(stem=8, widths=(8, 8, 8, 8), depths=(1, 1, 1, 1), neck=8)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tubelet.checkpoints import read_checkpoint
-from tubelet.people.small import DenseBoxes, SmallPersonConfig, SmallPersonDetector
+from tubelet.people.detectors.small import DenseBoxes, SmallPersonConfig, SmallPersonDetector
 from tubelet.people.training.loss import PersonLoss, giou, quality_focal
 from tubelet.people.training.pictures import Augmentation, Canvas, Picture, draw_batch
 from tubelet.people.training.train_person import PersonRecipe, train_person

@@ -19,7 +19,7 @@ from tubelet.evaluate.scoring import evaluate_files
 from tubelet.files import atomic_path
 from tubelet.media.sampling import keyframe_times, windows
 from tubelet.media.video import Video, VideoInfo, find_videos, probe
-from tubelet.people.detector import PersonDetector
+from tubelet.people.detectors.base import PersonDetector
 from tubelet.people.given import GivenPeople
 from tubelet.people.linking import link
 from tubelet.people.named import person_detector

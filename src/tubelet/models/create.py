@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from tubelet.config import families
 from tubelet.labels import LabelSpace
 from tubelet.models.backbones import BACKBONES
 from tubelet.models.backbones.base import BackboneConfig, Published, Variant
@@ -22,6 +21,7 @@ from tubelet.models.detector import ActionModel, ActionModelConfig, MemoryConfig
 from tubelet.models.heads.base import HeadConfig, Task
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
+from tubelet.plugins import families
 from tubelet.types import ConfigError, InputSpec
 
 COSTS = Path(__file__).with_name("costs.json")
@@ -37,6 +37,8 @@ def variants() -> dict[str, AnyVariant]:
     """
     found: dict[str, AnyVariant] = {}
     for family in families(BackboneConfig, BACKBONES):
+        if "variants" not in vars(family):  # inherited from a family that is listed itself
+            continue
         for name, row in family.variants().items():
             if name in found:
                 raise ConfigError(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
 
 import torch
 
-from tubelet.people.detector import PersonDetector
-from tubelet.people.huggingface import PREFIX, HuggingFaceDetector
-from tubelet.people.small import SmallDetectorConfig, SmallPersonDetector
-from tubelet.types import InputError
+from tubelet.people.detectors import DETECTORS
+from tubelet.people.detectors.base import NamedDetector, PersonDetector
+from tubelet.people.detectors.small import KIND
+from tubelet.plugins import families
+from tubelet.types import ConfigError, InputError
 
-DEFAULT = "person_small"
+DEFAULT = KIND
 
 
 def person_detector(
@@ -25,23 +25,21 @@ def person_detector(
 
     `person_small` ships in the package; `hf:<id or folder>` is any object detector of
     `transformers` (extra `tubelet[hf]`); `<file>.safetensors` is a small detector trained by
-    yourself. Raises InputError for any other name.
+    yourself; plugins may add more. Raises InputError for any other name, ConfigError for one that
+    two detectors claim.
     """
-    if name.startswith(PREFIX):
-        model_id = name.removeprefix(PREFIX)
-        if threshold is None:
-            return HuggingFaceDetector(model_id, device=device)
-        return HuggingFaceDetector(model_id, threshold=threshold, device=device)
-    config = (
-        SmallDetectorConfig() if threshold is None else SmallDetectorConfig(threshold=threshold)
-    )
-    if name == DEFAULT:
-        return SmallPersonDetector.load(config=config, device=device)
-    if name.endswith(".safetensors"):
-        return SmallPersonDetector.load(Path(name), config=config, device=device)
-    near = difflib.get_close_matches(name, [DEFAULT], n=1, cutoff=0.5)
+    known = families(NamedDetector, DETECTORS)
+    found = [one for one in known if one.claims(name)]
+    if len(found) > 1:
+        raise ConfigError(
+            f"several person detectors are called {name!r}",
+            got=", ".join(f"{one.__module__}.{one.__qualname__}" for one in found),
+        )
+    if found:
+        return found[0].named(name, threshold=threshold, device=device)
+    near = difflib.get_close_matches(name, [one.spelling.split(",")[0] for one in known], n=1)
     raise InputError(
         f"no person detector is called {name!r}",
-        expected=f"{DEFAULT}, hf:<model id>, or a .safetensors file of a small detector",
+        expected="; ".join(one.spelling for one in known),
         hint=f"did you mean {near[0]}?" if near else "boxes from a file: pass a .csv",
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from tubelet.data.tables import read_ava_csv, video_path
 from tubelet.media.video import Video
-from tubelet.people.detector import Image, PersonDetector
+from tubelet.people.detectors.base import Image, PersonDetector
 from tubelet.people.given import GivenPeople
 from tubelet.people.measure import PersonReport, measure
 from tubelet.people.training.pictures import Picture

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tubelet.boxes import area
-from tubelet.people.detector import Image, check_image
+from tubelet.people.detectors.base import Image, check_image
 from tubelet.types import Floats, ShapeError, as_boxes
 
 GREY = 114

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tubelet.checkpoints import read_checkpoint, save_checkpoint
 from tubelet.config import encode
 from tubelet.files import atomic_path
-from tubelet.people.small import SmallPersonConfig, SmallPersonNet, header_of
+from tubelet.people.detectors.small import SmallPersonConfig, SmallPersonNet, header_of
 from tubelet.people.training.loss import PersonLoss
 from tubelet.people.training.pictures import Augmentation, Picture, draw_batch
 from tubelet.types import CheckpointError, ConfigError, TrainingError

@@ -7,13 +7,13 @@ D-FINE and RT-DETRv2 are Apache-2.0 and good: `hf:ustc-community/dfine-nano-coco
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 
 from tubelet.boxes import clip_unit
-from tubelet.people.detector import Image, check_image
+from tubelet.people.detectors.base import Image, NamedDetector, check_image
 from tubelet.types import ConfigError, InputError, People
 
 PREFIX = "hf:"
@@ -31,13 +31,27 @@ _PROCESSORS = {
 }
 
 
-class HuggingFaceDetector:
+class HuggingFaceDetector(NamedDetector):
     """A PersonDetector around `AutoModelForObjectDetection`.
 
     `model_id`: a hub id or a folder. `class_name`: the class that is kept, as the model's
     `id2label` spells it. Raises InputError when `transformers` is not installed, the model cannot
     be had, is of a family that is not supported, or knows no such class.
     """
+
+    spelling: ClassVar[str] = f"{PREFIX}<model id or folder>"
+    summary: ClassVar[str] = "any object detector of transformers (extra tubelet[hf])"
+
+    @classmethod
+    def claims(cls, name: str) -> bool:
+        return name.startswith(PREFIX)
+
+    @classmethod
+    def named(cls, name: str, *, threshold: float | None, device: torch.device | str) -> Self:
+        model_id = name.removeprefix(PREFIX)
+        if threshold is None:
+            return cls(model_id, device=device)
+        return cls(model_id, threshold=threshold, device=device)
 
     def __init__(
         self,

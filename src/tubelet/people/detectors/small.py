@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -23,14 +23,14 @@ from torch.nn import functional as F
 from tubelet.boxes import clip_unit, nms, short_side_hw
 from tubelet.checkpoints import read_checkpoint
 from tubelet.config import decode, encode
-from tubelet.people.detector import Image, check_image
+from tubelet.people.detectors.base import Image, NamedDetector, check_image
 from tubelet.types import CheckpointError, ConfigError, Floats, People, ShapeError
 
 KIND = "person_small"
 PIXEL_MEAN, PIXEL_STD = 114.0, 58.0
 STRIDES = (8, 16, 32)
 LOG_SIDE_MAX = 5.0  # exp(5) = 148 cells: larger than any input, small enough never to overflow
-WEIGHTS = Path(__file__).parent.parent / "weights" / "person_small.safetensors"
+WEIGHTS = Path(__file__).parents[2] / "weights" / "person_small.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,11 +182,14 @@ class SmallDetectorConfig:
             )
 
 
-class SmallPersonDetector:
+class SmallPersonDetector(NamedDetector):
     """A PersonDetector around a SmallPersonNet; also takes several frames of one size at once.
 
     `SmallPersonDetector.load()` reads the weights that ship in the package.
     """
+
+    spelling: ClassVar[str] = f"{KIND}, or a .safetensors file of a small detector"
+    summary: ClassVar[str] = "our own: in the package, or trained by yourself"
 
     def __init__(
         self,
@@ -200,13 +203,24 @@ class SmallPersonDetector:
         self._net = net.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     @classmethod
+    def claims(cls, name: str) -> bool:
+        return name == KIND or name.endswith(".safetensors")
+
+    @classmethod
+    def named(cls, name: str, *, threshold: float | None, device: torch.device | str) -> Self:
+        config = SmallDetectorConfig()
+        if threshold is not None:
+            config = replace(config, threshold=threshold)
+        return cls.load(WEIGHTS if name == KIND else name, config=config, device=device)
+
+    @classmethod
     def load(
         cls,
         path: Path | str = WEIGHTS,
         *,
         config: SmallDetectorConfig | None = None,
         device: torch.device | str = "cpu",
-    ) -> SmallPersonDetector:
+    ) -> Self:
         """A detector from a checkpoint. Raises CheckpointError if it holds something else."""
         header, state = read_checkpoint(Path(path))
         net = config_from_header(header, Path(path)).build()
