@@ -16,7 +16,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from textwrap import indent
 from typing import Any
 
@@ -106,3 +107,10 @@ class Stopped(TubeletError):  # noqa: N818  nothing went wrong
     """The process was asked to end (SIGTERM), and did so in good order."""
 
     exit_code = 143
+
+
+def nearest(name: str, known: Iterable[str], *, most: int = 1) -> str | None:
+    """The hint of an error about an unknown `name`: those of the `known` that look most like it.
+    None where nothing does."""
+    near = get_close_matches(name, list(known), n=most, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else None

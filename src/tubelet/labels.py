@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tubelet.errors import ConfigError, DataError
+from tubelet.errors import ConfigError, DataError, nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +82,7 @@ class LabelSpace:
         """Column of a class name. Raises DataError naming the nearest known class."""
         if name in self.names:
             return self.names.index(name)
-        near = difflib.get_close_matches(name, self.names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(self.names[:8])}…"
+        hint = nearest(name, self.names) or f"known: {', '.join(self.names[:8])}…"
         raise DataError(f"unknown action {name!r}", hint=hint)
 
     def to_json(self) -> dict[str, Any]:

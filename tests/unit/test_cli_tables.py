@@ -134,7 +134,7 @@ def test_a_file_and_json_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["models", "show", str(tmp_path / "none.safetensors")]) == 2
     assert main(["models", "show", "jhmdb21_smal"]) == 2
     told = capsys.readouterr().err
-    assert "no such weights file" in told and "did you mean jhmdb21_small" in told
+    assert "no such weights file" in told and "did you mean 'jhmdb21_small'" in told
 
 
 def test_a_recipe_is_shown_by_name_and_from_its_own_output(

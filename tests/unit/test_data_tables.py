@@ -253,7 +253,7 @@ def test_videos_are_found_by_id_and_nowhere_else(tmp_path: Path) -> None:
     for unsafe in ("../secret", "/etc/passwd", "class/../../secret", "a\0", "..", "", "c:", "a\\b"):
         with pytest.raises(DataError, match="not a name inside"):
             find_video(folder, unsafe)
-    with pytest.raises(InputError, match=r"is it 'b\.c'"):
+    with pytest.raises(InputError, match=r"did you mean 'b\.c'"):
         video_path(folder, "b_c")
     with pytest.raises(InputError, match="does not exist"):
         video_path(tmp_path / "absent", "a")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from tubelet.checkpoints import read_header
 from tubelet.cli.console import note, out, print_json, print_paragraph
 from tubelet.cli.listing import release_facts
 from tubelet.config import encode, override
-from tubelet.errors import InputError
+from tubelet.errors import InputError, nearest
 from tubelet.models.create import model_names, model_records, variant
 from tubelet.recipes.saved import find_recipe
 from tubelet.releases.table import releases
@@ -46,11 +45,10 @@ def model_facts(name: str) -> Facts:
     if path.suffix == ".safetensors" or path.exists():
         return {"file": str(path), **_header(path)}
     known = [*releases(), *model_names()]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     raise InputError(
         f"no model is called {name!r}",
         expected="released weights, an architecture, or a .safetensors file",
-        hint=f"did you mean {', '.join(near)}?" if near else "`tubelet models` lists all",
+        hint=nearest(name, known, most=3) or "`tubelet models` lists all",
     )
 
 

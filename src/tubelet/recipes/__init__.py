@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from functools import cache
 
+from tubelet.errors import nearest
 from tubelet.recipes import (
     cofinetuning,
     collaborative_ava,
@@ -38,10 +38,9 @@ def recipe_named(name: str) -> Experiment:
     found = experiments()
     if name in found:
         return found[name]
-    near = difflib.get_close_matches(name, found, n=3)
     raise InputError(
         f"no recipe is called {name!r}",
-        hint=f"did you mean {', '.join(near)}?" if near else "`tubelet recipes` lists them",
+        hint=nearest(name, found, most=3) or "`tubelet recipes` lists them",
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import io
 import zlib
 from pathlib import Path
 
+from tubelet.errors import nearest
 from tubelet.files import atomic_path
 from tubelet.types import DataError, InputError
 
@@ -127,11 +127,10 @@ def video_path(folder: str | Path, video_id: str) -> Path:
     if not Path(folder).is_dir():
         raise InputError("the video folder does not exist", where=folder)
     there = sorted({p.stem for p in Path(folder).iterdir()})
-    near = difflib.get_close_matches(video_id, there, n=1)
     raise InputError(
         f"no video for {video_id!r}",
         where=folder,
         expected=f"{video_id}.mp4, .mkv, … or a folder of frames",
         got=f"{len(there)} other entries",
-        hint=f"is it {near[0]!r}?" if near else "check the video folder and the ids' spelling",
+        hint=nearest(video_id, there) or "check the video folder and the ids' spelling",
     )
