@@ -1,4 +1,4 @@
-"""Box maths on NumPy arrays: IoU, NMS, clipping, and the Geometry of a resize, crop and flip.
+"""Box maths on NumPy: IoU, NMS, clipping, AP, and the Geometry of a resize, crop and flip.
 
 Boxes are xyxy. Nothing here knows about torch; the detector's RoIAlign lives in `models/roi.py`.
 """
@@ -119,3 +119,19 @@ def short_side_hw(
         sides = (floor(side * scale) for side in (h, w))
     height, width = (max(1, side) for side in sides)
     return height, width
+
+
+def average_precision(hits: npt.NDArray[np.bool_], instances: int) -> float:
+    """Average precision of boxes, as the PASCAL development kit defines it: the area under the
+    precision–recall curve made monotone; NaN without instances.
+
+    `hits (M,)`: which boxes, best score first, are of one of the `instances`. Between two hits
+    precision only falls, so the curve is known from its value at the hits.
+    """
+    if instances == 0:
+        return float("nan")
+    at = np.flatnonzero(hits)
+    found = np.arange(1, len(at) + 1)
+    envelope = np.maximum.accumulate((found / (at + 1))[::-1])[::-1]
+    recall = np.concatenate([[0.0], found / instances])
+    return float(np.sum(np.diff(recall) * envelope))

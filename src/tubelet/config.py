@@ -11,13 +11,13 @@ module, `"toy_backbone:ToyConfig"`; reading such a name never imports anything
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
+from tubelet.errors import did_you_mean, nearest
 from tubelet.plugins import GROUP, load_plugins, subclasses
 from tubelet.types import ConfigError
 
@@ -128,8 +128,7 @@ def _assign(data: Any, steps: list[str], value: Any, path: str) -> None:
 
 def _unknown(name: str, known: Mapping[str, Any], where: str) -> ConfigError:
     names = sorted(k for k in known if k != "type")
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    hint = did_you_mean(name, names) or f"known: {', '.join(names)}"
     return ConfigError(f"unknown field {name!r}", where=where, hint=hint)
 
 
@@ -223,9 +222,9 @@ def _known(kinds: Sequence[Any]) -> dict[str, Any]:
 def _how_to_know(name: str, known: Mapping[str, Any]) -> str | None:
     """What to do about an unknown type: import its package, or take the nearest known one."""
     module, colon, own = name.rpartition(":")
-    near = difflib.get_close_matches(own, [k.rpartition(":")[2] for k in known], n=1)
-    meant = [k for k in known if near and k.rpartition(":")[2] == near[0]]
-    hint = f"did you mean {meant[0]!r}?" if meant else None
+    full = {k.rpartition(":")[2]: k for k in known}
+    near = nearest(own, full)
+    hint = f"did you mean {full[near[0]]!r}?" if near else None
     if not colon:
         return hint
     if module == "__main__":

@@ -109,8 +109,12 @@ class Stopped(TubeletError):  # noqa: N818  nothing went wrong
     exit_code = 143
 
 
-def nearest(name: str, known: Iterable[str], *, most: int = 1) -> str | None:
-    """The hint of an error about an unknown `name`: those of the `known` that look most like it.
-    None where nothing does."""
-    near = get_close_matches(name, list(known), n=most, cutoff=0.5)
+def nearest(name: str, known: Iterable[str], *, most: int = 1) -> list[str]:
+    """Those of the `known` names that look most like `name`, the nearest first."""
+    return get_close_matches(name, list(known), n=most, cutoff=0.5)
+
+
+def did_you_mean(name: str, known: Iterable[str], *, most: int = 1) -> str | None:
+    """The hint of an error about an unknown `name`; None where nothing known looks like it."""
+    near = nearest(name, known, most=most)
     return f"did you mean {' or '.join(map(repr, near))}?" if near else None

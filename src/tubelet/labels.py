@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tubelet.errors import ConfigError, DataError, nearest
+from tubelet.errors import ConfigError, DataError, did_you_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ class LabelSpace:
         """Column of a class name. Raises DataError naming the nearest known class."""
         if name in self.names:
             return self.names.index(name)
-        hint = nearest(name, self.names) or f"known: {', '.join(self.names[:8])}…"
+        hint = did_you_mean(name, self.names) or f"known: {', '.join(self.names[:8])}…"
         raise DataError(f"unknown action {name!r}", hint=hint)
 
     def to_json(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from tubelet.checkpoints import read_header
 from tubelet.cli.console import note, out, print_json, print_paragraph
 from tubelet.cli.listing import release_facts
 from tubelet.config import encode, override
-from tubelet.errors import InputError, nearest
+from tubelet.errors import InputError, did_you_mean
 from tubelet.models.create import model_names, model_records, variant
 from tubelet.recipes.saved import find_recipe
 from tubelet.releases.table import releases
@@ -48,7 +48,7 @@ def model_facts(name: str) -> Facts:
     raise InputError(
         f"no model is called {name!r}",
         expected="released weights, an architecture, or a .safetensors file",
-        hint=nearest(name, known, most=3) or "`tubelet models` lists all",
+        hint=did_you_mean(name, known, most=3) or "`tubelet models` lists all",
     )
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from tubelet.boxes import average_precision
 from tubelet.data.annotations import BOX, Annotations
 from tubelet.types import InputError
 
@@ -108,19 +108,9 @@ def quality(truth: Annotations, proposals: Annotations, *, iou: float = 0.5) -> 
         people=len(people),
         proposals=len(boxes),
         recall=reached / len(people) if len(people) else float("nan"),
-        ap=_average_precision(hits, len(people)),
+        ap=average_precision(hits, len(people)),
         moments_without=len(missing),
     )
-
-
-def _average_precision(hits: npt.NDArray[np.bool_], people: int) -> float:
-    """Area under the precision envelope, as the AVA script draws it."""
-    if people == 0:
-        return float("nan")
-    found = np.cumsum(hits)
-    precision = found / np.arange(1, len(hits) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(envelope[hits].sum() / people)
 
 
 def _boxes(proposals: Annotations) -> pl.DataFrame:

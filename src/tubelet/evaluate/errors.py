@@ -27,9 +27,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.evaluate.average_precision import average_precision, mean
+from tubelet.boxes import average_precision
 from tubelet.evaluate.boxtable import F64
 from tubelet.evaluate.candidates import Rows
+from tubelet.evaluate.curves import mean
 from tubelet.evaluate.matching import Matches, pair_iou
 from tubelet.evaluate.report import FrameReport
 from tubelet.types import InputError

@@ -14,8 +14,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tubelet.evaluate.average_precision import Curve, average_precision, curve, mean
+from tubelet.boxes import average_precision
 from tubelet.evaluate.boxtable import NO_LABEL, BoxTable
+from tubelet.evaluate.curves import Curve, curve, mean
 from tubelet.evaluate.matching import Matches, columns_of, match
 from tubelet.evaluate.protocols import Protocol, protocol_named
 from tubelet.evaluate.report import ClassResult, FrameReport, ProtocolSummary

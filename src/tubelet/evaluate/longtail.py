@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tubelet.evaluate.average_precision import mean
 from tubelet.evaluate.boxtable import NO_LABEL, BoxTable
+from tubelet.evaluate.curves import mean
 from tubelet.evaluate.report import FrameReport
 from tubelet.types import ConfigError
 

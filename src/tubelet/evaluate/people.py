@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tubelet.evaluate.average_precision import Curve
 from tubelet.evaluate.boxtable import F64, I32, Bools, BoxTable, join_frames
+from tubelet.evaluate.curves import Curve
 from tubelet.evaluate.frame_map import evaluate_frames
 from tubelet.evaluate.protocols import AVA
 from tubelet.labels import LabelSpace

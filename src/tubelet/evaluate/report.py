@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tubelet.evaluate.average_precision import Curve
+from tubelet.evaluate.curves import Curve
 from tubelet.evaluate.matching import Matches
 
 HEADER = ("id", "action", "AP", "instances", "detections", "hits", "recall")

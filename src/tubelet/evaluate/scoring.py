@@ -35,12 +35,11 @@ from tubelet.evaluate.detection_files import read_detections
 from tubelet.evaluate.ensemble import Coverage, join_clips, join_detections, normalised
 from tubelet.evaluate.errors import ErrorBreakdown, error_breakdown
 from tubelet.evaluate.frame_map import evaluate_frames
-from tubelet.evaluate.from_annotations import box_table, frame_list
+from tubelet.evaluate.from_annotations import box_table, frame_list, true_tubes, unseen_share
 from tubelet.evaluate.longtail import frequency_split, group_means, label_counts
 from tubelet.evaluate.people import PeopleReport, evaluate_people
 from tubelet.evaluate.report import FrameReport, jsonable
 from tubelet.evaluate.topk import MultiLabelReport, TopK
-from tubelet.evaluate.tubes import true_tubes, unseen_share
 from tubelet.evaluate.video_map import VideoReport, action_tubes, evaluate_videos
 from tubelet.labels import LabelSpace
 from tubelet.people.linking import link

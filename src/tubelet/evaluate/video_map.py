@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tubelet.evaluate.average_precision import mean
 from tubelet.evaluate.boxtable import F64, I64
+from tubelet.evaluate.curves import mean
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError, InputError, ShapeError, Tube, check_shape
 

@@ -5,7 +5,6 @@ The families are those that `models/backbones` lists, and any other that has bee
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import json
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from tubelet.errors import did_you_mean
 from tubelet.labels import LabelSpace
 from tubelet.models.backbones import BACKBONES
 from tubelet.models.backbones.base import BackboneConfig, Published, Variant
@@ -60,10 +60,9 @@ def variant(name: str) -> AnyVariant:
     """The variant of that name. Raises ConfigError naming the nearest ones."""
     known = variants()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         raise ConfigError(
             f"no model is called {name!r}",
-            hint=f"did you mean {', '.join(near)}?" if near else "see `tubelet models`",
+            hint=did_you_mean(name, known, most=3) or "see `tubelet models`",
         )
     return known[name]
 

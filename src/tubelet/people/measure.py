@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tubelet.boxes import iou_matrix
+from tubelet.boxes import average_precision, iou_matrix
 from tubelet.types import Floats, People, ShapeError
 
 
@@ -52,14 +52,9 @@ def measure(pairs: Iterable[tuple[People, Floats]], *, iou: float = 0.5) -> Pers
     score = np.concatenate(scores) if scores else np.zeros(0, np.float32)
     hit = np.concatenate(hits) if hits else np.zeros(0, bool)
     hit = hit[np.argsort(-score, kind="stable")]
-    if not truth:
-        return PersonReport(ap=np.nan, recall=np.nan, frames=frames, truth=0, found=len(hit))
-    recall = np.cumsum(hit) / truth
-    precision = np.cumsum(hit) / np.arange(1, len(hit) + 1)
-    monotone = np.maximum.accumulate(precision[::-1])[::-1]
     return PersonReport(
-        ap=float((np.diff(recall, prepend=0.0) * monotone).sum()),
-        recall=float(recall[-1]) if len(recall) else 0.0,
+        ap=average_precision(hit, truth),
+        recall=int(hit.sum()) / truth if truth else float("nan"),
         frames=frames,
         truth=truth,
         found=len(hit),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-
 import torch
 
+from tubelet.errors import did_you_mean
 from tubelet.people.detectors import DETECTORS
 from tubelet.people.detectors.base import NamedDetector, PersonDetector
 from tubelet.people.detectors.small import KIND
@@ -37,9 +36,9 @@ def person_detector(
         )
     if found:
         return found[0].named(name, threshold=threshold, device=device)
-    near = difflib.get_close_matches(name, [one.spelling.split(",")[0] for one in known], n=1)
+    names = [one.spelling.split(",")[0] for one in known]
     raise InputError(
         f"no person detector is called {name!r}",
         expected="; ".join(one.spelling for one in known),
-        hint=f"did you mean {near[0]}?" if near else "boxes from a file: pass a .csv",
+        hint=did_you_mean(name, names) or "boxes from a file: pass a .csv",
     )

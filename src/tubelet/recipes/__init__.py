@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from functools import cache
 
-from tubelet.errors import nearest
+from tubelet.errors import did_you_mean
 from tubelet.recipes import (
     cofinetuning,
     collaborative_ava,
@@ -40,7 +40,7 @@ def recipe_named(name: str) -> Experiment:
         return found[name]
     raise InputError(
         f"no recipe is called {name!r}",
-        hint=nearest(name, found, most=3) or "`tubelet recipes` lists them",
+        hint=did_you_mean(name, found, most=3) or "`tubelet recipes` lists them",
     )
 
 

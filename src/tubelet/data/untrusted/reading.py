@@ -7,7 +7,7 @@ import io
 import zlib
 from pathlib import Path
 
-from tubelet.errors import nearest
+from tubelet.errors import did_you_mean
 from tubelet.files import atomic_path
 from tubelet.types import DataError, InputError
 
@@ -132,5 +132,5 @@ def video_path(folder: str | Path, video_id: str) -> Path:
         where=folder,
         expected=f"{video_id}.mp4, .mkv, … or a folder of frames",
         got=f"{len(there)} other entries",
-        hint=nearest(video_id, there) or "check the video folder and the ids' spelling",
+        hint=did_you_mean(video_id, there) or "check the video folder and the ids' spelling",
     )

@@ -1,4 +1,4 @@
-"""Average precision from hits in order of score, as the PASCAL development kit defines it."""
+"""Precision–recall curves from hits in order of score, as the PASCAL development kit draws them."""
 
 from __future__ import annotations
 
@@ -36,21 +36,6 @@ def curve(hits: Bools, scores: F64, instances: int) -> Curve:
         precision=precision,
         envelope=np.maximum.accumulate(precision[::-1])[::-1],
     )
-
-
-def average_precision(hits: Bools, instances: int) -> float:
-    """Area under the monotonous precision–recall curve; NaN without instances.
-
-    `hits (M,)` of one class, best score first. Between two hits precision only falls, so the
-    curve is known from its value at the hits.
-    """
-    if instances == 0:
-        return float("nan")
-    at = np.flatnonzero(hits)
-    found = np.arange(1, len(at) + 1)
-    envelope = np.maximum.accumulate((found / (at + 1))[::-1])[::-1]
-    recall = np.concatenate([[0.0], found / instances])
-    return float(np.sum(np.diff(recall) * envelope))
 
 
 def mean(values: npt.NDArray[Any]) -> float:
