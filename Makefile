@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint types unit smoke clean
+.PHONY: demo test lint types unit smoke docs coverage hooks clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/tubelet demo --out runs/demo
@@ -26,6 +26,23 @@ unit: $(VENV)/.dev
 smoke: $(VENV)/.dev
 	TUBELET_SMOKE=all OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) tests/unit/test_recipes.py -k test_smoke
 
+# The documentation site, in build/docs/site/index.html; a warning or a dead link is an error.
+docs: $(VENV)/.docs
+	$(BIN)/python scripts/docs.py build/docs
+	$(BIN)/zensical build --strict --clean --config-file build/docs/zensical.toml
+	$(BIN)/python scripts/docs.py build/docs --finish
+
+# Branch coverage of src over the whole suite, command line and worker processes included.
+coverage: $(VENV)/.dev
+	rm -f .coverage .coverage.*
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# Lint, format and types before every commit.
+hooks: $(VENV)/.dev
+	$(BIN)/pre-commit install
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -38,5 +55,9 @@ $(VENV)/.dev: $(VENV)/.runtime pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.runtime pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

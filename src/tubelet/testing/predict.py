@@ -107,7 +107,7 @@ class Predictor:
     which are left out; without it they raise VideoError.
 
     A model with memory sees a film's keyframes from start to end, once a view. Of whole videos,
-    collaborative memory is filled by the centre crops and shared by all views (004 §3.4), and a
+    collaborative memory is filled by the centre crops and shared by all views (004 §4.1), and a
     memory bank stays empty. Raises ConfigError where model, views and dataset do not go together.
     """
 

@@ -18,7 +18,7 @@ class Views:
     For classification, `moments` clips spread evenly over the video, each cropped `crops` times
     along its longer side (10 × 3: 001 §3; the 3 crops are squares of the scale's short side, at
     both ends and between). `join`: "mean" of the scores, or "max" over them (Charades). A model
-    with collaborative memory takes its memory from the centre crops, shared by all (004 §3.4).
+    with collaborative memory takes its memory from the centre crops, shared by all (004 §4.1).
     """
 
     scales: tuple[int, ...] = ()

@@ -1,4 +1,4 @@
-"""The `nonlocal_context` head of the AVA 2019 entry (001 §2, 003).
+"""The `nonlocal_context` head of the AVA 2019 entry (001 §2.1).
 
 "A non-local context branch that computes self-attention between global-pooled features and the
 region features, which is concatenated to the region features before classification." The paper

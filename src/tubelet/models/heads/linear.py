@@ -1,4 +1,4 @@
-"""The `linear` head: RoIAlign → mean over time → max over space → linear (001 §1, 000 Table 1).
+"""The `linear` head: RoIAlign → mean over time → max over space → linear (001 §2, 000 Table 1).
 
 RoIAlign is linear in the features, so pooling every frame of the tube and averaging equals
 averaging over time first and pooling once; the originals do the latter, and so do we. A maximum

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CosineSchedule:
-    """Half-period cosine after a linear warm-up: η·½[cos(π·n/n_max)+1] (001 §1, 004 §4).
+    """Half-period cosine after a linear warm-up: η·½[cos(π·n/n_max)+1] (001 §3, 004 B.1).
 
     `warmup`: fraction of all steps. `floor`: the multiplier at the very end.
     """

@@ -25,7 +25,7 @@ class Norms:
 
     `mode`: "train" normalises by the batch; "frozen" by the stored statistics (scale and shift
     still learn, as in PySlowFast's fine-tuning); "synced" by the batch of all processes (CUDA).
-    `clips`: statistics over groups of so many clips of a process's batch (001 §4: 8).
+    `clips`: statistics over groups of so many clips of a process's batch (001 §3: 8).
     `processes`: how many processes share statistics when "synced"; None, all.
     Norms whose own parameters do not train are frozen whatever `mode` says.
     """
