@@ -288,12 +288,12 @@ def recipes_page() -> str:
     def row(record: RecipeRecord) -> tuple[str, ...]:
         cost = (f"{record.parameters / 1e6:.1f}", f"{record.gflops:.1f} × {record.views}")
         marks = (scores(record.published), scores(record.reproduced))
-        return (f"`{record.name}`", record.table or "", record.model, *cost, *marks)
+        return (f"`{record.name}`", *marks, record.table or "", record.model, *cost)
 
     papers: dict[str, list[RecipeRecord]] = {}
     for record in recipe_records():
         papers.setdefault(record.paper or "Our own", []).append(record)
-    header = ("recipe", "table", "model", "params M", "GFLOPs × views", "published", "reproduced")
+    header = ("recipe", "published", "reproduced", "table", "model", "params M", "GFLOPs × views")
     parts = [f"## {paper}\n\n{table(header, map(row, papers[paper]))}" for paper in sorted(papers)]
     start = (
         "# All recipes\n\nWhat `tubelet train` runs by name; [the papers' recipes](recipes.md) says"

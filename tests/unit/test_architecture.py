@@ -84,6 +84,14 @@ def test_every_room_has_its_place() -> None:
     assert rooms - {"__init__"} <= set(ROOMS)
 
 
+def test_the_readme_maps_every_room() -> None:
+    text = (SOURCE.parents[1] / "README.md").read_text(encoding="utf-8")
+    drawn = text.split("`src/tubelet/`:\n\n```\n")[1].split("```")[0]
+    names = [name for line in drawn.splitlines() for name in line.split("  ")[0].split()]
+    rooms = {name.split(".")[0] for name in MODULES} - {"__init__", "__main__"}
+    assert sorted(names) == sorted(rooms)
+
+
 @pytest.mark.parametrize("name", sorted(n for n in MODULES if n != "__init__"))
 def test_imports_run_one_way(name: str) -> None:
     own = _floor(name)
