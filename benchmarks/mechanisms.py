@@ -42,7 +42,7 @@ from tubelet.batch import Batch, FeatureMap, Rois, Sample, collate
 from tubelet.config import encode
 from tubelet.data.annotations import Annotations
 from tubelet.data.clips import ClipLabels
-from tubelet.data.dataset import ClipDataset, PlaygroundDataset
+from tubelet.data.dataset import ClipDataset
 from tubelet.data.keyframes import KeyframesByVideo
 from tubelet.files import atomic_path
 from tubelet.media.transforms import Augment, boxes_in_clip
@@ -57,6 +57,7 @@ from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.stream import scores_with_memory
 from tubelet.models.weights import load_model, weights_hash
 from tubelet.playground import PlaygroundConfig, clip_seed, label_space, world_of
+from tubelet.playground.dataset import PlaygroundDataset
 from tubelet.train.data.groups import samples_around
 from tubelet.train.learning.banks import build_bank, online_bank, recipe_hash
 from tubelet.train.learning.learners import (

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 GROUP = "tubelet.plugins"
 VARIABLE = "TUBELET_PLUGINS"
+# Rooms of this package that add to one below them, as a stranger's package would.
+_OURS = ("tubelet.playground.sources",)
 
 
 @cache
@@ -29,6 +31,8 @@ def load_plugins() -> tuple[str, ...]:
     TUBELET_PLUGINS, where set, is the list instead: modules separated by commas, or nothing at
     all. Raises ConfigError for a plugin that cannot be imported.
     """
+    for module in _OURS:
+        import_module(module)
     named = os.environ.get(VARIABLE)
     if named is None:
         found = {point.module: _origin(point) for point in entry_points(group=GROUP)}

@@ -22,8 +22,6 @@ from tubelet.data.sources import (
     CharadesSource,
     ClipSource,
     JoinedSource,
-    PlaygroundClipSource,
-    PlaygroundSource,
     SourceConfig,
     TubeSource,
     VideoSource,
@@ -33,6 +31,7 @@ from tubelet.data.whole import WholeVideoDataset
 from tubelet.media.transforms import Augment
 from tubelet.media.writer import VideoWriter
 from tubelet.playground import PlaygroundConfig, write_dataset
+from tubelet.playground.sources import PlaygroundClipSource, PlaygroundSource
 from tubelet.plugins import families
 from tubelet.types import ConfigError, DataError, InputError, InputSpec, Key
 

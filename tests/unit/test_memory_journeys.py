@@ -12,9 +12,7 @@ import pytest
 import torch
 
 from tubelet.batch import Batch, Sample, collate
-from tubelet.data.dataset import PlaygroundDataset
 from tubelet.data.keyframes import KeyframesByVideo
-from tubelet.data.sources import PlaygroundSource
 from tubelet.models import ActionModel, ActionModelConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.detector import MemoryConfig
@@ -27,6 +25,8 @@ from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import OnlineBank
 from tubelet.models.memory.stream import scores_with_memory
 from tubelet.playground import PlaygroundConfig, clip_seed, label_space
+from tubelet.playground.dataset import PlaygroundDataset
+from tubelet.playground.sources import PlaygroundSource
 from tubelet.testing.config import Test
 from tubelet.testing.predict import predict
 from tubelet.train.data.groups import GroupStream, samples_around

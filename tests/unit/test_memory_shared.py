@@ -12,7 +12,6 @@ import torch
 import torch.distributed as dist
 
 from tubelet.batch import collate
-from tubelet.data.dataset import PlaygroundDataset
 from tubelet.models import ActionModel, ActionModelConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.heads.relation import TemporalRelationHeadConfig
@@ -20,6 +19,7 @@ from tubelet.models.memory.bank import BankReader, Remembered
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import OnlineBank, SharedBank
 from tubelet.playground import PlaygroundConfig, label_space
+from tubelet.playground.dataset import PlaygroundDataset
 from tubelet.train.learning.banks import build_bank, online_bank
 from tubelet.train.learning.learners import BankLearner
 from tubelet.train.learning.losses import ActionLoss

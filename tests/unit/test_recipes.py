@@ -17,10 +17,11 @@ import torch
 
 from tubelet.cli import main
 from tubelet.config import decode, encode
-from tubelet.data.sources import JoinedSource, PlaygroundClipSource, PlaygroundSource
+from tubelet.data.sources import JoinedSource
 from tubelet.labels import LabelSpace
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.weights import load_model
+from tubelet.playground.sources import PlaygroundClipSource, PlaygroundSource
 from tubelet.playground.world import AT_LAMP
 from tubelet.recipes import experiments, recipe_named, recipe_names
 from tubelet.recipes.classes import AVA

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from tubelet.data.annotations import Annotations
-from tubelet.data.dataset import PlaygroundDataset, VideoDataset
+from tubelet.data.dataset import VideoDataset
 from tubelet.labels import LabelSpace
 from tubelet.media.sampling import windows
 from tubelet.media.transforms import Augment, clip_size, prepare
 from tubelet.media.video import Video
 from tubelet.playground import PlaygroundConfig, write_dataset
+from tubelet.playground.dataset import PlaygroundDataset
 from tubelet.train.data.loader import SampleStream, steps_of
 from tubelet.train.learning.losses import ActionLoss
 from tubelet.train.loop.schedules import CosineSchedule, StepSchedule

@@ -12,8 +12,6 @@ import pytest
 import torch
 
 from tubelet.batch import Batch, collate
-from tubelet.data.dataset import PlaygroundDataset
-from tubelet.data.sources import PlaygroundSource
 from tubelet.media.transforms import Augment
 from tubelet.models import ActionModel, ActionModelConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
@@ -22,6 +20,8 @@ from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.weights import load_model, save_model
 from tubelet.playground import PlaygroundConfig, label_space
+from tubelet.playground.dataset import PlaygroundDataset
+from tubelet.playground.sources import PlaygroundSource
 from tubelet.testing.config import Test
 from tubelet.train.data.loader import SampleStream
 from tubelet.train.data.mixture import Mixture, Part

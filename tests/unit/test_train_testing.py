@@ -15,9 +15,9 @@ import torch.distributed as dist
 
 from tubelet.batch import Sample, collate
 from tubelet.data.clips import ClipLabels
-from tubelet.data.dataset import ClipDataset, PlaygroundDataset
+from tubelet.data.dataset import ClipDataset
 from tubelet.data.films import Footage
-from tubelet.data.sources import ClipSource, PlaygroundSource, VideoSource
+from tubelet.data.sources import ClipSource, VideoSource
 from tubelet.data.whole import WholeVideoDataset
 from tubelet.evaluate.scoring import evaluate_files, score_charades, score_clips
 from tubelet.labels import LabelSpace
@@ -33,6 +33,8 @@ from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.parallel.processes import World
 from tubelet.playground import PlaygroundConfig, clip_seed, label_space, write_dataset
+from tubelet.playground.dataset import PlaygroundDataset
+from tubelet.playground.sources import PlaygroundSource
 from tubelet.testing.config import Test
 from tubelet.testing.ensembles import predict_ensemble
 from tubelet.testing.predict import Predictor, predict

@@ -20,19 +20,8 @@ from tubelet.data.clips import ClipLabels
 from tubelet.data.films import Films, Footage, Images
 from tubelet.data.proposals import with_boxes
 from tubelet.labels import LabelSpace
-from tubelet.media.sampling import window
 from tubelet.media.transforms import Augment, boxes_in_clip, jitter_boxes, prepare
-from tubelet.playground.make import (
-    keyframes_ms,
-    people_at,
-    render_window,
-    whole_clip,
-    world_of,
-)
-from tubelet.playground.world import PlaygroundConfig, label_space
 from tubelet.types import Floats, InputSpec, Key, People
-
-_DRAWS = 5  # clips looked at for one in which somebody does what is sought
 
 
 class ClipDataset(Protocol):
@@ -189,106 +178,3 @@ class VideoDataset:
             dataset=self.name,
         )
         return sample if self._labelled else replace(sample, targets=None)
-
-
-class PlaygroundDataset:
-    """Clips of the rendered world, drawn when they are asked for.
-
-    Sample i is clip `first_seed + i // keys` at keyframe `i % keys`. `vary`: every call with a
-    random generator draws a new clip, so that training never sees one twice; with `seek`, class
-    names, it draws again, a few times, until somebody does one of them. `hold` keeps the clips
-    that were drawn last whole in memory: for few and short ones that are seen again and again.
-    """
-
-    def __init__(
-        self,
-        *,
-        name: str = "playground",
-        world: PlaygroundConfig,
-        clips: int,
-        first_seed: int,
-        vary: bool = False,
-        seek: Sequence[str] = (),
-        hold: bool = False,
-    ) -> None:
-        self.name, self.labels = name, label_space(world.task)
-        self._world, self._clips, self._first, self._vary = world, clips, first_seed, vary
-        self._hold = hold
-        self._keys = keyframes_ms(world)
-        self._seek = [self.labels.column_of(name) for name in seek]
-
-    def __len__(self) -> int:
-        return self._clips * len(self._keys)
-
-    def key(self, index: int) -> Key:
-        clip, moment = divmod(index, len(self._keys))
-        return Key(video=f"playground_{self._first + clip}", time_ms=self._keys[moment])
-
-    def label_ids(self, index: int) -> tuple[int, ...]:
-        key = self.key(index)
-        world = world_of(self._first + index // len(self._keys), self._world)
-        _, _, targets = world.annotate(np.array([key.time_ms / 1000]))
-        return tuple(np.array(self.labels.ids)[targets[0].any(axis=0)].tolist())
-
-    def truth(self) -> Annotations:
-        tables = []
-        for clip in range(self._clips):
-            seconds = np.array(self._keys) / 1000
-            world = world_of(self._first + clip, self._world)
-            for key_ms, boxes, ids, targets in zip(
-                self._keys, *world.annotate(seconds), strict=True
-            ):
-                person, column = np.nonzero(targets)
-                tables.append(
-                    Annotations.of(
-                        video=[f"playground_{self._first + clip}"] * len(person),
-                        time_us=np.full(len(person), key_ms * 1000),
-                        boxes=boxes[person],
-                        label=np.array(self.labels.ids)[column],
-                        person=ids[person],
-                    )
-                )
-        return Annotations.concat(tables)
-
-    def sample(
-        self,
-        index: int,
-        *,
-        spec: InputSpec,
-        augment: Augment | None = None,
-        rng: np.random.Generator | None = None,
-    ) -> Sample:
-        key = self.key(index)
-        seed = self._first + index // len(self._keys)
-        if self._vary and rng is not None:
-            seed = self._draw(key.time_ms, rng)
-        times = self._world.times_ms()
-        indices = window(times, key.time_ms, faster(spec, self._world.fps, augment, rng))
-        if self._hold:
-            clip = whole_clip(seed, self._world)[indices]
-            people, targets = people_at(seed, key.time_ms, self._world)
-        else:
-            drawn = render_window(seed, key.time_ms, indices, self._world)
-            clip, people, targets = drawn.frames, drawn.people, drawn.targets
-        return assemble(
-            key=key,
-            clip=clip,
-            source_hw=(self._world.height, self._world.width),
-            people=people,
-            targets=targets,
-            spec=spec,
-            augment=augment,
-            rng=rng,
-            dataset=self.name,
-        )
-
-    def _draw(self, key_ms: int, rng: np.random.Generator) -> int:
-        """A new clip's seed; planning a world costs a fraction of drawing its frames."""
-        for _ in range(_DRAWS):
-            seed = self._first + int(rng.integers(1 << 39))
-            if not self._seek:
-                break
-            _, _, targets = world_of(seed, self._world).annotate(np.array([key_ms / 1000]))
-            if targets[0][:, self._seek].any():
-                break
-        return seed

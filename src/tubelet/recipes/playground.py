@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tubelet.data.sources import PlaygroundSource
 from tubelet.media.transforms import Augment
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.playground.actions import LABELS
+from tubelet.playground.sources import PlaygroundSource
 from tubelet.playground.world import PlaygroundConfig
 from tubelet.testing.config import Test
 from tubelet.train.loop.optim import Optimizer

@@ -13,16 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tubelet.data.sources import (
-    JoinedSource,
-    PlaygroundClipSource,
-    PlaygroundSource,
-    SourceConfig,
-)
+from tubelet.data.sources import JoinedSource, SourceConfig
 from tubelet.labels import LabelSpace
 from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
+from tubelet.playground.sources import PlaygroundClipSource, PlaygroundSource
 from tubelet.playground.world import PlaygroundConfig, label_space
 from tubelet.recipes import recipe_named
 from tubelet.testing.config import Test

@@ -10,7 +10,6 @@ from tubelet.data.sources.boxes import Boxes, VideoSource
 from tubelet.data.sources.charades import CharadesSource
 from tubelet.data.sources.clips import ClipSource
 from tubelet.data.sources.joined import JoinedSource
-from tubelet.data.sources.playground import PlaygroundClipSource, PlaygroundSource
 from tubelet.data.sources.tubes import TubeSource
 
 __all__ = [
@@ -19,14 +18,15 @@ __all__ = [
     "CharadesSource",
     "ClipSource",
     "JoinedSource",
-    "PlaygroundClipSource",
-    "PlaygroundSource",
     "SourceConfig",
     "TubeSource",
     "VideoSource",
 ]
 
 SOURCES: tuple[type[SourceConfig], ...] = (
-    VideoSource, TubeSource, JoinedSource, ClipSource, CharadesSource, PlaygroundSource,
-    PlaygroundClipSource,
-)  # fmt: skip
+    VideoSource,
+    TubeSource,
+    JoinedSource,
+    ClipSource,
+    CharadesSource,
+)

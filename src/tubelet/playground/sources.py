@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
-from tubelet.data.dataset import PlaygroundDataset
-from tubelet.data.playground_clips import playground_clips
 from tubelet.data.sources.base import Labelled, SourceConfig
 from tubelet.data.whole import WholeVideoDataset
+from tubelet.playground.dataset import PlaygroundDataset
 from tubelet.playground.make import clip_seed
+from tubelet.playground.whole_clips import playground_clips
 from tubelet.playground.world import PlaygroundConfig
 
 
