@@ -16,13 +16,13 @@ _PUBLIC = {
     "ActionDetector": "api",
     "ActionModel": "models.detector",
     "Annotations": "data.annotations",
-    "Detections": "types",
+    "Detections": "results",
     "InputSpec": "types",
     "Key": "types",
     "LabelSpace": "labels",
     "People": "types",
     "TubeletError": "types",
-    "Tube": "types",
+    "Tube": "results",
     "create_model": "models.create",
     "evaluate_files": "evaluate.scoring",
     "evaluate_frames": "evaluate.frame_map",
@@ -64,7 +64,8 @@ if TYPE_CHECKING:
     from tubelet.people.linking import link
     from tubelet.releases.hub import push_to_hub
     from tubelet.releases.pretrained import save_pretrained
-    from tubelet.types import Detections, InputSpec, Key, People, Tube, TubeletError
+    from tubelet.results import Detections, Tube
+    from tubelet.types import InputSpec, Key, People, TubeletError
 
 
 def __getattr__(name: str) -> Any:

@@ -26,7 +26,8 @@ from tubelet.releases.download import Progress
 from tubelet.releases.hub import push_to_hub
 from tubelet.releases.pretrained import save_pretrained
 from tubelet.releases.table import weights_path
-from tubelet.types import Detections, InputError, Key, People
+from tubelet.results import Detections
+from tubelet.types import InputError, Key, People
 
 PeopleChoice = str | Path | PersonDetector | GivenPeople
 KEYFRAME_SHORT_SIDE = (

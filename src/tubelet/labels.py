@@ -85,6 +85,20 @@ class LabelSpace:
         hint = did_you_mean(name, self.names) or f"known: {', '.join(self.names[:8])}…"
         raise DataError(f"unknown action {name!r}", hint=hint)
 
+    def only(self, names: Iterable[str]) -> LabelSpace:
+        """The classes of these names, in this space's own order; no longer `exclusive` if some are
+        left out, since a person may do one of those. Raises DataError for an unknown name."""
+        columns = sorted({self.column_of(name) for name in names})
+        ids = tuple(self.ids[i] for i in columns)
+        groups = {name: tuple(i for i in group if i in ids) for name, group in self.groups.items()}
+        return LabelSpace(
+            ids=ids,
+            names=tuple(self.names[i] for i in columns),
+            exclusive=self.exclusive and len(ids) == len(self),
+            evaluated=tuple(i for i in self.evaluated if i in ids),
+            groups={name: group for name, group in groups.items() if group},
+        )
+
     def to_json(self) -> dict[str, Any]:
         """A plain dict for checkpoint headers and reports; `from_json` reads it back."""
         return {

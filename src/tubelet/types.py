@@ -1,6 +1,6 @@
-"""The records that travel between rooms. NumPy only.
+"""The records that travel between rooms (those of results are in `results`). NumPy only.
 
-Shape legend: N people of a keyframe, K classes, L moments of a tube.
+Shape legend: N people of a keyframe.
 Boxes are xyxy in [0, 1] of the upright source frame; times are integer milliseconds
 on the source's own timeline, so that a key is never a float.
 """
@@ -22,7 +22,6 @@ from tubelet.errors import Stopped as Stopped
 from tubelet.errors import TrainingError as TrainingError
 from tubelet.errors import TubeletError as TubeletError
 from tubelet.errors import VideoError as VideoError
-from tubelet.labels import LabelSpace
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -216,75 +215,3 @@ class People:
         return People(
             boxes=self.boxes[index], scores=self.scores[index], track_ids=self.track_ids[index]
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Detections:
-    """What the people of one keyframe do.
-
-    `boxes (N, 4)` in [0, 1]; `person_scores (N,)`; `action_scores (N, K)` probabilities in
-    the order of `labels`; `track_ids (N,)`, −1 unknown.
-    """
-
-    key: Key
-    boxes: Floats
-    person_scores: Floats
-    action_scores: Floats
-    track_ids: Ints
-    labels: LabelSpace
-
-    def __post_init__(self) -> None:
-        boxes = as_boxes(self.boxes, "Detections.boxes")
-        n, k = len(boxes), len(self.labels)
-        scores = (
-            np.asarray(self.action_scores, np.float32).reshape(-1, k)
-            if n == 0
-            else np.asarray(self.action_scores, np.float32)
-        )
-        person = np.asarray(self.person_scores, np.float32)
-        ids = np.asarray(self.track_ids, np.int64)
-        check_shape(scores, (n, k), "Detections.action_scores")
-        check_shape(person, (n,), "Detections.person_scores")
-        check_shape(ids, (n,), "Detections.track_ids")
-        for name, value in (
-            ("boxes", boxes),
-            ("action_scores", scores),
-            ("person_scores", person),
-            ("track_ids", ids),
-        ):
-            object.__setattr__(self, name, value)
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def top(self, person: int, count: int = 3) -> list[tuple[str, float]]:
-        """The `count` highest-scoring (action name, probability) pairs of one person."""
-        order = np.argsort(-self.action_scores[person], kind="stable")[:count]
-        return [(self.labels.names[i], float(self.action_scores[person, i])) for i in order]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Tube:
-    """One person through time: `times_ms (L,)` ascending, `boxes (L, 4)`, scores `(L, K)`."""
-
-    video: str
-    track_id: int
-    times_ms: Ints
-    boxes: Floats
-    person_scores: Floats
-    action_scores: Floats
-    labels: LabelSpace
-
-    def __post_init__(self) -> None:
-        times = np.asarray(self.times_ms, np.int64)
-        boxes = as_boxes(self.boxes, "Tube.boxes")
-        check_shape(boxes, (len(times), 4), "Tube.boxes")
-        check_shape(self.person_scores, (len(times),), "Tube.person_scores")
-        check_shape(self.action_scores, (len(times), len(self.labels)), "Tube.action_scores")
-        if (np.diff(times) <= 0).any():
-            raise ShapeError("Tube.times_ms must ascend", where=f"track {self.track_id}", got=times)
-        object.__setattr__(self, "times_ms", times)
-        object.__setattr__(self, "boxes", boxes)
-
-    def __len__(self) -> int:
-        return len(self.times_ms)

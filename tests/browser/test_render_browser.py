@@ -15,8 +15,8 @@ from tubelet.labels import LabelSpace
 from tubelet.media.writer import VideoWriter
 from tubelet.render.page import write_page
 from tubelet.render.report_page import write_report_page
-from tubelet.render.timeline import box_at, segments
-from tubelet.types import Tube
+from tubelet.render.timeline import segments
+from tubelet.results import Tube
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright for Python")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -151,7 +151,7 @@ def test_a_click_on_the_timeline_seeks_and_the_box_follows(
     seek(page, 1600)
     after = page.evaluate(PAINTED)
     assert after[0] > before[0] + 0.1
-    left = box_at(tubes()[0], 1600, 400)
+    left = tubes()[0].box_at(1600, 400)
     assert left is not None
     assert after[0] == pytest.approx(left[0], abs=0.02)
 
@@ -183,7 +183,7 @@ def test_the_pages_segments_and_boxes_are_those_of_the_csv(page: Any, site: Path
             )
     for ms in (-1, 0, 100, 1_234, 3_199, 3_200):
         theirs = page.evaluate("ms => tubelet.boxAt(0, ms)", ms)
-        box = box_at(tubes()[0], ms, 400)
+        box = tubes()[0].box_at(ms, 400)
         assert (theirs is None) == (box is None)
         if box is not None:
             np.testing.assert_allclose(theirs, box, atol=1e-3)

@@ -12,7 +12,8 @@ import pytest
 from tubelet.cli.recording import Recording
 from tubelet.labels import LabelSpace
 from tubelet.media.writer import VideoWriter
-from tubelet.types import Detections, Key
+from tubelet.results import Detections
+from tubelet.types import Key
 
 LABELS = LabelSpace.of(["wave", "walk"])
 

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tubelet.drawing.draw import PALETTE
 from tubelet.labels import LabelSpace
 from tubelet.media.video import Video, probe
 from tubelet.media.writer import VideoWriter
-from tubelet.render.draw import PALETTE
 from tubelet.render.overlay import write_overlay
 from tubelet.render.page import playable, write_page
-from tubelet.types import InputError, Tube, VideoError
+from tubelet.results import Tube
+from tubelet.types import InputError, VideoError
 
 FPS, FRAMES, HW = 10, 30, (120, 160)
 EVIL = '</script><script>alert("x")</script>'

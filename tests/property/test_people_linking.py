@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tubelet.labels import LabelSpace
 from tubelet.people.linking import LinkConfig, Linker, link, smooth
-from tubelet.types import ConfigError, DataError, Detections, InputError, Key, Tube
+from tubelet.results import Detections, Tube
+from tubelet.types import ConfigError, DataError, InputError, Key
 
 LABELS = LabelSpace.of(["stand", "walk"])
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tubelet.labels import LabelSpace
 from tubelet.render.timeline import segments
-from tubelet.types import Tube
+from tubelet.results import Tube
 
 STEPS = st.lists(st.tuples(st.integers(1, 5), st.floats(0, 1, width=32)), min_size=1, max_size=40)
 

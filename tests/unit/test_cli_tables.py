@@ -25,7 +25,7 @@ from tubelet.models.create import model_names
 from tubelet.recipes import recipe_names
 from tubelet.releases.table import RELEASES
 from tubelet.render.tables import Column, FittedTable, action_table, report_table
-from tubelet.types import Tube
+from tubelet.results import Tube
 
 AVA_NAMES = ("talk to (e.g., self, a person, a group)", "bend/bow (at the waist)", "[stand]")
 

@@ -14,7 +14,8 @@ from tubelet.data.importers import read_clips
 from tubelet.evaluate.clips import ClipScores, read_clip_scores, write_clip_scores
 from tubelet.labels import LabelSpace
 from tubelet.render.export import VideoMeta, write_tubes
-from tubelet.types import DataError, Tube
+from tubelet.results import Tube
+from tubelet.types import DataError
 
 BOX = (0.2, 0.2, 0.6, 0.8)
 Capture = pytest.CaptureFixture[str]

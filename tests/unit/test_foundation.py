@@ -12,16 +12,15 @@ from tubelet.batch import Rois, Sample, collate
 from tubelet.boxes import Geometry, clip_unit, iou_matrix, nms, short_side_hw
 from tubelet.config import decode, encode, override
 from tubelet.labels import LabelSpace
+from tubelet.results import Detections, Tube
 from tubelet.types import (
     ConfigError,
     DataError,
-    Detections,
     InputError,
     InputSpec,
     Key,
     People,
     ShapeError,
-    Tube,
     TubeletError,
 )
 

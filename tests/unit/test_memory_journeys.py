@@ -27,6 +27,7 @@ from tubelet.models.memory.stream import scores_with_memory
 from tubelet.playground import PlaygroundConfig, clip_seed, label_space
 from tubelet.playground.dataset import PlaygroundDataset
 from tubelet.playground.sources import PlaygroundSource
+from tubelet.results import Detections
 from tubelet.testing.config import Test
 from tubelet.testing.predict import predict
 from tubelet.train.data.groups import GroupStream, samples_around
@@ -37,7 +38,7 @@ from tubelet.train.learning.losses import ActionLoss
 from tubelet.train.learning.multi_clip import CollaborativeTraining
 from tubelet.train.recipe import Recipe, Stage
 from tubelet.train.run import run
-from tubelet.types import CheckpointError, ConfigError, Detections, InputSpec
+from tubelet.types import CheckpointError, ConfigError, InputSpec
 
 WORLD = PlaygroundConfig(
     height=32, width=48, fps=4.0, seconds=6.0, people=(1, 2), task="event", occluders=0.0

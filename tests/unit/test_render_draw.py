@@ -7,7 +7,7 @@ import string
 import numpy as np
 import pytest
 
-from tubelet.render.draw import (
+from tubelet.drawing.draw import (
     PALETTE,
     UNKNOWN,
     blend,
@@ -16,7 +16,7 @@ from tubelet.render.draw import (
     draw_label,
     ink_on,
 )
-from tubelet.render.font import text_mask
+from tubelet.drawing.font import text_mask
 
 GREY = 90
 

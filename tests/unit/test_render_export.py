@@ -13,15 +13,15 @@ import pytest
 from tubelet.labels import LabelSpace
 from tubelet.render.export import (
     ACTION_COLUMNS,
-    DetectionWriter,
     VideoMeta,
     read_tubes,
-    seconds,
     write_actions,
     write_detections,
     write_tubes,
 )
-from tubelet.types import DataError, Detections, InputError, Key, Tube
+from tubelet.result_files import seconds
+from tubelet.results import Detections, Tube
+from tubelet.types import DataError, InputError, Key
 
 LABELS = LabelSpace(ids=(3, 12), names=("walk", 'say "hi", wave'), exclusive=True)
 META = VideoMeta(name="film.mp4", fps=29.97, width=320, height=240, start_ms=0, duration_ms=5_000)
@@ -110,10 +110,12 @@ def test_an_interrupted_run_leaves_the_former_file(tmp_path: Path) -> None:
 
 def test_rows_stay_hidden_until_the_end(tmp_path: Path) -> None:
     out = tmp_path / "a.csv"
-    with DetectionWriter(out) as writer:
-        writer.write(keyframe())
+
+    def watched() -> Iterator[Detections]:
+        yield keyframe()
         assert not out.exists()
-    assert len(rows(out)) == writer.rows == 2
+
+    assert write_detections(out, watched()) == len(rows(out)) == 2
 
 
 def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tubelet.labels import LabelSpace
-from tubelet.render.timeline import Segment, box_at, interval, scores_at, segments
-from tubelet.types import InputError, Tube
+from tubelet.render.timeline import Segment, segments
+from tubelet.results import Tube, interval
+from tubelet.types import InputError
 
 LABELS = LabelSpace.of(["walk", "wave"])
 
@@ -68,7 +69,7 @@ def test_odd_intervals_leave_no_gap() -> None:
 
 def test_an_empty_tube_has_no_segments_and_no_box() -> None:
     assert segments(tube([]), 0.5, 1000) == []
-    assert box_at(tube([]), 0, 1000) is None
+    assert tube([]).box_at(0, 1000) is None
 
 
 @pytest.mark.parametrize(("threshold", "every_ms"), [(1.2, 1000), (-0.1, 1000), (0.5, 0)])
@@ -79,20 +80,20 @@ def test_impossible_settings_are_refused(threshold: float, every_ms: int) -> Non
 
 def test_a_box_moves_linearly_and_only_within_the_tubes_life() -> None:
     person = tube([0.9, 0.9], [1000, 2000])
-    middle = box_at(person, 1250, 1000)
+    middle = person.box_at(1250, 1000)
     assert middle is not None
     np.testing.assert_allclose(middle, [0.025, 0.2, 0.325, 0.8], atol=1e-6)
-    held = box_at(person, 2499, 1000)
+    held = person.box_at(2499, 1000)
     assert held is not None
     np.testing.assert_allclose(held, person.boxes[1])
-    assert box_at(person, 499, 1000) is None
-    assert box_at(person, 2500, 1000) is None
+    assert person.box_at(499, 1000) is None
+    assert person.box_at(2500, 1000) is None
 
 
 def test_scores_are_those_of_the_nearest_keyframe() -> None:
     person = tube([0.2, 0.7])
-    assert scores_at(person, 499)[0] == pytest.approx(0.2)
-    assert scores_at(person, 501)[0] == pytest.approx(0.7)
+    assert person.scores_at(499)[0] == pytest.approx(0.2)
+    assert person.scores_at(501)[0] == pytest.approx(0.7)
 
 
 def test_the_interval_is_the_median_step() -> None:

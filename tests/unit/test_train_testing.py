@@ -35,12 +35,13 @@ from tubelet.parallel.processes import World
 from tubelet.playground import PlaygroundConfig, clip_seed, label_space, write_dataset
 from tubelet.playground.dataset import PlaygroundDataset
 from tubelet.playground.sources import PlaygroundSource
+from tubelet.results import Detections
 from tubelet.testing.config import Test
 from tubelet.testing.ensembles import predict_ensemble
 from tubelet.testing.predict import Predictor, predict
 from tubelet.testing.run_test import run_test
 from tubelet.testing.views import Views
-from tubelet.types import ConfigError, Detections, InputSpec, VideoError
+from tubelet.types import ConfigError, InputSpec, VideoError
 
 WORLD = PlaygroundConfig(
     height=32, width=48, fps=4.0, seconds=4.0, people=(1, 2), task="event", occluders=0.0

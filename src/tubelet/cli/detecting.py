@@ -28,8 +28,8 @@ from tubelet.render.export import VideoMeta, write_actions, write_detections, wr
 from tubelet.render.overlay import write_overlay
 from tubelet.render.page import write_page
 from tubelet.render.tables import action_table
-from tubelet.render.timeline import interval
-from tubelet.types import InputError, InputSpec, Tube, TubeletError, VideoError
+from tubelet.results import Tube, interval
+from tubelet.types import InputError, InputSpec, TubeletError, VideoError
 
 DETECTIONS, ACTIONS, TUBES = "detections.csv", "actions.csv", "tubes.json"
 INTERRUPTED = 130  # what a shell reports for Ctrl-C

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from tubelet.labels import LabelSpace
-from tubelet.types import Detections, Key
+from tubelet.results import Detections
+from tubelet.types import Key
 
 
 class Recording:

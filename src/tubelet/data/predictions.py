@@ -13,15 +13,11 @@ import polars as pl
 from tubelet.data.annotations import BOX, Annotations
 from tubelet.data.tables import read_ava_csv, write_ava_csv
 from tubelet.files import atomic_path
+from tubelet.result_files import PREDICTION_COLUMNS
 from tubelet.types import DataError, InputError
 
-COLUMNS = {
-    "video": pl.String,
-    "time_ms": pl.Int64,
-    **dict.fromkeys(BOX, pl.Float64),
-    "class_id": pl.Int64,
-    "score": pl.Float64,
-}
+_TYPES: dict[type, pl.DataType] = {str: pl.String(), int: pl.Int64(), float: pl.Float64()}
+COLUMNS = {name: _TYPES[kind] for name, kind in PREDICTION_COLUMNS.items()}
 
 
 def is_parquet(path: str | Path) -> bool:

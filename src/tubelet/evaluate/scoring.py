@@ -43,7 +43,8 @@ from tubelet.evaluate.topk import MultiLabelReport, TopK
 from tubelet.evaluate.video_map import VideoReport, action_tubes, evaluate_videos
 from tubelet.labels import LabelSpace
 from tubelet.people.linking import link
-from tubelet.types import DataError, Detections, Ints, Key, Tube
+from tubelet.results import Detections, Tube
+from tubelet.types import DataError, Ints, Key
 
 
 def detections_table(detections: Iterable[Detections]) -> Annotations:

@@ -5,7 +5,7 @@ Shape legend: N people of a keyframe, K classes, L moments of a tube.
 `tubes.json`, version 1:
 
     {"format": "tubelet.tubes", "version": 1,
-     "video": {"name", "fps", "width", "height", "start_ms", "duration_ms"},
+     "video": {"name", "fps", "width", "height", "start_ms", "duration_ms"} or null,
      "every_ms": distance of the keyframes,
      "labels": {"ids", "names", "exclusive", "evaluated", "groups"},
      "tubes": [{"video", "track_id", "times_ms": [L], "boxes": [[x1, y1, x2, y2] × L] in [0, 1],
@@ -19,26 +19,24 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tubelet.files import atomic_text
 from tubelet.labels import LabelSpace
 from tubelet.media.video import VideoInfo
 from tubelet.render.timeline import segments
-from tubelet.types import DataError, Detections, InputError, ShapeError, Tube
+from tubelet.result_files import write_csv, write_document
+from tubelet.results import TUBES_FORMAT, VERSION, Detections, Tube
+from tubelet.types import DataError, InputError, ShapeError
 
 ACTION_COLUMNS = (
     "video_id", "person_id", "action", "score", "start_s", "end_s",
     "action_id", "peak_score", "peak_s", "x1", "y1", "x2", "y2",
 )  # fmt: skip
-FORMAT, VERSION = "tubelet.tubes", 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,66 +65,23 @@ class VideoMeta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TubesFile:
-    """The content of one `tubes.json`."""
+    """The content of one `tubes.json`; `video` is None where tubes saved themselves."""
 
-    video: VideoMeta
+    video: VideoMeta | None
     every_ms: int
     labels: LabelSpace
     tubes: tuple[Tube, ...]
 
 
-def seconds(time_ms: int) -> str:
-    """Milliseconds as AVA's seconds: `902` for whole ones, else three decimals (`902.040`)."""
-    return str(time_ms // 1000) if time_ms % 1000 == 0 else f"{time_ms / 1000:.3f}"
-
-
-class DetectionWriter:
-    """AVA's detection CSV, row by row: `video_id,timestamp,x1,y1,x2,y2,action_id,score`.
-
-    A context manager for results that arrive as an iterator: memory does not grow with the film,
-    and the file takes its name only when the block ends without an error. There is no header, as
-    in AVA's own files. A person gets one row for each action whose score is at least `min_score`;
-    at the default 0 that is every class, which is what a mean average precision needs.
-    """
-
-    def __init__(self, path: str | Path, *, min_score: float = 0.0) -> None:
-        self.path, self.min_score, self.rows = Path(path), min_score, 0
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        file = self._stack.enter_context(atomic_text(self.path))
-        self._csv = csv.writer(file, lineterminator="\n")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
-
-    def write(self, detections: Detections) -> None:
-        """Append one keyframe. Raises DataError for a score that is not finite."""
-        key, ids = detections.key, detections.labels.ids
-        _check_finite(detections.action_scores, str(key))
-        timestamp = seconds(key.time_ms)
-        people, columns = np.nonzero(detections.action_scores >= self.min_score)
-        for person, column in zip(people.tolist(), columns.tolist(), strict=True):
-            box = [f"{side:.6f}" for side in detections.boxes[person].tolist()]
-            score = f"{detections.action_scores[person, column]:.6g}"
-            self._csv.writerow([key.video, timestamp, *box, ids[column], score])
-        self.rows += len(people)
-
-
 def write_detections(
     path: str | Path, detections: Iterable[Detections], *, min_score: float = 0.0
 ) -> int:
-    """Write AVA's detection CSV in one pass over `detections`; returns the number of rows."""
-    with DetectionWriter(path, min_score=min_score) as writer:
-        for keyframe in detections:
-            writer.write(keyframe)
-    return writer.rows
+    """Write AVA's detection CSV in one pass over `detections`; returns the number of rows.
+
+    A person gets one row for each action whose score is at least `min_score`; at the default 0
+    that is every class, which is what a mean average precision needs.
+    """
+    return write_csv(path, (row for d in detections for row in d.rows(min_score=min_score)))
 
 
 def write_actions(
@@ -170,22 +125,17 @@ def write_tubes(
     Raises DataError for a score that is not finite and for a tube of another label space.
     """
     head = {
-        "format": FORMAT,
+        "format": TUBES_FORMAT,
         "version": VERSION,
         "video": asdict(video),
         "every_ms": every_ms,
         "labels": labels.to_json(),
     }
-    with atomic_text(Path(path)) as file:
-        file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "tubes": [')
-        for i, tube in enumerate(tubes):
+    for tube in tubes:
+        if tube.labels.names != labels.names:
             where = f"{path}, track {tube.track_id}"
-            if tube.labels.names != labels.names:
-                raise DataError("a tube speaks of other actions than its file", where=where)
-            _check_finite(tube.action_scores, where)
-            _check_finite(tube.person_scores, where)
-            file.write((",\n" if i else "\n") + json.dumps(_plain(tube), ensure_ascii=False))
-        file.write("\n]}\n")
+            raise DataError("a tube speaks of other actions than its file", where=where)
+    write_document(path, head, "tubes", (tube.to_json() for tube in tubes))
 
 
 def read_tubes(path: str | Path) -> TubesFile:
@@ -201,8 +151,9 @@ def read_tubes(path: str | Path) -> TubesFile:
         raise InputError("cannot read the tubes", where=path, got=error.strerror) from error
     except ValueError as error:
         raise DataError("this is not a JSON file", where=path, got=error) from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise DataError("this JSON file holds no tubes", where=path, expected=f"format {FORMAT!r}")
+    if not isinstance(data, dict) or data.get("format") != TUBES_FORMAT:
+        expected = f"format {TUBES_FORMAT!r}"
+        raise DataError("this JSON file holds no tubes", where=path, expected=expected)
     if data.get("version") != VERSION:
         raise DataError(
             "tubes.json of an unknown version",
@@ -214,7 +165,7 @@ def read_tubes(path: str | Path) -> TubesFile:
     where = str(path)
     try:
         labels = LabelSpace.from_json(data["labels"])
-        video = VideoMeta(**data["video"])
+        video = None if data["video"] is None else VideoMeta(**data["video"])
         every_ms = int(data["every_ms"])
         tubes = []
         for i, item in enumerate(data["tubes"]):
@@ -229,17 +180,6 @@ def read_tubes(path: str | Path) -> TubesFile:
     return TubesFile(video=video, every_ms=every_ms, labels=labels, tubes=tuple(tubes))
 
 
-def _plain(tube: Tube) -> dict[str, Any]:
-    return {
-        "video": tube.video,
-        "track_id": tube.track_id,
-        "times_ms": tube.times_ms.tolist(),
-        "boxes": _rounded(tube.boxes),
-        "person_scores": _rounded(tube.person_scores),
-        "action_scores": _rounded(tube.action_scores),
-    }
-
-
 def _tube(item: Mapping[str, Any], labels: LabelSpace) -> Tube:
     times = np.asarray(item["times_ms"], np.int64)
     return Tube(
@@ -251,19 +191,3 @@ def _tube(item: Mapping[str, Any], labels: LabelSpace) -> Tube:
         action_scores=np.asarray(item["action_scores"], np.float32).reshape(-1, len(labels)),
         labels=labels,
     )
-
-
-def _rounded(values: npt.NDArray[np.floating]) -> Any:
-    # Through float64: a float32 rounded to six decimals prints as 0.10000000149.
-    return np.round(np.asarray(values, np.float64), 6).tolist()
-
-
-def _check_finite(values: npt.NDArray[np.floating], where: str) -> None:
-    if not np.isfinite(values).all():
-        raise DataError(
-            "a score is not a number",
-            where=where,
-            expected="a probability",
-            got=values[~np.isfinite(values)][0],
-            hint="check the model's weights and its input",
-        )

@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from tubelet.drawing.draw import Image, PersonMark, draw_people
 from tubelet.files import make_parent
 from tubelet.media.video import Video, VideoInfo
 from tubelet.media.writer import VideoWriter
-from tubelet.render.draw import Image, colour_of, draw_box, draw_label
-from tubelet.render.timeline import Segment, box_at, interval, scores_at, segments
-from tubelet.types import Tube
+from tubelet.render.timeline import Segment, segments
+from tubelet.results import Tube, interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,28 +77,18 @@ def picture_hw(info: VideoInfo, min_short_side: int) -> tuple[int, int]:
 
 
 def _draw(image: Image, actors: Sequence[_Actor], time_ms: int, every_ms: int, top: int) -> None:
-    """All boxes first and then all labels, so that no line crosses a text."""
-    height, width = image.shape[:2]
-    line = max(2, round(min(height, width) / 200))
-    size = max(16, round(min(height, width) / 30))
-    shown = []
+    marks = []
     for actor in actors:
-        box = box_at(actor.tube, time_ms, every_ms)
+        box = actor.tube.box_at(time_ms, every_ms)
         if box is not None:
-            box_px = np.rint(box * (width, height, width, height)).astype(int).tolist()
-            shown.append((actor, box_px))
-    for actor, box_px in shown:
-        draw_box(image, box_px, colour_of(actor.tube.track_id), line)
-    for actor, box_px in shown:
-        track = actor.tube.track_id
-        name = str(track) if track >= 0 else "?"
-        rows = _actions_at(actor, time_ms, top)
-        draw_label(image, box_px, name, rows, colour_of(track), size)
+            actions = _actions_at(actor, time_ms, top)
+            marks.append(PersonMark(track_id=actor.tube.track_id, box=box, actions=actions))
+    draw_people(image, marks)
 
 
 def _actions_at(actor: _Actor, time_ms: int, top: int) -> list[tuple[str, float]]:
     """The best actions under way, each with the score of the nearest keyframe."""
-    scores = scores_at(actor.tube, time_ms)
+    scores = actor.tube.scores_at(time_ms)
     under_way = [s.column for s in actor.actions if s.start_ms <= time_ms < s.end_ms]
     best = sorted(under_way, key=lambda column: -scores[column])[:top]
     return [(actor.tube.labels.names[column], float(scores[column])) for column in best]

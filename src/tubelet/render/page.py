@@ -17,13 +17,13 @@ from urllib.parse import quote
 import av
 import numpy as np
 
+from tubelet.drawing.draw import colour_of, ink_on
 from tubelet.files import atomic_text, make_parent
 from tubelet.media.video import Video, VideoInfo, probe
 from tubelet.media.writer import VideoWriter
-from tubelet.render.draw import colour_of, ink_on
 from tubelet.render.html import as_json, hex_colour, render
-from tubelet.render.timeline import MAX_GAP, RELEASE, interval
-from tubelet.types import Tube
+from tubelet.render.timeline import MAX_GAP, RELEASE
+from tubelet.results import Tube, interval
 
 EMBED_LIMIT = 30_000_000
 LEAST_SCORE = 0.04

@@ -16,10 +16,10 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from tubelet.render.draw import colour_of
+from tubelet.drawing.draw import colour_of
 from tubelet.render.html import hex_colour
 from tubelet.render.timeline import Segment, segments
-from tubelet.types import Tube
+from tubelet.results import Tube
 
 _BAR = 16
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

@@ -1,19 +1,20 @@
-"""A tube in continuous time: which actions last from when to when, and where the person is between
-keyframes. The table, the CSV, the overlay and the page all read a tube through these functions.
+"""Which actions of a tube last from when to when: the table, the CSV, the overlay and the page all
+read a tube through these functions.
 
 Shape legend: L moments of a tube, K classes. A keyframe speaks for the half interval before and
-after it, so a tube lives from its first keyframe minus `every_ms / 2` to its last plus as much.
+after it, as in `Tube.life`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.types import Floats, InputError, Tube
+from tubelet.results import Tube
+from tubelet.types import Floats, InputError
 
 RELEASE = 0.8
 """An action ends when its score falls below this share of the threshold that let it begin."""
@@ -38,19 +39,6 @@ class Segment:
     score: float
     peak: float
     peak_ms: int
-
-
-def interval(tubes: Iterable[Tube]) -> int:
-    """The usual distance between keyframes in ms: the median over all tubes, 1000 if unknown."""
-    steps = [np.diff(tube.times_ms) for tube in tubes if len(tube) > 1]
-    return int(np.median(np.concatenate(steps))) if steps else 1000
-
-
-def life(tube: Tube, every_ms: int) -> tuple[int, int]:
-    """`(start_ms, end_ms)` between which the person is shown; never before a non-negative 0."""
-    half = every_ms // 2
-    first, last = int(tube.times_ms[0]), int(tube.times_ms[-1])
-    return max(first - half, min(first, 0)), last + every_ms - half
 
 
 def segments(
@@ -108,24 +96,3 @@ def _segment(tube: Tube, column: int, run: slice, every_ms: int) -> Segment:
         peak=float(scores[best]),
         peak_ms=int(times[best]),
     )
-
-
-def box_at(tube: Tube, time_ms: float, every_ms: int) -> Floats | None:
-    """The person's box `(4,)` at any moment, or None outside the tube's life.
-
-    Linear between keyframes; held still for the half interval before the first and after the last.
-    """
-    if len(tube) == 0:
-        return None
-    start, end = life(tube, every_ms)
-    if not start <= time_ms < end:
-        return None
-    return np.array(
-        [np.interp(time_ms, tube.times_ms, tube.boxes[:, side]) for side in range(4)], np.float32
-    )
-
-
-def scores_at(tube: Tube, time_ms: float) -> Floats:
-    """The action scores `(K,)` of the keyframe nearest to a moment (the earlier one on a tie)."""
-    nearest = int(np.argmin(np.abs(tube.times_ms - time_ms)))
-    return np.asarray(tube.action_scores[nearest], np.float32)

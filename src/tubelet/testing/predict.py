@@ -25,10 +25,11 @@ from tubelet.models.detector import ActionModel
 from tubelet.models.memory.inference import video_memory, video_scores
 from tubelet.models.memory.stream import scores_with_memory
 from tubelet.parallel.processes import World
+from tubelet.results import Detections
 from tubelet.testing.reader import Place, Read, read
 from tubelet.testing.views import Views
 from tubelet.train.precision import Precision
-from tubelet.types import ConfigError, Detections, InputSpec, Key, People
+from tubelet.types import ConfigError, InputSpec, Key, People
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

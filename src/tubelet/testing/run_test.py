@@ -27,9 +27,10 @@ from tubelet.evaluate.scoring import detections_table, evaluate_tables
 from tubelet.files import write_text
 from tubelet.models.detector import ActionModel
 from tubelet.parallel.processes import World
+from tubelet.results import Detections
 from tubelet.testing.config import Test
 from tubelet.testing.predict import Item, Predictor, check_views, detections_of
-from tubelet.types import ConfigError, Detections, Floats
+from tubelet.types import ConfigError, Floats
 
 MAIN = "test"  # the test whose files lie in the run's own folder
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.render.font import text_mask
-from tubelet.types import Floats
+from tubelet.drawing.font import text_mask
+from tubelet.errors import ShapeError
 
+Floats = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
@@ -39,6 +41,46 @@ def ink_on(colour: Colour) -> Colour:
     """Black or white, whichever is read more easily on `colour`."""
     luminance = float(np.dot((0.2126, 0.7152, 0.0722), colour)) / 255
     return PANEL if luminance > 0.4 else WHITE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PersonMark:
+    """What is drawn of a person: `box (4,)` in [0, 1], and actions with scores, best first."""
+
+    track_id: int
+    box: Floats
+    actions: Sequence[tuple[str, float]]
+
+
+def draw_people(image: Image, people: Sequence[PersonMark]) -> None:
+    """Draw people into an RGB image `(H, W, 3)`, in place; lines and letters fit its size.
+
+    All boxes come first and then all labels, so that no line crosses a text.
+    """
+    height, width = image.shape[:2]
+    line = max(2, round(min(height, width) / 200))
+    size = max(16, round(min(height, width) / 30))
+    boxes_px = [
+        np.rint(person.box * (width, height, width, height)).astype(int).tolist()
+        for person in people
+    ]
+    for person, box_px in zip(people, boxes_px, strict=True):
+        draw_box(image, box_px, colour_of(person.track_id), line)
+    for person, box_px in zip(people, boxes_px, strict=True):
+        name = str(person.track_id) if person.track_id >= 0 else "?"
+        draw_label(image, box_px, name, person.actions, colour_of(person.track_id), size)
+
+
+def copied(image: npt.ArrayLike) -> Image:
+    """A copy of an RGB image. Raises ShapeError unless it is `(H, W, 3)` uint8."""
+    pixels = np.array(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ShapeError(
+            "people are drawn on an RGB image",
+            expected="(H, W, 3) uint8",
+            got=f"{pixels.shape} {pixels.dtype}",
+        )
+    return pixels
 
 
 def blend(image: Image, x: int, y: int, mask: Floats, colour: Colour) -> None:

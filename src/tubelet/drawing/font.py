@@ -12,8 +12,9 @@ import unicodedata
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
-from tubelet.types import Floats
+Floats = npt.NDArray[np.float32]
 
 _TOP, _BOTTOM, _GAP, _SPACE = 8.9, -3.6, 1.9, 2.4
 _BOWL = "@2.05,2.5,2.05,2.5,0,360"

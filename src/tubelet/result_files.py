@@ -1,0 +1,122 @@
+"""How results look on the disk, in plain values, so that a record can save itself.
+
+CSV is AVA's detection file, without a header: `video_id,timestamp,x1,y1,x2,y2,action_id,score`.
+Parquet has the same rows in the columns `PREDICTION_COLUMNS`. Both are what `tubelet evaluate`
+reads; neither has a place for who a person is. JSON keeps everything: a head, and a list with one
+record per line, in six decimals.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tubelet.errors import DataError, InputError
+from tubelet.files import atomic_path, atomic_text
+
+PREDICTION_COLUMNS: Mapping[str, type] = {
+    "video": str,
+    "time_ms": int,
+    **dict.fromkeys(("x1", "y1", "x2", "y2"), float),
+    "class_id": int,
+    "score": float,
+}
+
+Kind = Literal["csv", "json", "parquet"]
+
+
+class Row(NamedTuple):
+    """One action of one person at one moment; the box is xyxy in [0, 1]."""
+
+    video: str
+    time_ms: int
+    box: tuple[float, ...]
+    class_id: int
+    score: float
+
+
+def kind_of(path: str | Path) -> Kind:
+    """What a results file is, by the end of its name. Raises InputError for another one."""
+    match Path(path).suffix.lower():
+        case ".csv":
+            return "csv"
+        case ".json":
+            return "json"
+        case ".parquet":
+            return "parquet"
+    raise InputError(
+        "the name of a results file says what it is",
+        where=path,
+        expected=".csv, .json or .parquet",
+    )
+
+
+def write_rows(path: str | Path, rows: Iterable[Row]) -> int:
+    """Write rows as CSV or Parquet, by the file's name, whole or not at all; returns how many."""
+    if kind_of(path) == "parquet":
+        return _write_parquet(Path(path), list(rows))
+    return write_csv(path, rows)
+
+
+def write_csv(path: str | Path, rows: Iterable[Row]) -> int:
+    """Write rows as they come, so that memory does not grow with the film; the file takes its name
+    when the last is written. Returns how many."""
+    count = 0
+    with atomic_text(Path(path)) as file:
+        table = csv.writer(file, lineterminator="\n")
+        for row in rows:
+            box = [f"{side:.6f}" for side in row.box]
+            time, score = seconds(row.time_ms), f"{row.score:.6g}"
+            table.writerow([row.video, time, *box, row.class_id, score])
+            count += 1
+    return count
+
+
+def seconds(time_ms: int) -> str:
+    """Milliseconds as AVA's seconds: `902` for whole ones, else three decimals (`902.040`)."""
+    return str(time_ms // 1000) if time_ms % 1000 == 0 else f"{time_ms / 1000:.3f}"
+
+
+def _write_parquet(path: Path, rows: list[Row]) -> int:
+    import polars as pl  # loads slowly, and records that nobody saves do not need it
+
+    flat = [(row.video, row.time_ms, *row.box, row.class_id, row.score) for row in rows]
+    frame = pl.DataFrame(flat, schema=dict(PREDICTION_COLUMNS), orient="row")
+    with atomic_path(path) as part:
+        frame.write_parquet(part)
+    return len(rows)
+
+
+def write_document(
+    path: str | Path, head: Mapping[str, Any], key: str, items: Iterable[Mapping[str, Any]]
+) -> None:
+    """Write a JSON object: the fields of `head`, then `key`, a list with one item per line."""
+    with atomic_text(Path(path)) as file:
+        file.write(json.dumps(head, ensure_ascii=False)[:-1] + f', "{key}": [')
+        for i, item in enumerate(items):
+            file.write((",\n" if i else "\n") + json.dumps(item, ensure_ascii=False))
+        file.write("\n]}\n")
+
+
+def rounded(values: npt.NDArray[np.floating]) -> Any:
+    """Nested lists in six decimals."""
+    # Through float64: a float32 rounded to six decimals prints as 0.10000000149.
+    return np.round(np.asarray(values, np.float64), 6).tolist()
+
+
+def check_finite(values: npt.NDArray[np.floating], where: str) -> None:
+    """Raise DataError for a score that is not a number."""
+    if not np.isfinite(values).all():
+        raise DataError(
+            "a score is not a number",
+            where=where,
+            expected="a probability",
+            got=values[~np.isfinite(values)][0],
+            hint="check the model's weights and its input",
+        )

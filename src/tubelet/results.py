@@ -1,0 +1,356 @@
+"""What is found in a video: `Detections` of a keyframe and `Tube` of a person. NumPy only.
+
+Both are immutable records that filter, plot and save themselves:
+
+    moments = model.detect("clip.mp4")
+    save_results("walk.csv", (m.filter(classes="walk", min_score=0.5) for m in moments))
+
+Shape legend: N people of a keyframe, K classes, L moments of a tube.
+Boxes are xyxy in [0, 1] of the upright source frame; times are integer milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tubelet.drawing.draw import Image, PersonMark, copied, draw_people
+from tubelet.errors import DataError, InputError, ShapeError
+from tubelet.labels import LabelSpace
+from tubelet.result_files import Row, check_finite, kind_of, rounded, write_document, write_rows
+from tubelet.types import Floats, Ints, Key, as_boxes, check_shape
+
+DETECTIONS_FORMAT, TUBES_FORMAT, VERSION = "tubelet.detections", "tubelet.tubes", 1
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Detections:
+    """What the people of one keyframe do.
+
+    `boxes (N, 4)` in [0, 1]; `person_scores (N,)`; `action_scores (N, K)` probabilities in
+    the order of `labels`; `track_ids (N,)`, −1 unknown.
+    """
+
+    key: Key
+    boxes: Floats
+    person_scores: Floats
+    action_scores: Floats
+    track_ids: Ints
+    labels: LabelSpace
+
+    def __post_init__(self) -> None:
+        boxes = as_boxes(self.boxes, "Detections.boxes")
+        n, k = len(boxes), len(self.labels)
+        scores = (
+            np.asarray(self.action_scores, np.float32).reshape(-1, k)
+            if n == 0
+            else np.asarray(self.action_scores, np.float32)
+        )
+        person = np.asarray(self.person_scores, np.float32)
+        ids = np.asarray(self.track_ids, np.int64)
+        check_shape(scores, (n, k), "Detections.action_scores")
+        check_shape(person, (n,), "Detections.person_scores")
+        check_shape(ids, (n,), "Detections.track_ids")
+        for name, value in (
+            ("boxes", boxes),
+            ("action_scores", scores),
+            ("person_scores", person),
+            ("track_ids", ids),
+        ):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def select(self, index: npt.NDArray[Any]) -> Detections:
+        """The people at `index` (integers or a boolean mask), in that order."""
+        return replace(
+            self,
+            boxes=self.boxes[index],
+            person_scores=self.person_scores[index],
+            action_scores=self.action_scores[index],
+            track_ids=self.track_ids[index],
+        )
+
+    def filter(
+        self,
+        *,
+        classes: str | Iterable[str] | None = None,
+        min_score: float | None = None,
+        persons: int | Iterable[int] | None = None,
+        min_person_score: float | None = None,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+    ) -> Detections:
+        """The people who meet every condition given, as a new record.
+
+        `classes`: names of actions; the scores of all others are left out. `min_score`: of a
+        person's best remaining action. `persons`: track ids. `min_person_score`: of the box.
+        `start_ms`, `end_ms`: nobody is left unless the keyframe lies in `[start_ms, end_ms)`.
+        Raises DataError for an unknown class, naming the nearest.
+        """
+        labels, actions = _narrowed(self.labels, self.action_scores, classes)
+        kept = _at_least(actions.max(axis=1), min_score) & _among(self.track_ids, persons)
+        kept &= _within(np.full(len(self), self.key.time_ms), start_ms, end_ms)
+        kept &= _at_least(self.person_scores, min_person_score)
+        return replace(self, action_scores=actions, labels=labels).select(kept)
+
+    def plot(self, image: npt.ArrayLike, *, min_score: float = 0.3, top: int = 3) -> Image:
+        """A copy of an RGB image `(H, W, 3)` uint8 with each person's box, track id, and up to
+        `top` actions that score `min_score` or more. Raises ShapeError for another image."""
+        picture = copied(image)
+        marks = [
+            PersonMark(
+                track_id=track_id,
+                box=self.boxes[person],
+                actions=[pair for pair in self.top(person, top) if pair[1] >= min_score],
+            )
+            for person, track_id in enumerate(self.track_ids.tolist())
+        ]
+        draw_people(picture, marks)
+        return picture
+
+    def rows(self, *, min_score: float = 0.0) -> Iterator[Row]:
+        """A row for each action of a person that scores `min_score` or more."""
+        times_ms = np.full(len(self), self.key.time_ms)
+        check_finite(self.action_scores, str(self.key))
+        return _rows(self.key.video, times_ms, self, min_score)
+
+    def save(self, path: str | Path, *, min_score: float = 0.0) -> Path:
+        """Write AVA's detection CSV, the same as Parquet, or JSON, by the end of the name; returns
+        the path. CSV and Parquet leave out scores below `min_score` and who is who. Many keyframes
+        go into one file by `tubelet.save_results`. Raises InputError for another kind of file."""
+        return save_results(path, [self], min_score=min_score)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict without the labels, numbers in six decimals."""
+        check_finite(self.action_scores, str(self.key))
+        return {
+            "video": self.key.video,
+            "time_ms": self.key.time_ms,
+            "track_ids": self.track_ids.tolist(),
+            "boxes": rounded(self.boxes),
+            "person_scores": rounded(self.person_scores),
+            "action_scores": rounded(self.action_scores),
+        }
+
+    def top(self, person: int, count: int = 3) -> list[tuple[str, float]]:
+        """The `count` highest-scoring (action name, probability) pairs of one person."""
+        order = np.argsort(-self.action_scores[person], kind="stable")[:count]
+        return [(self.labels.names[i], float(self.action_scores[person, i])) for i in order]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tube:
+    """One person through time: `times_ms (L,)` ascending, `boxes (L, 4)`, scores `(L, K)`."""
+
+    video: str
+    track_id: int
+    times_ms: Ints
+    boxes: Floats
+    person_scores: Floats
+    action_scores: Floats
+    labels: LabelSpace
+
+    def __post_init__(self) -> None:
+        times = np.asarray(self.times_ms, np.int64)
+        boxes = as_boxes(self.boxes, "Tube.boxes")
+        check_shape(boxes, (len(times), 4), "Tube.boxes")
+        check_shape(self.person_scores, (len(times),), "Tube.person_scores")
+        check_shape(self.action_scores, (len(times), len(self.labels)), "Tube.action_scores")
+        if (np.diff(times) <= 0).any():
+            raise ShapeError("Tube.times_ms must ascend", where=f"track {self.track_id}", got=times)
+        object.__setattr__(self, "times_ms", times)
+        object.__setattr__(self, "boxes", boxes)
+
+    def __len__(self) -> int:
+        return len(self.times_ms)
+
+    @property
+    def every_ms(self) -> int:
+        """The usual distance between its moments: the median in ms, 1000 if there is only one."""
+        return interval([self])
+
+    def life(self, every_ms: int) -> tuple[int, int]:
+        """`(start_ms, end_ms)` between which the person is shown: half of `every_ms` before the
+        first moment and after the last; never before a non-negative 0."""
+        half = every_ms // 2
+        first, last = int(self.times_ms[0]), int(self.times_ms[-1])
+        return max(first - half, min(first, 0)), last + every_ms - half
+
+    def box_at(self, time_ms: float, every_ms: int) -> Floats | None:
+        """The person's box `(4,)` at any moment, or None outside the tube's life.
+
+        Linear between moments; held still for the half interval before the first and after the
+        last.
+        """
+        if len(self) == 0:
+            return None
+        start, end = self.life(every_ms)
+        if not start <= time_ms < end:
+            return None
+        sides = [np.interp(time_ms, self.times_ms, self.boxes[:, side]) for side in range(4)]
+        return np.array(sides, np.float32)
+
+    def scores_at(self, time_ms: float) -> Floats:
+        """The action scores `(K,)` of the nearest moment (the earlier one on a tie)."""
+        nearest = int(np.argmin(np.abs(self.times_ms - time_ms)))
+        return np.asarray(self.action_scores[nearest], np.float32)
+
+    def at(self, time_ms: int) -> Detections:
+        """The person at any moment: the box as `box_at`, the scores of the nearest moment; nobody
+        outside the tube's life."""
+        box = self.box_at(time_ms, self.every_ms)
+        nearest = [] if box is None else [int(np.argmin(np.abs(self.times_ms - time_ms)))]
+        return Detections(
+            key=Key(video=self.video, time_ms=time_ms),
+            boxes=np.zeros((0, 4), np.float32) if box is None else box[None],
+            person_scores=self.person_scores[nearest],
+            action_scores=self.action_scores[nearest],
+            track_ids=np.full(len(nearest), self.track_id),
+            labels=self.labels,
+        )
+
+    def select(self, index: npt.NDArray[Any]) -> Tube:
+        """The moments at `index` (ascending integers, or a boolean mask)."""
+        return replace(
+            self,
+            times_ms=self.times_ms[index],
+            boxes=self.boxes[index],
+            person_scores=self.person_scores[index],
+            action_scores=self.action_scores[index],
+        )
+
+    def filter(
+        self,
+        *,
+        classes: str | Iterable[str] | None = None,
+        min_score: float | None = None,
+        persons: int | Iterable[int] | None = None,
+        min_person_score: float | None = None,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+    ) -> Tube:
+        """The moments that meet every condition given, as a new record; conditions as in
+        `Detections.filter`, of each moment. No moment is left of a person not in `persons`."""
+        labels, actions = _narrowed(self.labels, self.action_scores, classes)
+        kept = _at_least(actions.max(axis=1), min_score) & _within(self.times_ms, start_ms, end_ms)
+        kept &= _among(np.full(len(self), self.track_id), persons)
+        kept &= _at_least(self.person_scores, min_person_score)
+        return replace(self, action_scores=actions, labels=labels).select(kept)
+
+    def plot(
+        self, image: npt.ArrayLike, time_ms: int, *, min_score: float = 0.3, top: int = 3
+    ) -> Image:
+        """A copy of the frame of `time_ms` with the person drawn in, as `Detections.plot`; just the
+        copy where the tube does not reach."""
+        return self.at(time_ms).plot(image, min_score=min_score, top=top)
+
+    def rows(self, *, min_score: float = 0.0) -> Iterator[Row]:
+        """A row for each action of a moment that scores `min_score` or more."""
+        check_finite(self.action_scores, f"{self.video}, track {self.track_id}")
+        return _rows(self.video, self.times_ms, self, min_score)
+
+    def save(self, path: str | Path, *, min_score: float = 0.0) -> Path:
+        """Write CSV, Parquet or JSON as `Detections.save` does; the JSON is a `tubes.json`."""
+        return save_results(path, [self], min_score=min_score)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict without the labels, numbers in six decimals."""
+        for scores in (self.action_scores, self.person_scores):
+            check_finite(scores, f"{self.video}, track {self.track_id}")
+        return {
+            "video": self.video,
+            "track_id": self.track_id,
+            "times_ms": self.times_ms.tolist(),
+            "boxes": rounded(self.boxes),
+            "person_scores": rounded(self.person_scores),
+            "action_scores": rounded(self.action_scores),
+        }
+
+
+def interval(tubes: Iterable[Tube]) -> int:
+    """The usual distance between keyframes in ms: the median over all tubes, 1000 if unknown."""
+    steps = [np.diff(tube.times_ms) for tube in tubes if len(tube) > 1]
+    return int(np.median(np.concatenate(steps))) if steps else 1000
+
+
+def save_results(
+    path: str | Path, results: Iterable[Detections] | Iterable[Tube], *, min_score: float = 0.0
+) -> Path:
+    """Write many keyframes, or many tubes, into one file as `Detections.save` does; returns its
+    path. CSV is written as results arrive.
+
+    Raises InputError for another kind of file, and for JSON of no results, which would have no
+    labels; DataError where JSON would hold two label spaces, and for a score that is no number.
+    """
+    path = Path(path)
+    if kind_of(path) == "json":
+        _save_json(path, [*results])
+    else:
+        write_rows(path, (row for result in results for row in result.rows(min_score=min_score)))
+    return path
+
+
+def _save_json(path: Path, results: Sequence[Detections | Tube]) -> None:
+    if not results:
+        raise InputError(
+            "JSON of results says what their classes are, and there are no results", where=path
+        )
+    labels = results[0].labels
+    if any(result.labels != labels for result in results):
+        raise DataError(
+            "the results speak of two label spaces", where=path, hint="save each in its own file"
+        )
+    tubes = [result for result in results if isinstance(result, Tube)]
+    head = {"format": TUBES_FORMAT if tubes else DETECTIONS_FORMAT, "version": VERSION}
+    if tubes:  # a film is known to `tubelet detect`, not to a tube
+        head |= {"video": None, "every_ms": interval(tubes)}
+    head["labels"] = labels.to_json()
+    items = (result.to_json() for result in results)
+    write_document(path, head, "tubes" if tubes else "keyframes", items)
+
+
+def _rows(video: str, times_ms: Ints, result: Detections | Tube, min_score: float) -> Iterator[Row]:
+    actions = result.action_scores
+    places, columns = (index.tolist() for index in np.nonzero(actions >= min_score))
+    for place, column in zip(places, columns, strict=True):
+        yield Row(
+            video=video,
+            time_ms=int(times_ms[place]),
+            box=tuple(result.boxes[place].tolist()),
+            class_id=result.labels.ids[column],
+            score=float(actions[place, column]),
+        )
+
+
+def _narrowed(
+    labels: LabelSpace, actions: Floats, classes: str | Iterable[str] | None
+) -> tuple[LabelSpace, Floats]:
+    """The label space of `classes` and their columns of `actions`."""
+    if classes is None:
+        return labels, actions
+    only = labels.only([classes] if isinstance(classes, str) else classes)
+    return only, actions[:, [labels.ids.index(i) for i in only.ids]]
+
+
+def _at_least(scores: Floats, least: float | None) -> Bools:
+    return np.asarray(scores >= (-np.inf if least is None else least))
+
+
+def _among(track_ids: Ints, persons: int | Iterable[int] | None) -> Bools:
+    if persons is None:
+        return np.ones(len(track_ids), np.bool_)
+    return np.isin(track_ids, [persons] if isinstance(persons, int) else list(persons))
+
+
+def _within(times_ms: Ints, start_ms: int | None, end_ms: int | None) -> Bools:
+    first = -np.inf if start_ms is None else start_ms
+    end = np.inf if end_ms is None else end_ms
+    return np.asarray((times_ms >= first) & (times_ms < end))
