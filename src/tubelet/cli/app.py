@@ -183,10 +183,10 @@ def evaluate(
     `frame`: mAP exactly as the official AVA script computes it; `video`: the mAP of tubes;
     `topk`: the accuracy of whole videos; `charades`: their mAP where each has several classes.
     """
-    from tubelet.cli.scoring import Question, metric_named
+    from tubelet.cli.scoring import EvaluateOptions, metric_named
     from tubelet.cli.scoring import evaluate as run
 
-    question = Question(
+    question = EvaluateOptions(
         predictions=predictions,
         truth=truth,
         metric=metric_named(metric),

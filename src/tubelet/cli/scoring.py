@@ -51,7 +51,7 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class EvaluateOptions:
     """The options of `tubelet evaluate`."""
 
     predictions: Path
@@ -66,7 +66,7 @@ class Question:
     curves: bool = False
 
 
-def evaluate(question: Question, *, folder: Path | None, as_json: bool) -> None:
+def evaluate(question: EvaluateOptions, *, folder: Path | None, as_json: bool) -> None:
     """Score and print; with `folder`, also leave report.json, report.csv and report.html there.
     Raises InputError for an option that the metric does not know."""
     _check(question)
@@ -99,9 +99,9 @@ def _numbers(text: str) -> list[float]:
         raise InputError("--weights are numbers", expected="1,2,1", got=text) from None
 
 
-def _check(question: Question) -> None:
+def _check(question: EvaluateOptions) -> None:
     """Only the frame metric has a protocol, exclusions and details."""
-    plain = Question(predictions=question.predictions, truth=question.truth)
+    plain = EvaluateOptions(predictions=question.predictions, truth=question.truth)
     for name in ("exclude", "training", "protocol", "iou", "details"):
         if question.metric != "frame" and getattr(question, name) != getattr(plain, name):
             raise InputError(f"--{name} belongs to the frame metric", got=question.metric)
@@ -125,7 +125,7 @@ def metric_named(name: str) -> Metric:
     raise InputError(f"no metric is called {name!r}", expected=", ".join(METRICS))
 
 
-def _frames(question: Question) -> Scored:
+def _frames(question: EvaluateOptions) -> Scored:
     if question.details or question.training is not None:
         study = study_files(
             question.predictions,
@@ -156,7 +156,7 @@ def _frames(question: Question) -> Scored:
     )
 
 
-def _videos(question: Question) -> Scored:
+def _videos(question: EvaluateOptions) -> Scored:
     found, truth = question.predictions, read_ava_csv(question.truth, kind="truth")
     if found.suffix.lower() == ".json" or found.is_dir():
         files = [read_tubes(path) for path in _tube_files(found)]
@@ -216,7 +216,7 @@ def _video_report(report: VideoReport, labels: LabelSpace) -> Scored:
     )
 
 
-def _topk(question: Question) -> Scored:
+def _topk(question: EvaluateOptions) -> Scored:
     found = score_clips(question.predictions, question.truth, labels=question.labels)
     plain = found.to_json()
     return Scored(
@@ -227,7 +227,7 @@ def _topk(question: Question) -> Scored:
     )
 
 
-def _charades(question: Question) -> Scored:
+def _charades(question: EvaluateOptions) -> Scored:
     report, columns = score_charades(question.predictions, question.truth, labels=question.labels)
     plain = report.to_json(columns)
     rows = [

@@ -65,7 +65,7 @@ def _table(value: Any) -> dict[str, Any]:
 def _get(table: Mapping[str, Any], key: str, default: Any) -> Any:
     """A value, its class's default where it is absent, None where it could not be read."""
     value = table.get(key, default)
-    return None if isinstance(value, pyconfig.Unread) else value
+    return None if isinstance(value, pyconfig.UnreadSetting) else value
 
 
 def _class(table: Mapping[str, Any]) -> str:

@@ -27,14 +27,14 @@ _OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
 }
 
 
-class Unread:
+class UnreadSetting:
     """A value that only running the config would give."""
 
     def __repr__(self) -> str:
         return "UNREAD"
 
 
-UNREAD = Unread()
+UNREAD = UnreadSetting()
 
 
 def read_file(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from tubelet.files import write_text
 from tubelet.labels import LabelSpace
 from tubelet.playground.plan import plan
 from tubelet.playground.render import Renderer
-from tubelet.playground.world import PlaygroundConfig, World, label_space
+from tubelet.playground.world import PlaygroundConfig, PlaygroundWorld, label_space
 from tubelet.types import ConfigError, Floats, InputError, Ints, People
 
 DEMO = PlaygroundConfig(height=360, width=480, seconds=9.0, people=(4, 4))
@@ -115,7 +115,7 @@ def _renderer(seed: int, config: PlaygroundConfig) -> Renderer:
     return Renderer(plan(seed, config))
 
 
-def world_of(seed: int, config: PlaygroundConfig) -> World:
+def world_of(seed: int, config: PlaygroundConfig) -> PlaygroundWorld:
     """The plan of clip `seed`, without drawing anything."""
     return plan(_checked(seed), config)
 
@@ -223,7 +223,7 @@ def _write_video(path: Path, scene: Renderer, config: PlaygroundConfig) -> None:
 
 
 def _ava_rows(
-    name: str, world: World, config: PlaygroundConfig, every_ms: int
+    name: str, world: PlaygroundWorld, config: PlaygroundConfig, every_ms: int
 ) -> list[tuple[str, ...]]:
     """One row for each label of each person at the keyframes."""
     keys = keyframes_ms(config, every_ms)

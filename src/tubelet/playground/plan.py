@@ -1,4 +1,4 @@
-"""From a seed to a World: how many people, which bodies, what each does when, and the scenery.
+"""From a seed to a world: how many people, which bodies, what each does when, and the scenery.
 
 Changes of action fall near half seconds (x.4 to x.6 s), so that at whole seconds, where AVA puts
 its keyframes, nobody is in between two actions.
@@ -29,10 +29,10 @@ from tubelet.playground.tasks import (
 from tubelet.playground.world import (
     Actor,
     Camera,
+    Phase,
     PlaygroundConfig,
-    Segment,
+    PlaygroundWorld,
     Thing,
-    World,
     label_space,
 )
 
@@ -57,11 +57,11 @@ def stream(seed: int, number: int) -> Rng:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(number,))))
 
 
-def plan(seed: int, config: PlaygroundConfig) -> World:
+def plan(seed: int, config: PlaygroundConfig) -> PlaygroundWorld:
     """The world of clip `seed`: the same seed and config give the same world, always."""
     rng = stream(seed, 0)
     actors, signals = _CASTS[config.task](rng, config)
-    return World(
+    return PlaygroundWorld(
         config=config,
         space=label_space(config.task),
         actors=tuple(sorted(actors, key=lambda a: (a.ground_y, a.person_id))),
@@ -108,7 +108,7 @@ def _solo(
     sits = roll < _LIE_CHANCE + _STOOL_CHANCE
     stool = float(rng.choice([-1, 1]) * rng.uniform(0.55, 1.0)) if sits else None
     ends = cuts(rng, config.seconds, (2, 2, 3))
-    segments: list[Segment] = []
+    segments: list[Phase] = []
     seated = sits and rng.random() < 0.5
     place, heading = x, stool if stool is not None else float(rng.uniform(-1, 1))
     for start, end in itertools.pairwise(ends):
@@ -127,7 +127,7 @@ def _sleeper(
     rng: Rng, config: PlaygroundConfig, number: int, x: float, ground: float, body: Body
 ) -> Actor:
     yaw = float(rng.choice([-1, 1]) * rng.uniform(1.3, 1.75))
-    segment = Segment(
+    segment = Phase(
         start_s=-1.0, end_s=config.seconds + 1.0, pose="lie/sleep", arms=None,
         labels=("lie/sleep",), yaw=yaw, style=draw_style(rng),
         x=float(np.clip(x, 0.45 * body.height, config.aspect - 0.45 * body.height)),
@@ -137,7 +137,7 @@ def _sleeper(
 
 def _sitter(
     rng: Rng, start: float, end: float, x: float, yaw: float, seated: bool
-) -> tuple[Segment, bool]:
+) -> tuple[Phase, bool]:
     """The next thing done by someone with a stool, and whether they sit after it."""
     arms = None
     roll = rng.random()
@@ -147,7 +147,7 @@ def _sitter(
         pose = "sit" if seated else "stand"
         arms = str(rng.choice(ARMS)) if rng.random() < 0.5 else None
     after = seated if roll >= 0.62 else not seated
-    segment = Segment(
+    segment = Phase(
         start_s=start, end_s=end, pose=pose, arms=arms, style=draw_style(rng), yaw=yaw, x=x,
         labels=(pose, arms) if arms else (pose,),
     )  # fmt: skip
@@ -157,7 +157,7 @@ def _sitter(
 def _standing(
     rng: Rng, config: PlaygroundConfig, start: float, end: float, x: float, heading: float,
     body: Body,
-) -> Segment:  # fmt: skip
+) -> Phase:  # fmt: skip
     """The next thing done by someone on their feet, who turns to a fitting side for it."""
     weights = np.array(list(_STANDING.values()))
     name = str(rng.choice(list(_STANDING), p=weights / weights.sum()))
@@ -170,7 +170,7 @@ def _standing(
         pace = 0.80 if name == "walk" else 1.45
         speed = sign * pace * body.height * style.rate
         yaw = float(rng.uniform(1.2, 1.55))
-        return Segment(
+        return Phase(
             start_s=start, end_s=end, pose=pose, arms=None, labels=(pose,), x=x, style=style,
             yaw=yaw, speed=speed, bounds=(min(0.14, x), max(config.aspect - 0.14, x)),
         )  # fmt: skip
@@ -183,7 +183,7 @@ def _standing(
     else:
         yaw = float(rng.uniform(-0.8, 0.8))
     yaw += 2 * np.pi * round((heading - yaw) / (2 * np.pi))
-    return Segment(
+    return Phase(
         start_s=start, end_s=end, pose=pose, arms=arms, style=style, yaw=yaw, x=x,
         labels=(pose, arms) if arms else (pose,),
     )  # fmt: skip
@@ -221,7 +221,7 @@ def _pair(
                 labels = ("stand", arms)
                 heading = sign * float(rng.uniform(0.2, 0.8))
             segments.append(
-                Segment(
+                Phase(
                     start_s=start,
                     end_s=end,
                     pose="stand",

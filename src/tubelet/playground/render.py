@@ -1,4 +1,4 @@
-"""From a World to pixels, in NumPy: antialiased capsules, boxes and ellipses by distance.
+"""From a world to pixels, in NumPy: antialiased capsules, boxes and ellipses by distance.
 
 Shape legend: a canvas is float32 `(3, H, W)` in 0…255, planar so that a coverage `(h, w)`
 multiplies it without copies; P parts of a figure. A figure is drawn in one pass over its window:
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tubelet.playground.actions import Array
 from tubelet.playground.figures import Parts
 from tubelet.playground.scenery import MARGIN, backdrop, shape_cover
-from tubelet.playground.world import PlaygroundConfig, Thing, World
+from tubelet.playground.world import PlaygroundConfig, PlaygroundWorld, Thing
 
 Canvas = npt.NDArray[np.float32]
 _LIGHT_XY = (-0.45, -0.55)
@@ -106,9 +106,9 @@ def draw_thing(canvas: Canvas, thing: Thing, centre: Array, half: Array) -> None
 
 
 class Renderer:
-    """Draws any frame of one World; what frames share (backdrop, light, noise) is made once."""
+    """Draws any frame of one world; what frames share (backdrop, light, noise) is made once."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: PlaygroundWorld) -> None:
         self.world = world
         config = world.config
         rng = np.random.Generator(np.random.PCG64(world.scenery_seed))

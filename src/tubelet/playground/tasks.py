@@ -21,8 +21,8 @@ from tubelet.playground.world import (
     GESTURES,
     PARTNER,
     Actor,
+    Phase,
     PlaygroundConfig,
-    Segment,
     Thing,
 )
 
@@ -37,7 +37,7 @@ def partner_cast(rng: Rng, config: PlaygroundConfig) -> Cast:
     """Two people at opposite sides; each stretch of time both gesture, half the time alike."""
     places = (0.2 * config.aspect, 0.8 * config.aspect)
     spans = list(itertools.pairwise(cuts(rng, config.seconds, (2, 3))))
-    plans: list[list[Segment]] = [[], []]
+    plans: list[list[Phase]] = [[], []]
     for span in spans:
         alike = bool(rng.random() < 0.5)
         first = int(rng.integers(2))
@@ -56,7 +56,7 @@ def event_cast(rng: Rng, config: PlaygroundConfig) -> Cast:
     actors = []
     for i in range(count):
         x = (i + 0.5) / count * config.aspect
-        segments: list[Segment] = []
+        segments: list[Phase] = []
         at = -0.5
         while at < config.seconds + 0.5:
             gesture = int(rng.integers(2))
@@ -117,14 +117,14 @@ def draw_style(rng: Rng) -> Style:
 
 def _gesture(
     rng: Rng, span: tuple[float, float], arms: str | None, x: float, labels: tuple[str, ...]
-) -> Segment:
-    return Segment(
+) -> Phase:
+    return Phase(
         start_s=span[0], end_s=span[1], pose="stand", arms=arms, labels=labels,
         yaw=float(rng.uniform(-0.6, 0.6)), x=x, style=draw_style(rng),
     )  # fmt: skip
 
 
-def _actor(rng: Rng, config: PlaygroundConfig, number: int, segments: tuple[Segment, ...]) -> Actor:
+def _actor(rng: Rng, config: PlaygroundConfig, number: int, segments: tuple[Phase, ...]) -> Actor:
     low, high = config.person_height
     return Actor(
         person_id=number,

@@ -104,7 +104,7 @@ class PlaygroundConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
+class Phase:
     """One stretch of a person's time: from `start_s` to `end_s` doing `pose` and `arms`.
 
     `labels` are the names that are true meanwhile. The feet start at `x` and, if `speed` is not
@@ -154,7 +154,7 @@ class Actor:
     person_id: int
     body: Body
     ground_y: float
-    segments: tuple[Segment, ...]
+    segments: tuple[Phase, ...]
     stool: float | None = None
 
     def pose(self, times_s: Array) -> Array:
@@ -226,7 +226,7 @@ class Thing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class World:
+class PlaygroundWorld:
     """Everything that a clip shows, without a pixel yet. Actors are ordered far to near;
     `movers` are behind all of them, `front` before."""
 

@@ -18,7 +18,7 @@ _RATE_TOLERANCE = 0.01
 
 
 @dataclass(slots=True)
-class _Seen:
+class _FoundVideos:
     """What the videos of one set turned out to be."""
 
     spans: list[tuple[str, float, float, float]] = field(default_factory=list)
@@ -54,10 +54,10 @@ def check_films(case: Case, folder: Path) -> Iterator[Finding]:
             yield from _rates(seen, case.fps, part.name)
 
 
-def _look(part: DataSet, folder: Path) -> _Seen:
+def _look(part: DataSet, folder: Path) -> _FoundVideos:
     from tubelet.media.video import probe  # PyAV loads slowly; only this check needs it
 
-    seen = _Seen()
+    seen = _FoundVideos()
     for video in part.truth.videos():
         try:
             path = find_video(folder, video)
@@ -77,7 +77,7 @@ def _look(part: DataSet, folder: Path) -> _Seen:
     return seen
 
 
-def _outside(truth: Annotations, seen: _Seen, name: str) -> Iterator[Finding]:
+def _outside(truth: Annotations, seen: _FoundVideos, name: str) -> Iterator[Finding]:
     """Labelled moments before the first or after the last frame, half a frame allowed."""
     schema = {"video": pl.String, **dict.fromkeys(("start", "end", "fps"), pl.Float64)}
     spans = pl.DataFrame(seen.spans, schema=schema, orient="row")
@@ -104,7 +104,7 @@ def _outside(truth: Annotations, seen: _Seen, name: str) -> Iterator[Finding]:
     )
 
 
-def _rates(seen: _Seen, expected: float | None, name: str) -> Iterator[Finding]:
+def _rates(seen: _FoundVideos, expected: float | None, name: str) -> Iterator[Finding]:
     rates = [(video, fps) for video, _, _, fps in seen.spans]
     wanted = expected if expected is not None else rates[0][1]
     odd = [(v, fps) for v, fps in rates if abs(fps / wanted - 1) > _RATE_TOLERANCE]

@@ -24,7 +24,7 @@ from tubelet.models.backbones.base import (
 from tubelet.models.layers.resnet3d import (
     Blocks,
     ConvNorm,
-    Stage,
+    ResidualStage,
     Stem,
     init_residual,
     stage_blocks,
@@ -110,7 +110,7 @@ class CSN(Backbone):
             last = index == 3 and config.detection
             outputs = config.width * 4 * 2**index
             self.stages.append(
-                Stage(
+                ResidualStage(
                     inputs=inputs,
                     inner=config.width * 2**index,
                     outputs=outputs,

@@ -28,7 +28,7 @@ from tubelet.models.backbones.csn import VMZ_MEAN, VMZ_STD
 from tubelet.models.layers.resnet3d import (
     Blocks,
     ConvNorm,
-    Stage,
+    ResidualStage,
     Stem,
     init_residual,
     shortcut,
@@ -293,7 +293,7 @@ class R2Plus1d(Backbone):
                     for block in range(count)
                 )
             )
-        return Stage(
+        return ResidualStage(
             inputs=inputs,
             inner=width,
             outputs=width * 4,

@@ -26,7 +26,7 @@ from tubelet.models.backbones.base import (
 from tubelet.models.layers.resnet3d import (
     Blocks,
     NonLocalConfig,
-    Stage,
+    ResidualStage,
     Stem,
     init_residual,
     stage_blocks,
@@ -119,7 +119,7 @@ class ResNet3d(Backbone):
             last = index == 3 and config.detection
             outputs = config.width * 4 * 2**index
             self.stages.append(
-                Stage(
+                ResidualStage(
                     inputs=inputs,
                     inner=config.width * 2**index,
                     outputs=outputs,

@@ -28,7 +28,7 @@ from tubelet.models.layers.resnet3d import (
     Blocks,
     ConvNorm,
     NonLocalConfig,
-    Stage,
+    ResidualStage,
     Stem,
     init_residual,
     stage_blocks,
@@ -160,7 +160,9 @@ class SlowFast(Backbone):
         )
         init_residual(self)
 
-    def _stage(self, index: int, count: int, inputs: int, base: int, *, is_slow: bool) -> Stage:
+    def _stage(
+        self, index: int, count: int, inputs: int, base: int, *, is_slow: bool
+    ) -> ResidualStage:
         """Stage res{index + 2} of one pathway; temporal kernels as in the paper's Table 1."""
         config = self.config
         limit = config.slow_temporal if is_slow else config.fast_temporal
@@ -171,7 +173,7 @@ class SlowFast(Backbone):
         last = index == 3 and config.detection
         after = {1: config.nonlocal_res3, 2: config.nonlocal_res4}.get(index, ())
         attention = NonLocalConfig(pool=config.nonlocal_pool, kind=config.nonlocal_kind)
-        return Stage(
+        return ResidualStage(
             inputs=inputs,
             inner=base * 2**index,
             outputs=base * 4 * 2**index,

@@ -191,7 +191,7 @@ def shortcut(inputs: int, outputs: int, stride: tuple[int, int], norm_eps: float
     )
 
 
-class Stage(nn.Sequential):
+class ResidualStage(nn.Sequential):
     """Bottlenecks of one resolution; block i has temporal kernel `temporal[i]`, and is followed by
     the non-local block `nonlocal_after[i]` describes, if any. The first block takes the strides."""
 
