@@ -205,7 +205,9 @@ def figures(modules: Mapping[str, Module]) -> dict[str, object]:
         "names of two classes": _listed(twice),
         "file names that stand three times": _listed(thrice),
         "modules of the fullest folder": f"{most} ({fullest})",
-        f"folders of more than {FULL_FOLDER} modules": sum(n > FULL_FOLDER for n in folders.values()),
+        f"folders of more than {FULL_FOLDER} modules": sum(
+            n > FULL_FOLDER for n in folders.values()
+        ),
         "modules at the root": folders["tubelet"],
     }  # fmt: skip
 

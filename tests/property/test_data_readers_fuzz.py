@@ -32,7 +32,7 @@ from tubelet.data.tables import (
 )
 from tubelet.data.untrusted.pickles import unpickle
 from tubelet.data.untrusted.reading import find_video, inside
-from tubelet.evaluate.clips import read_clip_scores
+from tubelet.evaluate.clip_scores import read_clip_scores
 from tubelet.labels import LabelSpace
 from tubelet.types import DataError, TubeletError
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.data.annotations import Annotations
-from tubelet.evaluate.clips import ClipScores
+from tubelet.evaluate.clip_scores import ClipScores
 from tubelet.evaluate.ensemble import Coverage, join_clips, join_detections, normalised
 from tubelet.types import ConfigError, DataError
 

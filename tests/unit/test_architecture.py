@@ -9,6 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from scripts.structure import (
+    FULL_FOLDER,
+    class_names,
+    cycles,
+    folder_sizes,
+    imports,
+    modules_of,
+    working_tree,
+)
 
 import tubelet
 
@@ -43,39 +52,14 @@ ROOMS = (
     "recipes",
     "render",
     "api",
+    "__init__",
     "cli",
     "__main__",
 )
 
 
-def _modules() -> dict[str, Path]:
-    found = {}
-    for path in SOURCE.rglob("*.py"):
-        parts = path.relative_to(SOURCE).with_suffix("").parts
-        parts = parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts
-        found[".".join(parts)] = path
-    return found
-
-
-MODULES = _modules()
-
-
-def _is_for_checkers(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-
-
-def _imports(path: Path, *, top_only: bool) -> set[str]:
-    """What a file imports of `tubelet` (with `top_only`, when it is loaded), types apart."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    body = [node for node in tree.body if not _is_for_checkers(node)]
-    nodes = body if top_only else [n for part in body for n in ast.walk(part)]
-    names = set()
-    for node in nodes:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tubelet."):
-            module = str(node.module).removeprefix("tubelet.")
-            parts = {f"{module}.{alias.name}" for alias in node.names}
-            names |= {part if part in MODULES else module for part in parts}
-    return names
+MODULES = working_tree(SOURCE.parents[1])
+IMPORTS = imports(MODULES, lazy=True)  # those of functions and of type checkers too
 
 
 def _floor(name: str) -> int:
@@ -84,7 +68,7 @@ def _floor(name: str) -> int:
 
 def test_every_room_has_its_place() -> None:
     rooms = {name.split(".")[0] for name in MODULES}
-    assert rooms - {"__init__"} <= set(ROOMS)
+    assert rooms <= set(ROOMS)
 
 
 def test_the_readme_maps_every_room() -> None:
@@ -95,29 +79,33 @@ def test_the_readme_maps_every_room() -> None:
     assert sorted(names) == sorted(rooms)
 
 
-@pytest.mark.parametrize("name", sorted(n for n in MODULES if n != "__init__"))
+@pytest.mark.parametrize("name", sorted(MODULES))
 def test_imports_run_one_way(name: str) -> None:
     own = _floor(name)
-    for target in _imports(MODULES[name], top_only=False):
+    for target in IMPORTS[name]:
         assert _floor(target) <= own, f"{name} imports {target}, which stands above it"
 
 
-def test_modules_form_no_cycle() -> None:
-    graph = {
-        name: {t for t in _imports(path, top_only=True) if t in MODULES and t != name}
-        for name, path in MODULES.items()
-    }
-    done: set[str] = set()
+def test_modules_form_no_cycle_not_even_by_lazy_and_typing_only_imports() -> None:
+    assert cycles(IMPORTS) == []
 
-    def visit(name: str, trail: tuple[str, ...]) -> None:
-        assert name not in trail, " → ".join((*trail[trail.index(name) :], name))
-        if name not in done:
-            for target in graph[name]:
-                visit(target, (*trail, name))
-            done.add(name)
 
-    for name in graph:
-        visit(name, ())
+def test_a_cycle_is_found_wherever_it_hides() -> None:
+    lazy = "def f():\n    from tubelet.b import x\n"
+    typing_only = "if TYPE_CHECKING:\n    from tubelet import a\n"
+    modules = modules_of({"a.py": lazy, "b.py": typing_only, "c.py": "import tubelet.a"})
+    assert cycles(imports(modules, lazy=True)) == [["a", "b"]]
+    assert cycles(imports(modules, lazy=False)) == []
+    assert imports(modules, lazy=False)["c"] == {"a"}
+
+
+def test_a_class_name_stands_for_one_class() -> None:
+    twice = {name: places for name, places in class_names(MODULES).items() if len(places) > 1}
+    assert twice == {}
+
+
+def test_no_folder_is_a_list() -> None:
+    assert [(f, n) for f, n in folder_sizes(MODULES).items() if n > FULL_FOLDER] == []
 
 
 def _loads(statement: str) -> set[str]:
@@ -172,22 +160,22 @@ def test_public_names_are_pinned_and_exist() -> None:
 
 
 def test_only_the_command_line_prints() -> None:
-    for name, path in MODULES.items():
-        calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+    for name, module in MODULES.items():
+        calls = [n for n in ast.walk(module.tree) if isinstance(n, ast.Call)]
         prints = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
         assert not prints or name.split(".")[0] == "cli", f"{name} prints"
 
 
 def test_only_the_command_line_speaks_of_its_options() -> None:
-    for name, path in MODULES.items():
+    for name, module in MODULES.items():
         if name.split(".")[0] == "cli":
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(module.tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 said = re.findall(r"(?<![\w-])--[a-z][\w-]*", node.value)
                 assert not said, f"{name}, line {node.lineno}: {said}"
 
 
 def test_files_stay_short() -> None:
-    long = {n: p for n, p in MODULES.items() if len(p.read_text().splitlines()) > 500}
+    long = [n for n, m in MODULES.items() if len(m.text.splitlines()) > 500]
     assert not long

@@ -15,7 +15,7 @@ from tubelet.data.predictions import (
     write_parquet,
     write_predictions,
 )
-from tubelet.evaluate.clips import ClipScores, read_clip_scores, write_clip_scores
+from tubelet.evaluate.clip_scores import ClipScores, read_clip_scores, write_clip_scores
 from tubelet.evaluate.detection_files import read_detections
 from tubelet.types import DataError, InputError
 

@@ -11,7 +11,7 @@ import pytest
 from tubelet.cli import main
 from tubelet.data.clips import ClipLabels, write_clip_list
 from tubelet.data.importers import read_clips
-from tubelet.evaluate.clips import ClipScores, read_clip_scores, write_clip_scores
+from tubelet.evaluate.clip_scores import ClipScores, read_clip_scores, write_clip_scores
 from tubelet.labels import LabelSpace
 from tubelet.render.export import VideoMeta, write_tubes
 from tubelet.results import Tube

@@ -11,7 +11,7 @@ import pytest
 from tubelet.cli import main
 from tubelet.data.annotations import Annotations
 from tubelet.data.predictions import read_predictions, write_predictions
-from tubelet.evaluate.clips import ClipScores, read_clip_scores, write_clip_scores
+from tubelet.evaluate.clip_scores import ClipScores, read_clip_scores, write_clip_scores
 from tubelet.playground import PlaygroundConfig
 from tubelet.playground.sources import PlaygroundSource
 from tubelet.testing.config import Ensemble, Test

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from tubelet.data.annotations import BOX, Annotations
-from tubelet.evaluate.clips import ClipScores
+from tubelet.evaluate.clip_scores import ClipScores
 from tubelet.types import ConfigError, DataError
 
 _CORNERS = ("k1", "k2", "k3", "k4")

@@ -23,7 +23,7 @@ from tubelet.data.predictions import read_predictions, write_predictions
 from tubelet.data.tables import read_ava_csv, read_excluded
 from tubelet.evaluate.bootstrap import Interval, bootstrap, videos_of
 from tubelet.evaluate.boxtable import NO_LABEL, BoxTable, join_frames
-from tubelet.evaluate.clips import (
+from tubelet.evaluate.clip_scores import (
     ClipScores,
     evaluate_multilabel,
     evaluate_topk,

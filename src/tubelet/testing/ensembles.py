@@ -9,7 +9,7 @@ from pathlib import Path
 from tubelet.data.annotations import Annotations
 from tubelet.data.predictions import read_predictions
 from tubelet.data.whole import WholeVideoDataset
-from tubelet.evaluate.clips import ClipScores, read_clip_scores
+from tubelet.evaluate.clip_scores import ClipScores, read_clip_scores
 from tubelet.evaluate.ensemble import Coverage, join_clips, join_detections, normalised
 from tubelet.testing.config import Ensemble
 from tubelet.testing.predict import Item, Predictor

@@ -17,7 +17,7 @@ from tubelet.data.dataset import ClipDataset
 from tubelet.data.predictions import write_predictions
 from tubelet.data.tables import write_ava_csv
 from tubelet.data.whole import WholeVideoDataset
-from tubelet.evaluate.clips import (
+from tubelet.evaluate.clip_scores import (
     ClipScores,
     evaluate_multilabel,
     evaluate_topk,
