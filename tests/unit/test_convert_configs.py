@@ -20,7 +20,8 @@ model = dict(
     _scope_='mmdet',
     backbone=dict(
         type='mmaction.ResNet3dSlowFast', resample_rate=8, speed_ratio=8, channel_ratio=8,
-        slow_pathway=dict(type='resnet3d', depth=50, inflate=(0, 0, 1, 1))),
+        slow_pathway=dict(
+            type='resnet3d', depth=50, inflate=(0, 0, 1, 1), spatial_strides=(1, 2, 2, 1))),
     roi_head=dict(
         type='AVARoIHead',
         bbox_roi_extractor=dict(
@@ -266,6 +267,27 @@ def test_configs_that_say_nonsense(text: str, match: str, tmp_path: Path) -> Non
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(InputError, match=match):
         said_by_file(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    "backbone, head, told",
+    [
+        ("type='ResNet3dSlowOnly'", "bbox_head=dict(temporal_pool_type='max')", "temporal_pool"),
+        ("type='ResNet3dSlowOnly', spatial_strides=(1, 2, 2, 2)", "x=1", "spatial stride 2"),
+        (
+            "type='ResNet3dSlowFast', fast_pathway=dict(conv1_stride_t=2), "
+            "slow_pathway=dict(spatial_strides=(1, 2, 2, 1))",
+            "x=1",
+            "conv1_stride_t 2",
+        ),
+    ],
+)
+def test_settings_without_a_counterpart_are_refused(backbone: str, head: str, told: str) -> None:
+    if "spatial" not in backbone:
+        backbone += ", spatial_strides=(1, 2, 2, 1)"
+    text = f"model = dict(backbone=dict({backbone}), roi_head=dict({head}))\n"
+    with pytest.raises(InputError, match=told):
+        said_by_text(text, "here")
 
 
 def test_other_files_are_no_configs(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,6 +208,43 @@ def test_checkpoints_as_trainers_save_them(name: str, shared: Path) -> None:
     assert len(converted.state) > 100
     ema = [key for key in converted.dropped if key.startswith("ema_")]
     assert bool(ema) == (name == "D_mmcv_ema.pth")
+
+
+def test_a_stated_fact_that_our_model_cannot_follow_is_refused(shared: Path) -> None:
+    about = json.loads((shared / "golden" / "mm_AVA_slowfast_acrn_r50_8x8.json").read_text())
+    with torch.device("meta"):
+        state = {n: torch.empty(s) for n, s in about["state_dict"].items()}
+    known = Facts(exclusive=False, background=True, frames=32, stride=2, alpha=4)
+    assert convert_state(state, said=[Said(source="a row", facts=known)])
+    for told, facts in (
+        ("ACRNHead has no temporal_pool", replace(known, temporal_pool="max")),
+        ("SlowFast has no time_strides", replace(known, time_strides=(2, 2, 2))),
+        ("not of the task that was stated", replace(known, task="classification")),
+    ):
+        with pytest.raises(CheckpointError, match=told):
+            convert_state(state, said=[Said(source="a row", facts=facts)])
+
+
+def test_a_kind_of_attention_that_the_tensors_contradict_is_refused(shared: Path) -> None:
+    name = "mm_i3d_r50_nl_dot_product_cls_64.json"
+    about = json.loads((shared / "golden" / "more" / name).read_text())
+    with torch.device("meta"):
+        state = {n: torch.empty(s) for n, s in about["state_dict"].items()}
+    facts = Facts(exclusive=True, frames=32, stride=2, time_strides=(2, 2, 2))
+    gaussian = Said(source="a row", facts=replace(facts, nonlocal_kind="gaussian"))
+    with pytest.raises(CheckpointError, match=r"theta\.conv\.weight →"):
+        convert_state(state, said=[gaussian])
+
+
+def test_the_frames_divide_a_joint_table_of_positions(shared: Path) -> None:
+    about = json.loads((shared / "golden" / "hf_vivit_tiny.json").read_text())
+    state = {n: torch.zeros(s) for n, s in about["state_dict"].items()}
+    facts = Facts(exclusive=True, heads=3, frames=8, stride=2)
+    converted = convert_state(state, said=[Said(source="a row", facts=facts)])
+    assert getattr(converted.config.backbone, "positions", None) == (4, 4, 4)
+    other = Said(source="a row", facts=replace(facts, frames=6))
+    with pytest.raises(CheckpointError, match="state the positions"):
+        convert_state(state, said=[other])
 
 
 def test_nothing_is_asked_where_the_configuration_is_given() -> None:

@@ -20,6 +20,7 @@ from tubelet.convert.facts import (
     Facts,
     Said,
     Settled,
+    Task,
     assumed_lines,
     assumptions,
     recorded,
@@ -186,16 +187,17 @@ def convert_state(
     family = recognise(state)
     renamed = rename(state, family.table)
     shapes: Shapes = {n: tuple(t.shape) for n, t in renamed.state.items()}
-    task, fixed = _task(family, state, settle(said).facts), config
+    stated, fixed = settle(said).facts, config
+    task = _task(family, state, stated)
     guess = task or _guess(shapes)  # where it is open, for the questions' sake
-    config = _config(family, shapes, name, guess) if fixed is None else fixed
+    config = _config(family, shapes, name, guess, stated) if fixed is None else fixed
     if name is not None:
         said = [*said, Said(source=f"the architecture {name}", facts=_architecture(config))]
     wanted = _shapes(config)
     account(renamed, wanted)
     other = None
     if task is None and fixed is None:
-        other = _config(family, shapes, name, next(t for t in TASKS if t != guess))
+        other = _config(family, shapes, name, next(t for t in TASKS if t != guess), stated)
     asked = family.asked if fixed is None else ON_TENSORS
     settled = answered(said, family, asked=asked, config=config, other=other, where=where)
     if fixed is None:
@@ -230,14 +232,21 @@ def _background(renamed: Renamed, facts: Facts) -> dict[str, str]:
     return {f"{source}[0]": "the background class, which nobody counts" for source in origins}
 
 
-def _task(family: Family, state: Mapping[str, Tensor], facts: Facts) -> str | None:
-    """By the names, else as stated, else None."""
-    if family.classifies:
-        return "classification"
+def _task(family: Family, state: Mapping[str, Tensor], facts: Facts) -> Task | None:
+    """By the names, else as stated, else None. Raises CheckpointError where the two differ."""
+    named: Task = "classification"
     if family.detection is not None:
-        detection = any(re.fullmatch(family.detection, key) for key in state)
-        return "detection" if detection else "classification"
-    return facts.task
+        if any(re.fullmatch(family.detection, key) for key in state):
+            named = "detection"
+    elif not family.classifies:
+        return facts.task
+    if facts.task not in (None, named):
+        raise CheckpointError(
+            "the names in this checkpoint are not of the task that was stated",
+            expected=facts.task,
+            got=f"{named}, by the names of {family.name}",
+        )
+    return named
 
 
 def _guess(shapes: Shapes) -> str:
@@ -286,7 +295,9 @@ def _head(family: Family, shapes: Shapes, task: str, channels: int) -> HeadConfi
     return replace(head, whole_frame=shapes["head.classifier.weight"][1] == 2 * channels)
 
 
-def _config(family: Family, shapes: Shapes, name: str | None, task: str) -> ActionModelConfig:
+def _config(
+    family: Family, shapes: Shapes, name: str | None, task: str, stated: Facts
+) -> ActionModelConfig:
     """The architecture in the house's habits, with as many nameless classes as the classifier has
     rows."""
     if "head.classifier.weight" not in shapes:
@@ -301,7 +312,7 @@ def _config(family: Family, shapes: Shapes, name: str | None, task: str) -> Acti
             labels=labels,
             head=family.detection_head if task == "detection" else family.clip_head,
         )
-    backbone = infer_backbone(shapes, family.backbone)
+    backbone = infer_backbone(shapes, family.backbone, stated)
     backbone = family.habits(backbone, task == "detection")
     backbone = replace(backbone, detection=task == "detection")
     with torch.device("meta"):

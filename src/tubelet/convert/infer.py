@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tubelet.convert.facts import Facts
 from tubelet.convert.family import PublishedBackboneConfig
 from tubelet.convert.rules import Shapes
 from tubelet.models.backbones.csn import CSNConfig
@@ -23,8 +24,13 @@ from tubelet.models.layers.resnet3d import BLOCKS, Blocks
 from tubelet.types import CheckpointError
 
 
-def infer_backbone(shapes: Shapes, base: PublishedBackboneConfig) -> PublishedBackboneConfig:
-    """`base` with every field that `shapes` settle. Raises CheckpointError if none can be."""
+def infer_backbone(
+    shapes: Shapes, base: PublishedBackboneConfig, facts: Facts | None = None
+) -> PublishedBackboneConfig:
+    """`base` with every field that `shapes` settle. Raises CheckpointError if none can be.
+
+    `facts`: a joint ViViT's table of positions does not say how it divides; its frames do.
+    """
     try:
         if isinstance(base, SlowFastConfig):
             return _slowfast(shapes, base)
@@ -36,7 +42,7 @@ def infer_backbone(shapes: Shapes, base: PublishedBackboneConfig) -> PublishedBa
             return _r2plus1d(shapes, base)
         if isinstance(base, ViTConfig):
             return _vit(shapes, base)
-        return _vivit(shapes, base)
+        return _vivit(shapes, base, facts or Facts())
     except (KeyError, IndexError, ValueError) as error:
         raise CheckpointError(
             "the tensors make no architecture of this family",
@@ -183,7 +189,7 @@ def _layers(shapes: Shapes, encoder: str) -> int:
     return max(found, default=-1) + 1
 
 
-def _vivit(shapes: Shapes, base: ViViTConfig) -> ViViTConfig:
+def _vivit(shapes: Shapes, base: ViViTConfig, facts: Facts) -> ViViTConfig:
     width, _, *tubelet = shapes["backbone.embed.weight"]
     temporal = _layers(shapes, "time_encoder")
     tokens = shapes["backbone.position"][1] - 1
@@ -191,9 +197,11 @@ def _vivit(shapes: Shapes, base: ViViTConfig) -> ViViTConfig:
         side = math.isqrt(tokens)
         positions = (shapes["backbone.time_position"][1] - 1, side, side)
     else:
-        positions = base.positions  # a joint table does not say how its tokens divide
+        positions = _joint_positions(tokens, tubelet[0], base, facts)
     if math.prod(positions[0 if not temporal else 1 :]) != tokens:
-        raise ValueError(f"{tokens} position embeddings are not a grid of {positions}")
+        raise ValueError(
+            f"{tokens} position embeddings are not a grid of {positions}; state the positions"
+        )
     return replace(
         base,
         width=width,
@@ -204,6 +212,19 @@ def _vivit(shapes: Shapes, base: ViViTConfig) -> ViViTConfig:
         positions=positions,
         heads=max(1, width // 64),
     )
+
+
+def _joint_positions(
+    tokens: int, step: int, base: ViViTConfig, facts: Facts
+) -> tuple[int, int, int]:
+    """A joint table does not say how its tokens divide: as stated, by the frames, or as usual."""
+    if facts.positions is not None:
+        return facts.positions
+    if facts.frames is None:
+        return base.positions
+    steps = max(1, facts.frames // step)
+    side = math.isqrt(tokens // steps)
+    return (steps, side, side)
 
 
 def _vit(shapes: Shapes, base: ViTConfig) -> ViTConfig:

@@ -45,6 +45,7 @@ def _facts(config: Mapping[str, Any], where: object) -> Facts:
     if not backbone:
         return Facts()
     try:
+        _refuse_others(model, backbone)
         found = {
             **_head(model),
             **_clip(config, backbone),
@@ -56,6 +57,36 @@ def _facts(config: Mapping[str, Any], where: object) -> Facts:
         raise InputError("the config has a value of the wrong kind", where=where, got=error) from (
             error
         )
+
+
+def _refuse_others(model: Mapping[str, Any], backbone: Mapping[str, Any]) -> None:
+    """Raise ValueError for a setting that our networks have no counterpart of."""
+    roi, head = _table(model.get("roi_head")), _table(model.get("cls_head"))
+    box = _table(roi.get("bbox_head"))
+    fixed: list[tuple[dict[str, Any], str, object]] = [
+        (head, "spatial_type", "avg"),
+        (box, "temporal_pool_type", "avg"),
+        (box, "spatial_pool_type", "max"),
+    ]
+    if roi:
+        strides = _get(_slow(backbone), "spatial_strides", (1, 2, 2, 2))
+        fixed.append(({"res5's spatial stride": _last(strides)}, "res5's spatial stride", 1))
+    for pathway in ("slow_pathway", "fast_pathway"):
+        inner = _table(backbone.get(pathway))
+        fixed += [(inner, "conv1_stride_t", 1), (inner, "pool1_stride_t", 1)]
+    for table, key, ours in fixed:
+        value = _get(table, key, ours)
+        if value is not None and value != ours:
+            raise ValueError(f"{key} {value!r}, where ours has {ours!r}")
+
+
+def _slow(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a SlowFast's Slow pathway, of any other network its own."""
+    return _table(backbone.get("slow_pathway")) or dict(backbone)
+
+
+def _last(stages: Any) -> Any:
+    return stages[-1] if isinstance(stages, (list, tuple)) and stages else None
 
 
 def _table(value: Any) -> dict[str, Any]:
@@ -155,5 +186,7 @@ def _backbone(backbone: Mapping[str, Any]) -> dict[str, Any]:
             2 if _get(backbone, "with_pool2", after == 2) else 1,
         )
         found["time_strides"] = None if None in strides else strides
+    if dilation := _last(_get(_slow(backbone), "dilations", None)):
+        found["res5_dilation"] = dilation
     mode = _get(_table(backbone.get("non_local_cfg")), "mode", "embedded_gaussian")
     return {**found, "nonlocal_kind": _KINDS.get(mode) if backbone.get("non_local") else None}

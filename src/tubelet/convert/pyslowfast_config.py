@@ -106,6 +106,8 @@ def _network(values: Mapping[str, Any]) -> dict[str, Any]:
     }
     if arch in _TIME_POOLED:
         found["time_strides"] = (1, 1, _TIME_POOLED[arch])
+    if values.get("RESNET.STRIDE_1X1") is True:
+        raise ValueError("RESNET.STRIDE_1X1, where ours stride in the 3×3")
     if (pools := values.get("NONLOCAL.POOL")) is not None:
         found["nonlocal_pool"] = pools[min(2, len(pools) - 1)][0]  # res4's Slow pathway
     return found

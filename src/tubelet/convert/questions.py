@@ -16,7 +16,7 @@ from tubelet.convert.facts import (
     spell,
 )
 from tubelet.convert.family import Family
-from tubelet.errors import InputError, OpenQuestions
+from tubelet.errors import CheckpointError, InputError, OpenQuestions
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.detector import ActionModelConfig
@@ -193,6 +193,7 @@ def answered(
         raise OpenQuestions(questions, where=where, family=family.name)
     _refuse_idle(said, config, family, where)
     given = {**settled.facts.given(), **own}
+    _refuse_lost(given, config, where)
     stated = {k: v for k, v in given.items() if applies(k, config)}
     return Settled(
         facts=Facts(**stated),
@@ -211,6 +212,25 @@ def _refuse_idle(
                 f"nothing in this checkpoint has {', '.join(idle)}",
                 where=where,
                 hint=f"it is one of {family.name}: leave the assumption out",
+            )
+
+
+NEUTRAL: Mapping[str, object] = {"temporal_pool": "mean", "time_strides": (1, 1, 1)}
+"""Facts that say something even of a network whose configuration has no field for them."""
+
+
+def _refuse_lost(given: Mapping[str, Any], config: ActionModelConfig, where: object) -> None:
+    """Raise CheckpointError for a stated fact that matters and that our model could not follow."""
+    clip = isinstance(config.head, ClipHeadConfig)
+    for key, neutral in NEUTRAL.items():
+        meant = key in given and not applies(key, config) and not (clip and key == "temporal_pool")
+        if meant and given[key] != neutral:
+            part = config.head if key == "temporal_pool" else config.backbone
+            raise CheckpointError(
+                f"{type(part).__name__.removesuffix('Config')} has no {key} here",
+                where=where,
+                expected=spell(neutral),
+                got=spell(given[key]),
             )
 
 

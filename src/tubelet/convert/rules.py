@@ -151,7 +151,7 @@ def account(
     have = renamed.state
     skip = re.compile(optional)
     wrong = [
-        f"{renamed.origin[n]} {tuple(have[n].shape)} → {n} {tuple(wanted[n])}"
+        f"{renamed.origin.get(n, n)} {tuple(have[n].shape)} → {n} {tuple(wanted[n])}"
         for n in have
         if n in wanted and tuple(have[n].shape) != tuple(wanted[n])
     ]
@@ -159,7 +159,7 @@ def account(
         {
             "targets left empty": [n for n in wanted if n not in have and not skip.fullmatch(n)],
             "source names without a target": [
-                f"{renamed.origin[n]} → {n}" for n in have if n not in wanted
+                f"{renamed.origin.get(n, n)} → {n}" for n in have if n not in wanted
             ],
             "wrong shapes": wrong,
         }
