@@ -139,20 +139,20 @@ def test_scenic_vivit(
 
 
 @pytest.mark.parametrize(
-    "tree, parameters",
+    "tree, parameters, heads",
     [
-        ("vivit_base_factorised_encoder", 115_062_928),
-        ("vivit_large_factorised_encoder", 606_827_920),
-        ("vivit_base_k400 (unfactorised)", 88_954_000),
+        ("vivit_base_factorised_encoder", 115_062_928, 12),
+        ("vivit_large_factorised_encoder", 606_827_920, 16),
+        ("vivit_base_k400 (unfactorised)", 88_954_000, 12),
     ],
 )
 def test_full_scenic_trees_are_read_from_their_shapes(
-    tree: str, parameters: int, shared: Path
+    tree: str, parameters: int, heads: int, shared: Path
 ) -> None:
     about = json.loads((shared / "golden" / "scenic_vivit.json").read_text())
     shapes = about["full_param_trees"][tree]["tree"]
     with torch.device("meta"):
-        facts = Facts(exclusive=True, heads=12, frames=32, stride=2)
+        facts = Facts(exclusive=True, heads=heads, frames=32, stride=2)
         state = {n: torch.zeros(s) for n, s in shapes.items()}
         converted = convert_state(state, said=[Said(source="this test", facts=facts)])
     assert sum(t.numel() for t in converted.state.values()) == parameters
