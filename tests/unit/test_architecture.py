@@ -132,33 +132,6 @@ def test_evaluating_and_drawing_need_no_torch(room: str) -> None:
     assert "torch" not in loaded
 
 
-def test_public_names_are_pinned_and_exist() -> None:
-    assert tubelet.__all__ == [
-        "ActionDetector",
-        "ActionModel",
-        "Annotations",
-        "Detections",
-        "InputSpec",
-        "Key",
-        "LabelSpace",
-        "People",
-        "Tube",
-        "TubeletError",
-        "__version__",
-        "create_model",
-        "evaluate_files",
-        "evaluate_frames",
-        "link",
-        "load",
-        "push_to_hub",
-        "save_pretrained",
-    ]
-    for name in tubelet.__all__:
-        assert getattr(tubelet, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'lod'"):
-        tubelet.lod  # noqa: B018
-
-
 def test_only_the_command_line_prints() -> None:
     for name, module in MODULES.items():
         calls = [n for n in ast.walk(module.tree) if isinstance(n, ast.Call)]

@@ -18,12 +18,12 @@ from tubelet.boxes import average_precision
 from tubelet.evaluate.boxtable import NO_LABEL, BoxTable
 from tubelet.evaluate.curves import Curve, curve, mean
 from tubelet.evaluate.matching import Matches, columns_of, match
-from tubelet.evaluate.protocols import Protocol, protocol_named
+from tubelet.evaluate.protocols import EvaluationProtocol, protocol_named
 from tubelet.evaluate.report import ClassResult, FrameReport, ProtocolSummary
 from tubelet.labels import LabelSpace
 from tubelet.types import InputError
 
-__all__ = ["NO_LABEL", "BoxTable", "FrameReport", "Protocol", "evaluate_frames"]
+__all__ = ["NO_LABEL", "BoxTable", "EvaluationProtocol", "FrameReport", "evaluate_frames"]
 
 PIXELS = 2.0
 """A coordinate beyond this is taken for pixels: real boxes in [0, 1] overshoot only a little."""
@@ -34,7 +34,7 @@ def evaluate_frames(
     truth: BoxTable,
     labels: LabelSpace,
     *,
-    protocol: str | Protocol = "ava",
+    protocol: str | EvaluationProtocol = "ava",
     excluded: Iterable[tuple[str, int]] = (),
     iou: float = 0.5,
     cap: int | None = None,
@@ -73,7 +73,11 @@ def evaluate_frames(
 
 
 def _score_classes(
-    found: Matches, labels: LabelSpace, ids: tuple[int, ...], rules: Protocol, curves: bool
+    found: Matches,
+    labels: LabelSpace,
+    ids: tuple[int, ...],
+    rules: EvaluationProtocol,
+    curves: bool,
 ) -> tuple[tuple[ClassResult, ...], dict[int, Curve] | None]:
     results = []
     kept: dict[int, Curve] = {}
@@ -101,7 +105,7 @@ def _score_classes(
 def _summary(
     found: Matches,
     classes: tuple[ClassResult, ...],
-    rules: Protocol,
+    rules: EvaluationProtocol,
     iou: float,
     cap: int | None,
 ) -> ProtocolSummary:
@@ -126,7 +130,7 @@ def _summary(
 
 
 def _warnings(
-    found: Matches, labels: LabelSpace, ids: tuple[int, ...], rules: Protocol
+    found: Matches, labels: LabelSpace, ids: tuple[int, ...], rules: EvaluationProtocol
 ) -> list[str]:
     """What makes a reader doubt the figure, most damaging first."""
     detections, truth = found.detections, found.truth

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tubelet.evaluate.boxtable import F64, I32, I64, Bools, BoxTable, Frames, join_frames
 from tubelet.evaluate.candidates import Candidates, Columns, Rows, Truths, flags
 from tubelet.evaluate.heap import heap_order, heap_ordered_truths, within_cap
-from tubelet.evaluate.protocols import Protocol
+from tubelet.evaluate.protocols import EvaluationProtocol
 from tubelet.types import DataError
 
 TABLE = 1 << 20
@@ -92,7 +92,7 @@ def match(
     detections: BoxTable,
     truth: BoxTable,
     label_ids: tuple[int, ...],
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
     *,
     excluded: Iterable[tuple[str, int]] = (),
     iou: float = 0.5,
@@ -150,7 +150,7 @@ def match(
     )
 
 
-def _check_files(detections: BoxTable, truth: BoxTable, protocol: Protocol) -> None:
+def _check_files(detections: BoxTable, truth: BoxTable, protocol: EvaluationProtocol) -> None:
     if protocol.strict_files:
         for name, table in (("detections", detections), ("truth", truth)):
             for bad, what, hint in (
@@ -197,7 +197,7 @@ def columns_of(labels: I64, ids: tuple[int, ...]) -> Columns:
 
 
 def _truths(
-    truth: BoxTable, frame: I32, columns: Columns, excluded: Bools, protocol: Protocol
+    truth: BoxTable, frame: I32, columns: Columns, excluded: Bools, protocol: EvaluationProtocol
 ) -> tuple[Truths, Bools]:
     """The instances that can be matched, and which frames have one."""
     row = np.flatnonzero((columns >= 0) & ~excluded[frame])
@@ -230,7 +230,7 @@ def _in_scope(
     return Candidates(row=row, frame=frame[row], column=columns[row]), dropped
 
 
-def _frame_rank(protocol: Protocol, found: I32, frames: Frames, columns: Columns) -> I64:
+def _frame_rank(protocol: EvaluationProtocol, found: I32, frames: Frames, columns: Columns) -> I64:
     """Rank of each frame in the order in which the original visits frames `(F,)`."""
     source = found
     if protocol.frames == "evaluated truth":
@@ -251,7 +251,7 @@ def _group(found: Candidates, rank: I64) -> None:
 
 
 def _thin_out(
-    table: BoxTable, found: Candidates, protocol: Protocol, cap: int | None
+    table: BoxTable, found: Candidates, protocol: EvaluationProtocol, cap: int | None
 ) -> dict[str, int]:
     """Apply the row cap, then drop empty boxes: the cap counts them. Rows lost, by reason."""
     over = found.keep(within_cap(table, found, cap)) if cap is not None else 0
@@ -259,7 +259,7 @@ def _thin_out(
     return {"over the row cap of a frame": over, "zero-area or inverted box": empty}
 
 
-def _remove_empty(table: BoxTable, found: Candidates, protocol: Protocol) -> int:
+def _remove_empty(table: BoxTable, found: Candidates, protocol: EvaluationProtocol) -> int:
     left, top, right, bottom = (table.boxes[found.row, i] for i in range(4))
     if protocol.drop_empty_boxes:
         return found.keep((left < right) & (top < bottom))
@@ -269,7 +269,7 @@ def _remove_empty(table: BoxTable, found: Candidates, protocol: Protocol) -> int
     return 0
 
 
-def _refuse_inverted(table: BoxTable, row: int, name: str, protocol: Protocol) -> None:
+def _refuse_inverted(table: BoxTable, row: int, name: str, protocol: EvaluationProtocol) -> None:
     raise DataError(
         f"an inverted box: the {protocol.name} evaluator cannot go on",
         where=f"{name}, row {row + 1}: {table.key(row)}",
@@ -294,7 +294,7 @@ def _assign(
     found: Candidates,
     before_cap: Candidates,
     truths: Truths,
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
     threshold: float,
     cap: int | None,
 ) -> _Assigned:
@@ -351,7 +351,7 @@ class _Pairs:
         truth: BoxTable,
         found: Candidates,
         truths: Truths,
-        protocol: Protocol,
+        protocol: EvaluationProtocol,
     ) -> _Pairs:
         width = int(max(truths.column.max(initial=0), found.column.max(initial=0))) + 1
         keys = truths.frame.astype(np.int64) * width + truths.column
@@ -394,7 +394,9 @@ def pair_iou(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> npt.ND
     return np.asarray(np.divide(inter, union, out=np.zeros_like(inter), where=union != 0))
 
 
-def _refuse_inverted_truth(truth: BoxTable, truths: Truths, met: Rows, protocol: Protocol) -> None:
+def _refuse_inverted_truth(
+    truth: BoxTable, truths: Truths, met: Rows, protocol: EvaluationProtocol
+) -> None:
     inverted = (truths.box[:, 0] > truths.box[:, 2]) | (truths.box[:, 1] > truths.box[:, 3])
     if inverted.any():
         bad = met[inverted[met]]

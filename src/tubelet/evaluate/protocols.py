@@ -15,7 +15,7 @@ from tubelet.types import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Protocol:
+class EvaluationProtocol:
     """What an evaluator counts.
 
     - `cap`: rows kept for a frame, best scores first, all classes together; None keeps all.
@@ -46,7 +46,7 @@ class Protocol:
     needs_scores: bool
 
 
-AVA = Protocol(
+AVA = EvaluationProtocol(
     name="ava",
     source="activitynet/ActivityNet get_ava_performance.py",
     cap=50,
@@ -60,7 +60,7 @@ AVA = Protocol(
     strict_files=False,
     needs_scores=False,
 )
-PYSLOWFAST = Protocol(
+PYSLOWFAST = EvaluationProtocol(
     name="pyslowfast",
     source="facebookresearch/SlowFast ava_eval_helper.py",
     cap=None,
@@ -74,7 +74,7 @@ PYSLOWFAST = Protocol(
     strict_files=True,
     needs_scores=True,
 )
-MMACTION2 = Protocol(
+MMACTION2 = EvaluationProtocol(
     name="mmaction2",
     source="open-mmlab/mmaction2 ava_utils.py",
     cap=None,
@@ -88,14 +88,14 @@ MMACTION2 = Protocol(
     strict_files=True,
     needs_scores=False,
 )
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+PROTOCOLS: Mapping[str, EvaluationProtocol] = MappingProxyType(
     {p.name: p for p in (AVA, PYSLOWFAST, MMACTION2)}
 )
 
 
-def protocol_named(name: str | Protocol) -> Protocol:
+def protocol_named(name: str | EvaluationProtocol) -> EvaluationProtocol:
     """The protocol called `name`. Raises ConfigError naming the known ones."""
-    if isinstance(name, Protocol):
+    if isinstance(name, EvaluationProtocol):
         return name
     if name not in PROTOCOLS:
         raise ConfigError(
