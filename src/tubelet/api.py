@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tubelet.batch import Sample, collate
 from tubelet.boxes import short_side_hw
+from tubelet.checkpoints import describe_source, read_header
 from tubelet.media.sampling import Window, keyframe_times, windows
 from tubelet.media.transforms import boxes_in_clip, clip_size, prepare
 from tubelet.media.video import Video, VideoInfo
@@ -71,15 +72,20 @@ def load(
     for an unknown name and offline, CheckpointError for a file that cannot be used.
     """
     path = weights_path(name, progress=progress)
-    return ActionDetector(load_model(path), device=device, precision=precision)
+    detector = ActionDetector(load_model(path), device=device, precision=precision)
+    detector.origin = tuple(describe_source(read_header(path)))
+    return detector
 
 
 class ActionDetector:
     """An ActionModel on a device, ready to be pointed at videos.
 
     `precision`: "fp32", "bf16", or "auto" (bf16 on CUDA, fp32 on the CPU, where the small models
-    are fast enough and figures then do not depend on the processor).
+    are fast enough and figures then do not depend on the processor). `origin`: in words, where
+    converted weights come from and what was assumed about them; empty for others.
     """
+
+    origin: tuple[str, ...] = ()
 
     def __init__(
         self, model: ActionModel, *, device: str = "auto", precision: str = "auto"

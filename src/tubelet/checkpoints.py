@@ -65,3 +65,22 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     header = read_header(path)
     with safe_open(path, framework="pt") as opened:
         return header, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+
+
+def describe_source(header: Mapping[str, Any]) -> list[str]:
+    """Lines for a reader about where converted weights come from, who stated what about them, and
+    what was assumed; none for weights that were not converted."""
+    source = header.get("source")
+    if not isinstance(source, Mapping) or "family" not in source:
+        return []
+    lines = [f"converted from {source.get('file', 'a checkpoint')} ({source['family']})"]
+    facts = source.get("facts", {})
+    for speaker in dict.fromkeys(fact["from"] for fact in facts.values()):
+        said = [f"{k} {_spelled(f['value'])}" for k, f in facts.items() if f["from"] == speaker]
+        word = "assumed" if speaker == "assumption" else f"said by {speaker}"
+        lines.append(f"{word}: {', '.join(said)}")
+    return [*lines, *source.get("against", ()), *source.get("notes", ())]
+
+
+def _spelled(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value).lower()

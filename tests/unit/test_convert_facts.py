@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tubelet.checkpoints import read_header
+from tubelet.checkpoints import describe_source, read_header
 from tubelet.cli import main
-from tubelet.convert import Facts, Said, convert, convert_state, describe
+from tubelet.convert import Facts, Said, convert, convert_state
 from tubelet.convert.apply import apply_to_tensors
 from tubelet.convert.facts import ASSUMED, assumptions, settle
 from tubelet.errors import CheckpointError, ConfigError, InputError, OpenQuestions
@@ -97,7 +97,7 @@ def test_six_classes_are_no_longer_taken_for_a_classifier(shared: Path, tmp_path
     model = load_model(ours)
     assert (model.task, len(model.labels), model.labels.exclusive) == ("detection", 6, False)
     assert (model.input.frames, model.input.stride, model.input.crop) == (16, 4, None)
-    lines = describe(read_header(ours))
+    lines = describe_source(read_header(ours))
     assert lines[0] == "converted from with_cfg.pyth (PySlowFast SlowFast)"
     assert "assumed: colour rgb, exclusive false" in lines
     assert any("aligned false, alpha 2" in line and "config in the check" in line for line in lines)

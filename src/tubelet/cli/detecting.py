@@ -63,6 +63,9 @@ def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
         detector = load(
             options.model, device=options.device, precision=options.precision, progress=progress
         )
+    for line in detector.origin:
+        if line.startswith("assumed"):
+            note(line)
     names = unique_names(videos)
     failures, done = 0, []
     try:
@@ -141,7 +144,14 @@ def _write(
             video, tubes, folder / OVERLAY, threshold=options.threshold, every_ms=every_ms
         )
     if options.page:
-        write_page(folder / PAGE, video, tubes, threshold=options.threshold, every_ms=every_ms)
+        write_page(
+            folder / PAGE,
+            video,
+            tubes,
+            threshold=options.threshold,
+            every_ms=every_ms,
+            origin=detector.origin,
+        )
 
 
 def unique_names(videos: Sequence[Path]) -> list[str]:

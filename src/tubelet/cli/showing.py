@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tubelet.checkpoints import read_header
+from tubelet.checkpoints import describe_source, read_header
 from tubelet.cli.console import note, out, print_json, print_paragraph
 from tubelet.cli.listing import release_facts
 from tubelet.config import encode, override
@@ -96,6 +96,8 @@ def _lines(value: object) -> list[str]:
     match value:
         case None | [] | "":
             return ["–"]
+        case {"family": str(), "file": str()}:  # a checkpoint that was converted
+            return describe_source({"source": value})
         case {"source": source, **figures}:  # published figures
             return [f"{source}: {_pairs(figures)}"]
         case {"type": kind, **fields}:  # a configuration

@@ -2,7 +2,7 @@
 about what their tensors cannot say."""
 
 from tubelet.convert.convert import Converted, convert, convert_state, recognise
-from tubelet.convert.facts import Facts, Question, Said, describe
+from tubelet.convert.facts import Facts, Question, Said
 from tubelet.convert.image import ImageStart, start_from_image
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "Said",
     "convert",
     "convert_state",
-    "describe",
     "recognise",
     "start_from_image",
 ]

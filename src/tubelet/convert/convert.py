@@ -21,7 +21,6 @@ from tubelet.convert.facts import (
     Said,
     Settled,
     Task,
-    assumed_lines,
     assumptions,
     recorded,
     settle,
@@ -89,7 +88,7 @@ class Converted:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was assumed, in sentences."""
-        assumed = assumed_lines(recorded(self.settled)["facts"])
+        assumed = recorded(self.settled)["assumed"]
         return (*(f"assumed {line}" for line in assumed), *self.settled.against)
 
     def save(self, path: Path) -> None:

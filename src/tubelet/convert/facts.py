@@ -213,30 +213,12 @@ class Question:
 
 
 def recorded(settled: Settled) -> dict[str, Any]:
-    """What goes into a weights file's header: every fact with who said it, and in sentences what
-    was assumed."""
+    """What goes into a weights file's header: every fact with who said it, what was assumed, and
+    what an assumption overruled."""
     facts = {
         key: {"value": encode(value), "from": settled.sources[key]}
         for key, value in settled.facts.given().items()
         if key not in _RECORDS
     }
-    return {"facts": facts, "assumed": assumed_lines(facts), "against": list(settled.against)}
-
-
-def assumed_lines(facts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return [f"{k} = {spell(f['value'])}" for k, f in facts.items() if f["from"] == ASSUMED]
-
-
-def describe(header: Mapping[str, Any]) -> list[str]:
-    """Lines for a reader about where converted weights come from and what was assumed; none for
-    weights that were not converted. `header` is that of `tubelet.checkpoints.read_header`."""
-    source = header.get("source")
-    if not isinstance(source, Mapping) or "family" not in source:
-        return []
-    lines = [f"converted from {source.get('file', 'a checkpoint')} ({source['family']})"]
-    facts = source.get("facts", {})
-    for speaker in dict.fromkeys(fact["from"] for fact in facts.values()):
-        said = [f"{k} {spell(f['value'])}" for k, f in facts.items() if f["from"] == speaker]
-        word = "assumed" if speaker == ASSUMED else f"said by {speaker}"
-        lines.append(f"{word}: {', '.join(said)}")
-    return [*lines, *source.get("against", ()), *source.get("notes", ())]
+    assumed = [f"{k} = {spell(f['value'])}" for k, f in facts.items() if f["from"] == ASSUMED]
+    return {"facts": facts, "assumed": assumed, "against": list(settled.against)}

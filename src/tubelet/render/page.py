@@ -42,6 +42,7 @@ def write_page(
     threshold: float = 0.3,
     every_ms: int | None = None,
     title: str | None = None,
+    origin: Sequence[str] = (),
     embed_limit: int = EMBED_LIMIT,
 ) -> None:
     """Write the result page of one film.
@@ -50,7 +51,8 @@ def write_page(
     is taken as it is, any other is re-encoded to H.264. Up to `embed_limit` bytes it lies inside
     the page; a larger one is referred to by its relative path, or, if it had to be re-encoded, is
     written beside the page under the page's name with `.mp4`. `threshold` is where the page's
-    slider starts; `every_ms` is the keyframes' interval, by default the tubes' own.
+    slider starts; `every_ms` is the keyframes' interval, by default the tubes' own; `origin` says
+    in lines where the model comes from.
 
     Raises as `Video` and `VideoWriter`; the page appears whole or not at all.
     """
@@ -69,6 +71,7 @@ def write_page(
             media="blob:" if embedded else "'self' file:",
             title=title or source.name,
             summary=_summary(info, people),
+            origin=origin,
             threshold=f"{min(max(threshold, 0.05), 0.95):.2f}",
             source=None if embedded else _relative(film, out.parent),
             media_type=_TYPES[film.suffix.lower()],
