@@ -1,7 +1,8 @@
-"""The smallest package that adds to tubelet: a backbone, a head, a data source and a detector.
+"""The smallest package that adds to tubelet: one backbone, head, data source, detector and format.
 
     pip install examples/toy_plugin
     tubelet models list toy
+    tubelet data convert labels.csv labels.toy --to toy
     tubelet detect film.mp4 --model runs/toy/model.safetensors --people toy_square
 
 Every class is found because it subclasses a base of tubelet's and is imported: by you, or by the
@@ -14,6 +15,7 @@ Shape legend: B clips, R people, C channels, K classes, (H, W) pixels.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +30,18 @@ from torch import Tensor, nn
 from tubelet.batch import FeatureMap, Rois, Sample
 from tubelet.data.annotations import Annotations
 from tubelet.data.dataset import assemble, faster, multi_hot
+from tubelet.data.importers.base import Format, FormatFamily
+from tubelet.data.importers.records import (
+    Imported,
+    Options,
+    Rows,
+    as_box,
+    as_float,
+    as_int,
+    as_text,
+)
 from tubelet.data.sources.base import SourceConfig
+from tubelet.data.untrusted.reading import read_text, write_atomic
 from tubelet.labels import LabelSpace
 from tubelet.media.sampling import window
 from tubelet.media.transforms import Augment
@@ -36,7 +49,7 @@ from tubelet.models.backbones.base import Backbone, BackboneConfig, FeatureSpec,
 from tubelet.models.heads.base import HeadConfig, PersonHead
 from tubelet.models.roi import pool_people
 from tubelet.people.detectors.base import Image, NamedDetector, check_image
-from tubelet.types import InputSpec, Key, People
+from tubelet.types import DataError, InputSpec, Key, People
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +199,54 @@ class ToyDataset:
             rng=rng,
             dataset=self.name,
         )
+
+
+class ToyFormats(FormatFamily):
+    """A file of annotations: one JSON list per row, below a line that says what it is."""
+
+    @classmethod
+    def formats(cls) -> tuple[Format, ...]:
+        about = "JSON lines, to show how a format is added"
+        return (
+            Format(
+                name="toy",
+                about=about,
+                read=read_rows,
+                write=write_rows,
+                matches=lambda head: head.startswith(FIRST_LINE),
+            ),
+        )
+
+
+FIRST_LINE = "# rows of the toy plugin\n"
+COLUMNS = ("video", "time_us", "x1", "y1", "x2", "y2", "label", "person", "score")
+
+
+def read_rows(path: str | Path, options: Options | None) -> Imported:
+    text = read_text(path)
+    if not text.startswith(FIRST_LINE):
+        raise DataError("not a file of the toy plugin", where=path, expected=FIRST_LINE.strip())
+    rows = Rows()
+    for number, line in enumerate(text.splitlines()[1:], 2):
+        where = f"{path}, line {number}"
+        try:
+            video, time_us, *corners, label, person, score = json.loads(line)
+        except ValueError as error:
+            raise DataError("not a row of nine values", where=where, got=line[:80]) from error
+        rows.add(
+            as_text(video, where),
+            as_int(time_us, where),
+            None if corners[0] is None else as_box(corners, where),
+            labels=() if label is None else (as_int(label, where),),
+            person=None if person is None else as_int(person, where),
+            score=None if score is None else as_float(score, where),
+        )
+    return Imported(rows.table(path))
+
+
+def write_rows(path: str | Path, table: Annotations, options: Options | None) -> None:
+    rows = table.frame.select(COLUMNS).iter_rows()
+    write_atomic(path, FIRST_LINE + "".join(json.dumps(row) + "\n" for row in rows))
 
 
 class ToyDetector(NamedDetector):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tubelet.data.annotations import CONTENT, Annotations
-from tubelet.data.importers import FORMATS, Format, Options, read, sniff
+from tubelet.data.importers import FORMATS, Format, FormatFamily, Options, formats, read, sniff
 from tubelet.labels import LabelSpace
-from tubelet.types import InputError, TubeletError
+from tubelet.types import ConfigError, InputError, TubeletError
 
-WRITABLE = [f for f in FORMATS if f.write is not None]
+WRITABLE = [f for f in formats() if f.write is not None]
 OPTIONS = Options(fps=30, size=(640, 360), labels=LabelSpace.of(["walk", "run", "sit down"]))
 
 
@@ -49,7 +50,7 @@ def test_what_is_written_is_recognised_and_read_back(form: Format, tmp_path: Pat
     assert np.allclose(one.select(corners), two.select(corners), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("form", FORMATS, ids=lambda f: f.name)
+@pytest.mark.parametrize("form", formats(), ids=lambda f: f.name)
 def test_absent_and_senseless_files_are_refused(form: Format, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
         form.read(tmp_path / "absent", OPTIONS)
@@ -73,6 +74,21 @@ def test_writers_are_atomic(form: Format, tmp_path: Path) -> None:
 
 
 def test_names_are_unique_and_described() -> None:
-    names = [f.name for f in FORMATS]
+    names = [f.name for f in formats()]
     assert len(set(names)) == len(names)
-    assert all(f.about for f in FORMATS)
+    assert all(f.about for f in formats())
+
+
+def test_a_name_that_two_formats_have_is_refused() -> None:
+    class Twice(FormatFamily):
+        @classmethod
+        def formats(cls) -> tuple[Format, ...]:
+            return (FORMATS[0],)
+
+    try:
+        with pytest.raises(ConfigError, match="two annotation formats are called 'cvat'"):
+            formats()
+    finally:
+        del Twice
+        gc.collect()
+    assert formats()

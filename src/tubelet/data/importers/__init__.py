@@ -1,5 +1,7 @@
 """The file formats of the field: one row each in `FORMATS`, and `convert` between any two.
 
+Other packages add theirs as a `FormatFamily`.
+
 A reader gives `Imported(table, labels)`; a writer takes an Annotations table. `sniff` names the
 format of a file from its first bytes and, where those do not decide, from what is inside.
 """
@@ -8,28 +10,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from tubelet.data.annotations import Annotations
 from tubelet.data.clips import ClipLabels
 from tubelet.data.importers import acar, cliplists, coco, cvat, mmaction, tube_pickles, via
+from tubelet.data.importers.base import Format, FormatFamily
 from tubelet.data.importers.pyslowfast import FrameList, read_frame_list
 from tubelet.data.importers.records import Imported, Options
 from tubelet.data.tables import Kind, read_ava_csv, write_ava_csv
 from tubelet.data.untrusted.pickles import load_pickle
 from tubelet.data.untrusted.reading import read_head
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError, InputError
+from tubelet.plugins import families
+from tubelet.types import ConfigError, DataError, InputError
 
 __all__ = [
     "FORMATS",
     "Format",
+    "FormatFamily",
     "FrameList",
     "Imported",
     "Options",
     "convert",
+    "formats",
     "read",
     "read_clips",
     "read_frame_list",
@@ -37,18 +43,6 @@ __all__ = [
 ]
 
 _HEAD = 1 << 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
-    """A named format. `matches(head)` looks at the first 64 KiB of text (None: a pickle's content
-    or nothing decides); `write` is None where tubelet only reads it."""
-
-    name: str
-    about: str
-    read: Callable[[str | Path, Options | None], Imported]
-    write: Callable[[str | Path, Annotations, Options | None], None] | None = None
-    matches: Callable[[str], bool] = lambda head: False
 
 
 def _read_csv(kind: Kind, path: str | Path, options: Options | None) -> Imported:
@@ -181,6 +175,20 @@ FORMATS: tuple[Format, ...] = (
 )
 
 
+def formats() -> tuple[Format, ...]:
+    """Every format: those of plugins and of the program itself, then ours.
+
+    Raises ConfigError where two formats have one name.
+    """
+    added = [row for family in families(FormatFamily) for row in family.formats()]
+    found = (*added, *FORMATS)
+    names = [row.name for row in found]
+    for row in added:
+        if names.count(row.name) > 1:
+            raise ConfigError(f"two annotation formats are called {row.name!r}", got=row.about)
+    return found
+
+
 def sniff(path: str | Path) -> str:
     """The name of a file's format. Raises DataError when no format fits."""
     head = read_head(path, _HEAD)
@@ -189,14 +197,15 @@ def sniff(path: str | Path) -> str:
     text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
     if len(head) == _HEAD:
         text = text.rpartition("\n")[0] or text
-    for candidate in FORMATS:
+    known = formats()
+    for candidate in known:
         if candidate.matches(text):
             return candidate.name
     first = next(iter(_lines(text)), "an empty file")
     raise DataError(
         "the file's format is not known",
         where=path,
-        expected=", ".join(f.name for f in FORMATS),
+        expected=", ".join(f.name for f in known),
         got=repr(first[:80]),
         hint="name the format",
     )
@@ -238,7 +247,7 @@ def convert(
     """
     writer = _format(to)
     if writer.write is None:
-        writable = ", ".join(f.name for f in FORMATS if f.write is not None)
+        writable = ", ".join(f.name for f in formats() if f.write is not None)
         raise InputError(f"tubelet does not write {to!r}", expected=f"one of {writable}")
     imported = read(source, from_, options)
     if not isinstance(imported.table, Annotations):
@@ -251,11 +260,12 @@ def convert(
 
 
 def _format(name: str) -> Format:
-    for candidate in FORMATS:
+    known = formats()
+    for candidate in known:
         if candidate.name == name:
             return candidate
     raise InputError(
-        f"unknown format {name!r}", expected=f"one of {', '.join(f.name for f in FORMATS)}"
+        f"unknown format {name!r}", expected=f"one of {', '.join(f.name for f in known)}"
     )
 
 
