@@ -21,7 +21,14 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import tubelet
+from tubelet.config import Extensible
+from tubelet.data.importers import FORMATS
+from tubelet.data.sources import SOURCES
+from tubelet.models.backbones import BACKBONES
 from tubelet.models.create import ModelRecord, model_records
+from tubelet.models.heads import HEADS
+from tubelet.people.detectors import DETECTORS
+from tubelet.playground.sources import PlaygroundClipSource, PlaygroundSource
 from tubelet.recipes.records import RecipeRecord, recipe_records
 from tubelet.releases.table import releases
 
@@ -98,7 +105,7 @@ def assemble(folder: Path) -> dict[str, str]:
     pages |= {f"adr/{page.name}": _moved(page) for page in decisions}
     pages["adr/index.md"] = _decisions(decisions)
     pages |= {f"weights/{card.name}": _moved(card) for card in sorted(PACKAGE.glob("weights/*.md"))}
-    pages |= {"models.md": models_page(), "weights.md": weights_page()}
+    pages |= {"parts.md": parts_page(), "models.md": models_page(), "weights.md": weights_page()}
     pages |= {"all-recipes.md": recipes_page(), **api_pages()}
     shutil.rmtree(folder / "pages", ignore_errors=True)
     for name, text in pages.items():
@@ -127,7 +134,12 @@ def navigation(pages: Mapping[str, str], guide: Iterable[Path]) -> Nav:
     return [
         {"Start": "index.md"},
         {"Guide": [{title(pages[page.name]): page.name} for page in guide]},
-        {"Tables": [{title(pages[n]): n} for n in ("models.md", "weights.md", "all-recipes.md")]},
+        {
+            "Tables": [
+                {title(pages[n]): n}
+                for n in ("parts.md", "models.md", "weights.md", "all-recipes.md")
+            ]
+        },
         {"Model cards": below("weights")},
         {"API": below("api")},
         {"Decisions": below("adr")},
@@ -246,6 +258,32 @@ def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 def _decisions(paths: Iterable[Path]) -> str:
     rows = "\n".join(f"- [{title(p.read_text(encoding='utf-8'))}]({p.name})" for p in paths)
     return f"# Decisions\n\nWhat was decided, and why.\n\n{rows}\n"
+
+
+def parts_page() -> str:
+    """What models and recipes are made of, as the lists of the folders have it."""
+
+    def configured(families: Iterable[type[Extensible]]) -> str:
+        rows = ((f"`{one.__name__}`", one.summary) for one in families)
+        return table(("type", "what it is"), rows)
+
+    detectors = ((f"`{one.spelling}`", one.summary) for one in DETECTORS)
+    formats = (
+        (f"`{one.name}`", one.about, "read" if one.write is None else "read, write")
+        for one in FORMATS
+    )
+    parts = {
+        "Backbones": configured(BACKBONES),
+        "Heads": configured(HEADS),
+        "Data sources": configured((*SOURCES, PlaygroundSource, PlaygroundClipSource)),
+        "Person detectors": table(("name", "what it is"), detectors),
+        "Annotation formats": table(("name", "what it is", "tubelet can"), formats),
+    }
+    start = (
+        "# Parts\n\nWhat models and recipes are made of; [contributing](contributing.md) says how"
+        " to add one, here or in a package of your own."
+    )
+    return "\n\n".join([start, *(f"## {name}\n\n{rows}" for name, rows in parts.items())]) + "\n"
 
 
 def models_page() -> str:

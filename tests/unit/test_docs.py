@@ -14,6 +14,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import tubelet
+from tubelet.data.sources import SOURCES
+from tubelet.models.backbones import BACKBONES
+from tubelet.models.heads import HEADS
 from tubelet.recipes import recipe_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -142,6 +145,8 @@ def test_the_sites_pages_are_whole(tmp_path: Path) -> None:
     for name in tubelet.__all__[:-1]:
         assert name.startswith("_") or f"[`{name}`]" in pages["api/index.md"]
     assert all(f"| `{name}` |" in pages["all-recipes.md"] for name in recipe_names("*"))
+    listed = [*BACKBONES, *HEADS, *SOURCES]
+    assert all(f"| `{one.__name__}` | {one.summary} |" in pages["parts.md"] for one in listed)
 
 
 def _leaves(nav: Any) -> list[str]:

@@ -6,11 +6,21 @@ import json
 from pathlib import Path
 
 import pytest
+from benchmarks.cost_table import line
 
+from tubelet.models import create
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.cost import count
-from tubelet.models.create import COSTS, TASKS, count_variant, model_config, variants
+from tubelet.models.create import (
+    COSTS,
+    TASKS,
+    count_variant,
+    model_config,
+    model_records,
+    variants,
+)
+from tubelet.recipes import records
 
 RECORDED = json.loads(COSTS.read_text())
 
@@ -78,6 +88,24 @@ def test_every_model_is_recorded() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_the_record_is_what_is_counted(name: str, task: str) -> None:
     assert count_variant(name, task) == RECORDED[name][task]
+
+
+@pytest.mark.parametrize("name", variants())
+def test_the_docs_table_has_the_recorded_costs(name: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "models-cost.md"
+    assert line(name, RECORDED[name]) in page.read_text(encoding="utf-8")
+
+
+def test_costs_that_nobody_recorded_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = tmp_path / "costs.json"
+    nothing.write_text("{}")
+    name, recipe = "slow_r50_4x16", "finetune_b224_k400"
+    known = model_records(name, "detection"), records.recipe_records(recipe)
+    monkeypatch.setattr(create, "COSTS", nothing)
+    monkeypatch.setattr(records, "COSTS", nothing)
+    assert (model_records(name, "detection"), records.recipe_records(recipe)) == known
 
 
 @pytest.mark.parametrize("name", variants())
