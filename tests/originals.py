@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tubelet.batch import Rois
 from tubelet.convert import Converted
+from tubelet.models.backbones.vit import ViT, sinusoid
 from tubelet.models.detector import ActionModel
 
 TOLERANCE = 1e-4
@@ -37,9 +38,12 @@ def filled(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
 
 
 def build(converted: Converted) -> ActionModel:
+    """The converted model, whose own weights are never drawn: that would take longer than a run."""
     with torch.device("meta"):
         model = converted.config.build()
     model.load_state_dict(converted.state, assign=True)
+    if isinstance(model.backbone, ViT) and model.backbone.position.is_meta:
+        model.backbone.position = sinusoid(*model.backbone.position.shape[1:])
     return model.eval()
 
 

@@ -12,85 +12,69 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from tests.originals import TOLERANCE, build, filled, logits_of, relative_error
+from tests.references import (
+    ELSEWHERE,
+    FACTS,
+    PAST_THE_PICTURE,
+    convert_network,
+    errors,
+    network,
+    parameters,
+)
 from torch import Tensor
 
-from tubelet.convert import Converted, Facts, Said, convert_state
+from tubelet.batch import Rois
+from tubelet.convert import Facts, Said, convert_state
 from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.create import model_config
 from tubelet.models.detector import ActionModelConfig
-from tubelet.models.heads.clip import join_positions
-
-CLIP = Facts(frames=32, stride=2)
-"""What the forward passes below do not depend on, and a converter has to be told all the same."""
-SF_CLIPS = replace(CLIP, task="classification", exclusive=True, colour="rgb")
-SF_PEOPLE = replace(CLIP, task="detection", exclusive=False, colour="rgb", aligned=True)
-PTV_CLIPS = replace(CLIP, exclusive=True, colour="rgb", train_crop=256)
-PTV_PEOPLE = replace(CLIP, exclusive=False, colour="rgb", aligned=False)
-MM_PEOPLE = replace(CLIP, exclusive=False, background=True, temporal_pool="mean")
-VMZ = replace(CLIP, exclusive=True)
-NETWORKS = {
-    # The pooling window follows the training crop: 96 // 32 cells, 64 // 32 cells.
-    "sf_SLOWFAST_4x16_R50_cls": replace(SF_CLIPS, alpha=8, train_crop=96),
-    "sf_SLOWFAST_8x8_R50_cls_64": replace(SF_CLIPS, alpha=4, train_crop=64),
-    "sf_SLOWFAST_8x8_R101_101_101_cls_64": replace(SF_CLIPS, alpha=4, train_crop=64),
-    "sf_SLOW_8x8_R50_cls_64": replace(SF_CLIPS, train_crop=64),
-    "sf_I3D_8x8_R50_cls_64": replace(SF_CLIPS, train_crop=64),
-    "sf_I3D_NLN_8x8_R50_cls_64": replace(
-        SF_CLIPS, train_crop=64, nonlocal_kind="softmax", nonlocal_pool=(1, 2, 2)
-    ),
-    "sf_AVA_SLOWFAST_32x2_R50_SHORT": replace(SF_PEOPLE, alpha=4),
-    "sf_AVA_SLOW_4x16_R50": SF_PEOPLE,
-    "ptv_CSN_32x2_R101_cls_64": PTV_CLIPS,
-    "ptv_R2PLUS1D_16x4_R50_cls_64": PTV_CLIPS,
-    "ptv_hub_slow_r50_detection": PTV_PEOPLE,
-    "ptv_hub_slowfast_r50_detection": replace(PTV_PEOPLE, alpha=4),
-    "mm_AVA_slowfast_r50_4x16": replace(MM_PEOPLE, alpha=8),
-    "mm_AVA_slowfast_r50_context": replace(MM_PEOPLE, alpha=8),
-    "mm_AVA_slowfast_acrn_r50_8x8": replace(MM_PEOPLE, alpha=4),
-    "mm_AVA_slowonly_r50_4x16": MM_PEOPLE,
-    "mm_AVA_slowonly_r50_nl_4x16": replace(MM_PEOPLE, nonlocal_kind="softmax"),
-    "tv_r2plus1d_18": replace(VMZ, norm_eps=1e-5),
-    "vmz_ip_csn_152": VMZ,
-    "vmz_ir_csn_152": VMZ,
-    "vmz_r2plus1d_152": VMZ,
-}
+from tubelet.models.heads.linear import LinearHead
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_logits_equal_the_originals(
+@pytest.mark.parametrize("name", FACTS)
+def test_logits_and_outputs_equal_the_originals(
     name: str, shared: Path, report: Callable[[str, float], None]
 ) -> None:
-    about = json.loads((shared / "golden" / f"{name}.json").read_text())
-    converted = convert_state(
-        filled(about["state_dict"]), said=[Said(source="this test", facts=NETWORKS[name])]
-    )
-    model = build(converted)
-    assert sum(p.numel() for p in model.parameters()) == about["params"] - dropped(converted)
-    generator = torch.Generator().manual_seed(0)
-    crop = about["crop"]
-    clip = torch.randn(1, 3, about["frames"], crop, crop, generator=generator)
-    logits = logits_of(model, clip, about.get("boxes"))
-    truth = np.load(shared / "golden" / f"{name}.npz")
-    expected = truth["gs_f64_logits"]
-    if name.startswith("mm_"):
-        expected = expected[:, 1:]
-    report(name, relative_error(logits, expected))
-    if name.startswith(("sf_", "ptv_")):
-        joined = logits if about.get("boxes") else join_positions(logits, exclusive=True)
-        assert relative_error(model.scores(joined), truth["gs_f64_output"]) < TOLERANCE
+    for error in errors(network(shared / "golden", name)):
+        report(error.run, max(error.logits, error.output))
 
 
-def dropped(converted: Converted) -> int:
-    """Parameters of MMAction2's background row."""
-    if not converted.dropped:
-        return 0
-    return converted.state["head.classifier.weight"].shape[1] + 1
+@pytest.mark.parametrize("name", FACTS)
+def test_parameters_are_as_many_as_the_originals(name: str, shared: Path) -> None:
+    reference = network(shared / "golden", name)
+    with torch.device("meta"):
+        state = {n: torch.empty(s) for n, s in reference.about["state_dict"].items()}
+        said = [Said(source="the reference", facts=reference.facts)]
+        converted = convert_state(state, said=said)
+        model = converted.config.build()
+    assert sum(p.numel() for p in model.parameters()) == parameters(reference, converted)
 
 
-def test_networks_listed_here_are_all_there_are(shared: Path) -> None:
-    found = {p.stem for p in (shared / "golden").glob("*.json")} - {"costs"}
-    assert found == {*NETWORKS, "hf_vivit_tiny", "scenic_vivit"}
+def test_networks_listed_are_all_there_are(shared: Path) -> None:
+    folders = (shared / "golden", shared / "golden" / "more")
+    found = {path.stem for folder in folders for path in folder.glob("*.json")}
+    assert found == {*FACTS, *ELSEWHERE, "costs"}
+
+
+def test_a_box_past_the_picture(shared: Path) -> None:
+    """The one box whose samples lie beyond the picture, by the references' RoIAlign: a map that
+    repeats its last cells, on which every sample is inside."""
+    (name, row), *_ = PAST_THE_PICTURE.items()
+    reference = network(shared / "golden", name.removesuffix("_sin_224"))
+    model = build(convert_network(reference, "_sin"))
+    run = next(run for run in reference.runs() if run.suffix == "_sin_224")
+    assert run.boxes is not None and isinstance(model.head, LinearHead)
+    clip = torch.randn(*run.shape, generator=torch.Generator().manual_seed(0))
+    box = torch.tensor(run.boxes[row : row + 1])
+    rois = Rois(boxes_px=box[:, 1:], boxes_norm=box[:, 1:], clip=box[:, 0].long())
+    with torch.inference_mode():
+        (found,) = model.backbone(clip)
+        repeated = F.pad(found.values, (0, 2, 0, 2, 0, 0), mode="replicate")
+        logits = model.head(model.pool([replace(found, values=repeated)], rois))
+    truth = np.load(reference.arrays)["gs_f64_logits_sin_224"][row : row + 1, 1:]
+    assert relative_error(logits, truth) < TOLERANCE
 
 
 TINY = ViViTConfig(
@@ -102,14 +86,16 @@ def tiny(backbone: ViViTConfig) -> ActionModelConfig:
     return model_config(backbone=backbone, task="classification", labels=10)
 
 
-def test_hugging_face_vivit(shared: Path, report: Callable[[str, float], None]) -> None:
-    about = json.loads((shared / "golden" / "hf_vivit_tiny.json").read_text())
+@pytest.mark.parametrize("name", ["hf_vivit_tiny", "more/hf_vivit_cls_tiny_module_names"])
+def test_hugging_face_vivit(name: str, shared: Path, report: Callable[[str, float], None]) -> None:
+    about = json.loads((shared / "golden" / f"{name}.json").read_text())
     model = build(
         convert_state(filled(about["state_dict"]), config=tiny(replace(TINY, temporal_layers=0)))
     )
     clip = torch.randn(1, 3, 8, 64, 64, generator=torch.Generator().manual_seed(0))
-    truth = np.load(shared / "golden" / "hf_vivit_tiny.npz")["gs_f64_logits"]
-    report("hf_vivit_tiny", relative_error(logits_of(model, clip, None), truth))
+    truth = np.load(shared / "golden" / f"{name}.npz")
+    logits = logits_of(model, clip, None)
+    report(name, relative_error(logits, truth["gs_f64_logits"]))
 
 
 def fill_flax(name: str, shape: list[int]) -> Tensor:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tubelet.convert import Facts, Said, convert, convert_state
-from tubelet.convert.pyslowfast import from_caffe2
+from tubelet.convert.families.pyslowfast import from_caffe2
 from tubelet.convert.readers import read_foreign
 from tubelet.convert.rules import Drop, Rule, Table, account, rename
 from tubelet.errors import OpenQuestions

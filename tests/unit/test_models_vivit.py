@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.convert import start_from_image
-from tubelet.convert.vivit import central_frame
+from tubelet.convert.families.vivit import central_frame
 from tubelet.models.backbones.vivit import ViViTConfig, resize_positions
 from tubelet.models.layers.transformer import Encoder
 from tubelet.types import CheckpointError, ShapeError

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from tubelet.checkpoints import save_checkpoint
 from tubelet.config import encode
-from tubelet.convert import mmaction, pyslowfast, pytorchvideo, vivit, vmz
 from tubelet.convert.apply import apply_facts, apply_to_tensors
 from tubelet.convert.configs import said_by_file
 from tubelet.convert.facts import (
@@ -25,9 +24,10 @@ from tubelet.convert.facts import (
     recorded,
     settle,
 )
+from tubelet.convert.families import mmaction, pyslowfast, pytorchvideo, videomae, vivit, vmz
+from tubelet.convert.families.pyslowfast import CAFFE2_DROPS
 from tubelet.convert.family import Family
 from tubelet.convert.infer import infer_backbone
-from tubelet.convert.pyslowfast import CAFFE2_DROPS
 from tubelet.convert.questions import ON_TENSORS, answered, usual
 from tubelet.convert.readers import OWN_NAMES, read_foreign
 from tubelet.convert.rules import Renamed, Rule, Shapes, Table, account, rename
@@ -61,12 +61,17 @@ FAMILIES: tuple[Family, ...] = (
     vmz.IR_CSN,
     vivit.SCENIC,
     vivit.HUGGING_FACE,
+    vivit.HUGGING_FACE_MODULES,
+    videomae.VIDEOMAE,
+    videomae.UMT,
+    videomae.MMACTION,
+    videomae.HUGGING_FACE,
 )
 CAFFE2 = Said(source="its Caffe2 format (AVA/c2: ALIGNED False)", facts=Facts(aligned=False))
 _ELSEWHERE = (
     (r"s1\.pathway0_stem\.conv_xy\.weight|head\.conv_5\.weight", "X3D"),
     (r".*\.attn\.pool_q\.weight", "MViT"),
-    (r"backbone\.patch_embed3d?\..*|.*relative_position_bias_table", "Video Swin"),
+    (r".*relative_position_bias_table", "Video Swin"),
 )
 
 
@@ -184,7 +189,7 @@ def convert_state(
     filled, OpenQuestions if a fact that changes the scores is stated by nobody.
     """
     family = recognise(state)
-    renamed = rename(state, family.table)
+    renamed = _without_computed(rename(state, family.table), family)
     shapes: Shapes = {n: tuple(t.shape) for n, t in renamed.state.items()}
     stated, fixed = settle(said).facts, config
     task = _task(family, state, stated)
@@ -217,6 +222,16 @@ def _shapes(config: ActionModelConfig) -> Shapes:
     """Name → shape of every tensor of the model."""
     with torch.device("meta"):
         return {n: tuple(t.shape) for n, t in config.build().state_dict().items()}
+
+
+def _without_computed(renamed: Renamed, family: Family) -> Renamed:
+    """Without tensors that hold no more than the model computes by itself."""
+    state, dropped = dict(renamed.state), dict(renamed.dropped)
+    for name, (same, reason) in family.computed.items():
+        if name in state and same(state[name]):
+            del state[name]
+            dropped[renamed.origin[name]] = reason
+    return replace(renamed, state=state, dropped=dropped)
 
 
 def _complete(renamed: Renamed, wanted: Shapes) -> dict[str, Tensor]:
@@ -291,7 +306,11 @@ def _head(family: Family, shapes: Shapes, task: str, channels: int) -> HeadConfi
             aligned=head.aligned,
             width=None if width == channels else width,
         )
-    return replace(head, whole_frame=shapes["head.classifier.weight"][1] == 2 * channels)
+    hidden = shapes.get("head.hidden.weight")
+    pooled = (hidden or shapes["head.classifier.weight"])[1]
+    return replace(
+        head, whole_frame=pooled == 2 * channels, hidden=0 if hidden is None else hidden[0]
+    )
 
 
 def _config(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tubelet.convert.families.vivit import TIMM, central_frame, joint_positions
 from tubelet.convert.rules import account, rename
-from tubelet.convert.vivit import TIMM, central_frame, joint_positions
 from tubelet.models.backbones.vivit import ViViT, resize_positions
 from tubelet.types import CheckpointError
 

@@ -242,11 +242,12 @@ def _vit(shapes: Shapes, base: ViTConfig) -> ViTConfig:
             )
         positions = (steps, *positions[1:])
     scaled = "backbone.encoder.blocks.0.scale1" in shapes
+    heads = 16 if width in (1280, 1408) else max(1, width // 64)  # H and g: heads of 80 and 88
     return replace(
         base,
         width=width,
         layers=_layers(shapes, "encoder"),
-        heads=max(1, width // 64),
+        heads=heads,
         mlp=shapes["backbone.encoder.blocks.0.fc1.weight"][0],
         tubelet=(tubelet[0], tubelet[1], tubelet[2]),
         positions=positions,

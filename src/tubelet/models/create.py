@@ -14,8 +14,10 @@ from typing import Any, get_args
 
 from tubelet.errors import did_you_mean
 from tubelet.labels import LabelSpace
+from tubelet.models import encoders
 from tubelet.models.backbones import BACKBONES
 from tubelet.models.backbones.base import BackboneConfig, Published, Variant
+from tubelet.models.backbones.hf import HubBackbone
 from tubelet.models.cost import count
 from tubelet.models.detector import ActionModel, ActionModelConfig, MemoryConfig
 from tubelet.models.heads.base import HeadConfig, Task
@@ -57,7 +59,10 @@ def model_names(pattern: str = "*") -> list[str]:
 
 
 def variant(name: str) -> AnyVariant:
-    """The variant of that name. Raises ConfigError naming the nearest ones."""
+    """The variant of that name; `hf:ID` asks the hub, see `models.encoders`. Raises ConfigError
+    naming the nearest ones."""
+    if name.startswith(encoders.PREFIX):
+        return encoders.hub_variant(name)
     known = variants()
     if name not in known:
         raise ConfigError(
@@ -124,8 +129,12 @@ def create_model(
     task: str = "detection",
     labels: Labels = 80,
 ) -> ActionModel:
-    """A freshly initialised model, by name or by its parts; arguments as `model_config`."""
-    return model_config(
+    """A freshly initialised model, by name or by its parts; arguments as `model_config`.
+
+    A name `hf:ID` brings the hub's weights, and a classifier with them where its classes are as
+    many as `labels`.
+    """
+    model = model_config(
         name,
         backbone=backbone,
         head=head,
@@ -134,6 +143,11 @@ def create_model(
         task=task,
         labels=labels,
     ).build()
+    if name is not None and backbone is None and isinstance(model.backbone, HubBackbone):
+        classifier = encoders.load_hub_weights(model.backbone)
+        if classifier and len(classifier["bias"]) == len(model.labels):
+            model.head.load_state_dict({f"classifier.{n}": t for n, t in classifier.items()})
+    return model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ runs and shown in the docs' tables; a family that is only imported works without
 from tubelet.models.backbones.base import BackboneConfig
 from tubelet.models.backbones.csn import CSNConfig
 from tubelet.models.backbones.descriptors import DescriptorsConfig
+from tubelet.models.backbones.hf import HubConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
@@ -12,5 +13,5 @@ from tubelet.models.backbones.vivit import ViViTConfig
 
 BACKBONES: tuple[type[BackboneConfig], ...] = (
     SlowFastConfig, ResNet3dConfig, R2Plus1dConfig, CSNConfig, ViViTConfig, ViTConfig,
-    DescriptorsConfig,
+    DescriptorsConfig, HubConfig,
 )  # fmt: skip

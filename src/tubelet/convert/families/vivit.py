@@ -93,47 +93,66 @@ SCENIC = Family(
     asked=("exclusive", "heads", "frames", "stride"),
 )
 
-_HF_BLOCK = r"(?:vivit\.)?encoder\.layer\.(?P<block>\d+)\."
 _HF_TARGET = "backbone.encoder.blocks.{block}"
 
 
-def _hf_qkv() -> tuple[Rule, ...]:
-    return tuple(
-        Rule(
-            source=_HF_BLOCK + rf"attention\.attention\.{n}\.{p}",
-            target=f"{_HF_TARGET}.qkv.{p}",
-            part=i,
-        )
+def _hugging_face(block: str, qkv: tuple[str, str, str], proj: str, fc1: str, fc2: str) -> Family:
+    """The joint form of transformers. `block`: where a layer's tensors stand; then the names in it:
+    of query, key and value, of the attention's output, and of the two layers of the MLP."""
+    at = r"(?:vivit\.)?" + block
+    rules = tuple(
+        Rule(source=f"{at}{name}\\.{p}", target=f"{_HF_TARGET}.qkv.{p}", part=part)
         for p in ("weight", "bias")
-        for i, n in enumerate(_QKV)
+        for part, name in enumerate(qkv)
+    )
+    return Family(
+        name="Hugging Face ViViT",
+        marks=(r"(vivit\.)?embeddings\.patch_embeddings\.projection\.weight", at + ".*"),
+        absent=(r".*\.q_bias",),
+        table=Table(
+            rules=(
+                *linear(r"(?:vivit\.)?embeddings\.patch_embeddings\.projection", "backbone.embed"),
+                Rule(source=r"(?:vivit\.)?embeddings\.cls_token", target="backbone.cls"),
+                Rule(
+                    source=r"(?:vivit\.)?embeddings\.position_embeddings",
+                    target="backbone.position",
+                ),
+                *rules,
+                *linear(at + proj, _HF_TARGET + ".proj"),
+                *linear(at + fc1, _HF_TARGET + ".fc1"),
+                *linear(at + fc2, _HF_TARGET + ".fc2"),
+                *linear(at + r"layernorm_before", _HF_TARGET + ".norm1"),
+                *linear(at + r"layernorm_after", _HF_TARGET + ".norm2"),
+                *linear(r"(?:vivit\.)?layernorm", "backbone.encoder.norm"),
+                *linear("classifier", "head.classifier"),
+            ),
+        ),
+        backbone=ViViTConfig(temporal_layers=0),
+        input=_INPUT,
+        classifies=True,
+        asked=("exclusive", "heads", "frames", "stride"),
     )
 
 
-HUGGING_FACE = Family(
-    name="Hugging Face ViViT",
-    marks=(r"(vivit\.)?embeddings\.patch_embeddings\.projection\.weight", _HF_BLOCK + ".*"),
-    table=Table(
-        rules=(
-            *linear(r"(?:vivit\.)?embeddings\.patch_embeddings\.projection", "backbone.embed"),
-            Rule(source=r"(?:vivit\.)?embeddings\.cls_token", target="backbone.cls"),
-            Rule(
-                source=r"(?:vivit\.)?embeddings\.position_embeddings",
-                target="backbone.position",
-            ),
-            *_hf_qkv(),
-            *linear(_HF_BLOCK + r"attention\.output\.dense", _HF_TARGET + ".proj"),
-            *linear(_HF_BLOCK + r"intermediate\.dense", _HF_TARGET + ".fc1"),
-            *linear(_HF_BLOCK + r"output\.dense", _HF_TARGET + ".fc2"),
-            *linear(_HF_BLOCK + r"layernorm_before", _HF_TARGET + ".norm1"),
-            *linear(_HF_BLOCK + r"layernorm_after", _HF_TARGET + ".norm2"),
-            *linear(r"(?:vivit\.)?layernorm", "backbone.encoder.norm"),
-            *linear("classifier", "head.classifier"),
-        ),
+HUGGING_FACE = _hugging_face(
+    r"encoder\.layer\.(?P<block>\d+)\.",
+    (
+        r"attention\.attention\.query",
+        r"attention\.attention\.key",
+        r"attention\.attention\.value",
     ),
-    backbone=ViViTConfig(temporal_layers=0),
-    input=_INPUT,
-    classifies=True,
-    asked=("exclusive", "heads", "frames", "stride"),
+    r"attention\.output\.dense",
+    r"intermediate\.dense",
+    r"output\.dense",
+)
+# What `torch.save(model.state_dict())` writes since transformers 5; `save_pretrained` still
+# writes the names above.
+HUGGING_FACE_MODULES = _hugging_face(
+    r"layers\.(?P<block>\d+)\.",
+    (r"attention\.q_proj", r"attention\.k_proj", r"attention\.v_proj"),
+    r"attention\.o_proj",
+    r"mlp\.fc1",
+    r"mlp\.fc2",
 )
 
 _TIMM_BLOCK = r"blocks\.(?P<block>\d+)\."

@@ -1,0 +1,1 @@
+"""Key tables: one file for each house whose checkpoints we read."""
