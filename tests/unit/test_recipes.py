@@ -232,6 +232,8 @@ def test_smoke_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["train", "finetune_b224_mit", "--smoke", "--out", str(tmp_path)]) == 0
     assert "mit: top-1" in capsys.readouterr().out
     assert (tmp_path / "model.safetensors").is_file()
+    assert main(["train", "person_small", "--smoke"]) == 2
+    assert "has no smoke run" in capsys.readouterr().err
 
 
 def recipe_of(name: str) -> Recipe:
@@ -262,7 +264,7 @@ def _turn() -> list[str]:
     return PAPERS if wanted == "all" else PAPERS[int(wanted) :: 3]
 
 
-@pytest.mark.parametrize("name", _turn())
+@pytest.mark.parametrize("name", [*OURS, *_turn()])
 def test_smoke(name: str, tmp_path: Path) -> None:
     one, steps = experiments()[name], Steps()
     tests = run_smoke(one, out=tmp_path, reporter=steps)

@@ -75,6 +75,11 @@ def _join_members(ensemble: Ensemble, folder: Path, root: Path) -> None:
 
 def smoke_recipe(name: str, folder: Path | None) -> None:
     """Run every stage and test of a recipe, shrunk, in `folder` or a temporary one."""
+    if name == PERSON:
+        raise ConfigError(
+            f"{PERSON!r} is no recipe of an action model, and has no smoke run",
+            hint="`tubelet recipes` lists those that have one",
+        )
     found = find_recipe(name)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("--smoke runs in one process", hint="start it without torchrun")

@@ -218,7 +218,10 @@ def _small_model(config: ActionModelConfig) -> ActionModelConfig:
 
 
 def _labels(config: ActionModelConfig) -> LabelSpace:
-    """Two classes that people share with their clip, or for Charades four that come and go."""
+    """Two classes that people share with their clip, or for Charades four that come and go; the
+    playground's own stay, as its sources do."""
+    if config.labels == label_space("atomic"):
+        return config.labels
     if config.head.task == "detection":
         return label_space("scene")
     if config.labels.exclusive:
