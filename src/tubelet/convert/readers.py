@@ -256,8 +256,6 @@ def _unwrap(
     MMEngine's `ema_state_dict` is the set that it has swapped out: `state_dict` holds the average.
     """
     for _ in range(_NESTED):
-        if any(_is_tensor(value) for value in content.values()):
-            break
         sets = [n for n in (*_WEIGHTS, *_AVERAGED) if _holds_tensors(content.get(n))]
         if not sets:
             break

@@ -44,9 +44,7 @@ _HARMLESS = {
     "argparse": ("Namespace",),
     "collections": ("Counter", "deque"),
     "copyreg": ("_reconstructor",),
-    "copy_reg": ("_reconstructor",),
     "builtins": ("bytearray", "complex", "object", "range", "slice"),
-    "__builtin__": ("object",),
     "datetime": ("date", "datetime", "timedelta", "timezone"),
     "decimal": ("Decimal",),
     "fractions": ("Fraction",),
@@ -57,7 +55,9 @@ _HARMLESS = {
     "uuid": ("UUID",),
 }
 """Names of Python's own library that checkpoints hold beside their weights; left unread."""
-_OWN = frozenset(sys.stdlib_module_names) | {"__builtin__", "copy_reg", "nt", "posix", "commands"}
+_OLD = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+"""Python 2's names, which torch still writes, for two modules."""
+_OWN = frozenset(sys.stdlib_module_names) | {"nt", "posix", "commands", "exceptions"}
 
 
 class Unread:
@@ -127,7 +127,8 @@ class TorchMachine(Machine):
 
     def unknown(self, path: str) -> Any:
         module, _, name = path.rpartition(".")
-        if path.split(".", 1)[0] in _OWN and name not in _HARMLESS.get(module, ()):
+        module = _OLD.get(module, module)
+        if module.split(".", 1)[0] in _OWN and name not in _HARMLESS.get(module, ()):
             return super().unknown(path)
         return Unread(path)
 
@@ -211,7 +212,7 @@ def read_zip(file: IO[bytes], where: object) -> Any:
     try:
         records = _records(file, where)
         top = next((n for n in records if n.endswith("/data.pkl") or n == "data.pkl"), None)
-        if top is None:
+        if top is None or any("/code/" in name for name in records):
             raise _foreign_zip(records, where)
         folder = top.removesuffix("data.pkl")
         if (order := records.get(folder + "byteorder")) is not None and bytes(order) != b"little":
@@ -234,10 +235,9 @@ def _records(file: IO[bytes], where: object) -> dict[str, memoryview]:
     found = {}
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
-            if info.compress_type != zipfile.ZIP_STORED:
-                raise CheckpointError(
-                    "a compressed zip, which torch does not write", where=where, got=info.filename
-                )
+            if info.compress_type != zipfile.ZIP_STORED:  # torch compresses no data
+                found[info.filename] = memoryview(b"")
+                continue
             head = mapped[info.header_offset : info.header_offset + 30]
             names = int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
             start = info.header_offset + 30 + names
@@ -248,7 +248,7 @@ def _records(file: IO[bytes], where: object) -> dict[str, memoryview]:
 
 
 def _foreign_zip(names: Mapping[str, Any], where: object) -> CheckpointError:
-    code = any("/code/" in name or name.endswith("constants.pkl") for name in names)
+    code = any("/code/" in name for name in names)
     return CheckpointError(
         "a TorchScript program, not a checkpoint"
         if code
