@@ -52,6 +52,7 @@ from tubelet.models.heads.base import HeadConfig
 from tubelet.models.heads.context import NonlocalContextHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.heads.relation import SpatialRelationHeadConfig, TemporalRelationHeadConfig
+from tubelet.models.inference import Inference
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.stream import scores_with_memory
@@ -422,7 +423,7 @@ def scored(model: ActionModel, data: Kept) -> Iterator[tuple[Sample, Tensor]]:
         moments = KeyframesByVideo(data)
         for video in moments.videos():
             film = [data.samples[i] for i in moments.samples(video)]
-            yield from scores_with_memory(model, film, device=torch.device("cpu"))
+            yield from scores_with_memory(Inference(model, device=torch.device("cpu")), film)
         return
     for sample in data.samples:
         one = collate([sample])

@@ -17,8 +17,10 @@ from tubelet.media.sampling import Window, keyframe_times, windows
 from tubelet.media.transforms import boxes_in_clip, clip_size, prepare
 from tubelet.media.video import Video, VideoInfo
 from tubelet.models.detector import ActionModel
+from tubelet.models.inference import Inference
 from tubelet.models.memory.stream import scores_with_memory
 from tubelet.models.weights import load_model
+from tubelet.numerics.choices import PrecisionChoice
 from tubelet.people.detectors.base import PersonDetector
 from tubelet.people.given import GivenPeople
 from tubelet.people.linking import LinkConfig, Linker
@@ -63,7 +65,7 @@ def load(
     name: str | Path,
     *,
     device: str = "auto",
-    precision: str = "auto",
+    precision: PrecisionChoice = "auto",
     progress: Progress | None = None,
 ) -> ActionDetector:
     """A detector from a release's name, `hf://user/repo`, a weights file or a saved folder.
@@ -83,19 +85,25 @@ class ActionDetector:
     `precision`: "fp32", "bf16", or "auto" (bf16 on CUDA, fp32 on the CPU, where the small models
     are fast enough and figures then do not depend on the processor). `origin`: in words, where
     converted weights come from and what was assumed about them; empty for others.
+    `precision`: "fp32", "bf16", "fp16", or "auto", the fastest that is right on the device: bf16
+    where the hardware has units for it, else fp32. `on_note` is told of layers that cannot run in
+    the precision asked for. Raises ConfigError for another word.
     """
 
     origin: tuple[str, ...] = ()
 
     def __init__(
-        self, model: ActionModel, *, device: str = "auto", precision: str = "auto"
+        self,
+        model: ActionModel,
+        *,
+        device: str = "auto",
+        precision: PrecisionChoice = "auto",
+        on_note: Callable[[str], None] | None = None,
     ) -> None:
-        if precision not in ("auto", "fp32", "bf16"):
-            raise InputError(f"no precision is called {precision!r}", expected="auto, fp32 or bf16")
         self.device = choose_device(device)
-        model.to(self.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.model = model.eval()
-        self._bf16 = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
+        self.model = model
+        self._inference = Inference(model, device=self.device, precision=precision, note=on_note)
+        model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -176,9 +184,7 @@ class ActionDetector:
     ) -> Iterator[Detections]:
         """With memory every clip waits for the rest of its window; one is computed at a time."""
         samples = (self._sample(name, info, w, self._people(people, name, w)) for w in clips)
-        for sample, scores in scores_with_memory(
-            self.model, samples, device=self.device, bf16=self._bf16
-        ):
+        for sample, scores in scores_with_memory(self._inference, samples):
             yield self._detections(sample, scores)
 
     def _people(self, people: PersonDetector | GivenPeople, name: str, window: Window) -> People:
@@ -198,7 +204,7 @@ class ActionDetector:
         scores = torch.zeros(0, len(self.labels))
         if any(sizes):
             batch = collate([s for s in samples if len(s.people)]).to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+            with self._inference.autocast(batch.frames):
                 logits = self.model(batch.frames, batch.rois)
             scores = self.model.scores(logits).cpu()
         for sample, part in zip(samples, torch.split(scores, sizes), strict=True):

@@ -13,6 +13,21 @@ from filelock import FileLock
 from tubelet.errors import InputError
 
 
+def cache_folder() -> Path:
+    """TUBELET_CACHE, else XDG_CACHE_HOME/tubelet, else ~/.cache/tubelet; it need not exist."""
+    if own := os.environ.get("TUBELET_CACHE"):
+        return Path(own).expanduser()
+    # The XDG specification has relative paths ignored.
+    if (xdg := Path(os.environ.get("XDG_CACHE_HOME", ""))).is_absolute():
+        return xdg / "tubelet"
+    try:
+        return Path.home() / ".cache" / "tubelet"
+    except RuntimeError as error:
+        raise InputError(
+            "there is no home folder for a cache", got=error, hint="set TUBELET_CACHE to a folder"
+        ) from error
+
+
 def make_parent(path: Path) -> None:
     """Make the folder of an output file. Raises InputError where it or the file cannot be."""
     if path.is_dir():

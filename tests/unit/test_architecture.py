@@ -34,6 +34,7 @@ ROOMS = (
     "results",
     "boxes",
     "plugins",
+    "numerics",
     "config",
     "batch",
     "checkpoints",

@@ -19,6 +19,7 @@ from tubelet.models.detector import MemoryConfig
 from tubelet.models.heads.base import HeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.heads.relation import TemporalRelationHeadConfig
+from tubelet.models.inference import Inference
 from tubelet.models.memory.bank import MemoryBank, memory_of
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
@@ -190,7 +191,9 @@ def test_a_stream_with_memory_holds_only_its_window() -> None:
             taken.append(sample.key.time_ms)
             yield sample
 
-    for sample, scores in scores_with_memory(model, source(), device=torch.device("cpu")):
+    for sample, scores in scores_with_memory(
+        Inference(model, device=torch.device("cpu")), source()
+    ):
         assert scores.shape == (len(sample.people), 4)
         # After 1 s of look-ahead a moment leaves: at most one more second has been read.
         assert max(taken) - sample.key.time_ms <= BANK.after_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -16,6 +17,9 @@ from tubelet.models.detector import ActionModel
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
+from tubelet.models.shapes import calls_of
+from tubelet.numerics.precision import autocast
+from tubelet.numerics.prepare import prepare
 from tubelet.train.learning.batch_loss import loss_of, video_logits
 from tubelet.train.learning.losses import ActionLoss
 from tubelet.train.learning.multi_clip import (
@@ -136,7 +140,10 @@ def test_multi_iteration_repeats_its_dropout() -> None:
 def test_multi_iteration_keeps_its_gradients_under_autocast() -> None:
     one = model_of("detection")
     batch = batch_of("detection", [0, 0, 0])
-    with torch.autocast("cpu", torch.bfloat16):
+    cpu = torch.device("cpu")
+    calls = partial(calls_of, one.config, tuple(batch.frames.shape))
+    prepare(one, calls, device=cpu, precision="bf16", backward=True)
+    with autocast(cpu, "bf16"):
         multi_iteration(one, batch, loss_of(one, ActionLoss(), batch))
     assert all(p.grad is not None and p.grad.norm() > 0 for p in one.parameters())
 

@@ -20,7 +20,7 @@ PLAIN = Augmentation(canvases_hw=((64, 96),), grids=(1, 0, 0), zoom=(1, 1), colo
 TINY = PersonRecipe(
     model=SmallPersonConfig(stem=8, widths=(8, 16, 16, 16), depths=(1, 1, 1, 1), neck=16),
     augment=Augmentation(canvases_hw=((64, 64),), grids=(0.7, 0.3, 0)),
-    steps=6, batch=2, warmup=2, save_every=3, log_every=1, bf16=False,
+    steps=6, batch=2, warmup=2, save_every=3, log_every=1, precision="fp32",
 )  # fmt: skip
 
 

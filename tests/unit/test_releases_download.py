@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tubelet.files import cache_folder
 from tubelet.releases import download as downloading
 from tubelet.releases.download import Patience, check_url, download
-from tubelet.releases.table import RELEASES, Release, cache_folder, fetch, releases, weights_path
+from tubelet.releases.table import RELEASES, Release, fetch, releases, weights_path
 from tubelet.types import CheckpointError, ConfigError, InputError
 
 BODY = bytes(range(256)) * 4096  # 1 MiB

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tubelet.batch import Batch, collate
 from tubelet.media.transforms import Augment
@@ -19,6 +21,7 @@ from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.weights import load_model, save_model
+from tubelet.numerics.processor import believe, processor
 from tubelet.playground import PlaygroundConfig, label_space
 from tubelet.playground.dataset import PlaygroundDataset
 from tubelet.playground.sources import PlaygroundSource
@@ -26,7 +29,8 @@ from tubelet.testing.config import Test
 from tubelet.train.data.loader import SampleStream
 from tubelet.train.data.mixture import Mixture, Part
 from tubelet.train.data.samplers import ClassBalancedSampler, RandomSampler, samples_by_class
-from tubelet.train.learning.learners import PlainLearner
+from tubelet.train.learning.checked import CheckedLearner, checked
+from tubelet.train.learning.learners import Learner, PlainLearner
 from tubelet.train.learning.losses import ActionLoss
 from tubelet.train.learning.multi_clip import CollaborativeTraining
 from tubelet.train.loop.optim import Optimizer
@@ -528,3 +532,92 @@ def test_workers_and_saving_may_change_when_a_run_resumes(tmp_path: Path) -> Non
     again = replace(recipe, stages=(replace(recipe.stages[0], workers=1, save_every=7),))
     outcome, listener = ran(again, tmp_path, resume=True)
     assert not listener.losses and outcome.weights.is_file()
+
+
+# Precision
+
+
+def test_a_lower_precision_is_checked_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUBELET_CACHE", str(tmp_path / "cache"))
+    outcome, listener = ran(recipe_of(stage_of(precision="bf16")), tmp_path / "checked")
+    told = "\n".join(listener.notes)
+    assert "stage 'one' runs in bf16" in told
+    assert re.search(r"\d+ of \d+ layers in fp32|all \d+ layers agree with fp32", told)
+    assert "gradients of the first minibatch, bf16 against fp32: cosine" in told
+    rows = json.loads((tmp_path / "checked" / "gradients_one.json").read_text())
+    assert {"main.backbone.stem.conv_norm.conv.weight", "main.head.classifier.weight"} <= {
+        row["name"] for row in rows
+    }
+    # What was compared leaves no trace: the same weights as without.
+    monkeypatch.setattr("tubelet.train.run.checked", _probed_only)
+    again, _ = ran(recipe_of(stage_of(precision="bf16")), tmp_path / "plain")
+    assert again.weights_sha256 == outcome.weights_sha256
+
+
+def _probed_only(learner: Learner, *arguments: Any, **options: Any) -> Learner:
+    return checked(learner, *arguments, **{**options, "fresh": False})
+
+
+def test_in_fp32_nothing_is_compared(tmp_path: Path) -> None:
+    _, listener = ran(recipe_of(stage_of()), tmp_path)
+    assert "stage 'one' runs in fp32" in listener.notes
+    assert not list(tmp_path.glob("gradients_*"))
+
+
+def test_a_gradient_that_is_far_off_is_a_warning(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = config_of().build().train()
+    models = TiedModels(model, {})
+    notes: list[str] = []
+    learner = CheckedLearner(
+        learner=_Wrong(model=model, loss=ActionLoss()),
+        models=models,
+        device=torch.device("cpu"),
+        precision="fp32",  # so that nothing is probed: the learner itself is wrong
+        note=notes.append,
+        compare=True,
+        log=tmp_path / "gradients.json",
+    )
+    before = [b.clone() for b in model.buffers()]
+    torch.manual_seed(3)
+    learner.backward(batch_of())
+    assert "gradients are far off" in notes[-1]
+    assert "head.classifier.bias" in (tmp_path / "gradients.json").read_text()
+    moved = [not torch.equal(a, b) for a, b in zip(before, model.buffers(), strict=True)]
+    assert any(moved)  # one backward pass moved the statistics; a second one is checked no more
+    told = len(notes)
+    learner.backward(batch_of())
+    assert len(notes) == told
+
+
+@dataclass(slots=True, kw_only=True)
+class _Wrong(PlainLearner):
+    """Gradients of the wrong sign, as a bf16 kernel may give them."""
+
+    def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
+        return PlainLearner.backward(self, batch, scale=-scale)
+
+    def exact(self) -> PlainLearner:
+        return PlainLearner(model=self.model, loss=self.loss)
+
+
+def test_a_resumed_run_keeps_its_precision(tmp_path: Path) -> None:
+    here = processor()
+    with_units = replace(here, architecture="x86_64", features=here.features | {"avx512_bf16"})
+    with believe(with_units), pytest.raises(Stopped):
+        ran(recipe_of(stage_of(precision="auto")), tmp_path, stop=_at_once())
+    with believe(replace(here, features=frozenset())):
+        _, listener = ran(recipe_of(stage_of(precision="auto")), tmp_path, resume=True)
+        assert "stage 'one' runs in bf16" in listener.notes
+        saved = json.loads((tmp_path / "recipe.json").read_text())
+        assert saved["stages"][0]["precision"] == "bf16"
+        _, other = ran(recipe_of(stage_of(precision="auto")), tmp_path / "fresh")
+        assert "stage 'one' runs in fp32" in other.notes
+
+
+def _at_once() -> StopFlag:
+    stop = StopFlag()
+    stop.raised = True
+    return stop

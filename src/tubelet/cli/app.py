@@ -25,6 +25,7 @@ from tubelet.cli.options import (
     VideosFolder,
     VideosFolderIfAny,
 )
+from tubelet.numerics.choices import PrecisionChoice
 
 app = App(
     name="tubelet",
@@ -67,7 +68,9 @@ def detect(
     threshold: Annotated[float, typer.Option(help="least score of an action shown")] = 0.3,
     out: ResultsFolder = Path("runs/detect"),
     device: Device = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
+    precision: Annotated[
+        PrecisionChoice, typer.Option(help="auto: the fastest that is right on this machine")
+    ] = "auto",
     overlay: Annotated[bool, typer.Option(help="write overlay.mp4")] = True,
     page: Annotated[bool, typer.Option(help="write report.html")] = True,
 ) -> None:
@@ -86,6 +89,23 @@ def detect(
         page=page,
     )
     raise typer.Exit(detect_videos(videos, options))
+
+
+@app.command()
+def doctor(
+    model: Annotated[
+        str | None, typer.Option("--probe", help="also try this model's layers in bf16 here")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print what a bug report needs to say of the machine.
+
+    Versions, processor, devices, extras and caches; what precision `auto` is on each device, and
+    which layers were found to be wrong there.
+    """
+    from tubelet.cli.doctor import print_report
+
+    print_report(model, as_json=as_json)
 
 
 @app.command()

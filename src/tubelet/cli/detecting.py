@@ -19,6 +19,7 @@ from tubelet.evaluate.scoring import evaluate_files
 from tubelet.files import atomic_path
 from tubelet.media.sampling import keyframe_times, windows
 from tubelet.media.video import Video, VideoInfo, find_videos, probe
+from tubelet.numerics.choices import PrecisionChoice
 from tubelet.people.detectors.base import PersonDetector
 from tubelet.people.given import GivenPeople
 from tubelet.people.linking import link
@@ -46,7 +47,7 @@ class DetectOptions:
     threshold: float = 0.3
     out: Path
     device: str = "auto"
-    precision: str = "auto"
+    precision: PrecisionChoice = "auto"
     overlay: bool = True
     page: bool = True
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tubelet.batch import Rois
 from tubelet.models.detector import ActionModelConfig
+from tubelet.models.shapes import meta_twin, one_person
 
 _OPERATORS = {
     "convolution": "convolution",
@@ -54,14 +54,8 @@ def count(
 ) -> Cost:
     """Cost of one view of `frames` (the model's own by default) at `size` pixels, one person."""
     height, width = (size, size) if isinstance(size, int) else size
-    with torch.device("meta"):
-        model = config.build().eval()
-        clip = torch.zeros(1, 3, frames or config.input.frames, height, width)
-        rois = Rois(
-            boxes_px=torch.zeros(1, 4),
-            boxes_norm=torch.zeros(1, 4),
-            clip=torch.zeros(1, dtype=torch.int64),
-        )
+    model, rois = meta_twin(config), one_person()
+    clip = torch.zeros(1, 3, frames or config.input.frames, height, width, device="meta")
     norms = _count_norms(model)
     backbone, maps = _counted(lambda: model.backbone(clip))
     memory, maps = _counted(lambda: maps if model.memory is None else model.memory(maps))

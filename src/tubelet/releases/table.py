@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.config import decode
-from tubelet.files import write_text
+from tubelet.files import cache_folder, write_text
 from tubelet.releases.download import (
     Progress,
     check_url,
@@ -117,21 +117,6 @@ RELEASES = {
         Release(name="person_small", summary="person detector, for people's boxes"),
     )
 }
-
-
-def cache_folder() -> Path:
-    """TUBELET_CACHE, else XDG_CACHE_HOME/tubelet, else ~/.cache/tubelet; it need not exist."""
-    if own := os.environ.get("TUBELET_CACHE"):
-        return Path(own).expanduser()
-    # The XDG specification has relative paths ignored.
-    if (xdg := Path(os.environ.get("XDG_CACHE_HOME", ""))).is_absolute():
-        return xdg / "tubelet"
-    try:
-        return Path.home() / ".cache" / "tubelet"
-    except RuntimeError as error:
-        raise InputError(
-            "there is no home folder for a cache", got=error, hint="set TUBELET_CACHE to a folder"
-        ) from error
 
 
 def releases() -> dict[str, Release]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tubelet.data.sources import SourceConfig
+from tubelet.numerics.choices import PrecisionChoice
 from tubelet.testing.views import Views
-from tubelet.train.precision import Precision
 from tubelet.types import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
@@ -44,7 +44,7 @@ class Test:
     metric: Literal["frame", "topk", "charades"] = "frame"
     batch: int = 16
     workers: int = 0
-    precision: Precision = "fp32"
+    precision: PrecisionChoice = "fp32"
     predictions: Literal["csv", "parquet"] = "csv"
 
     def __post_init__(self) -> None:

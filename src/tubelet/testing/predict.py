@@ -22,16 +22,15 @@ from tubelet.data.keyframes import KeyframesByVideo
 from tubelet.data.whole import WholeVideoDataset
 from tubelet.media.transforms import View, boxes_in_clip, look
 from tubelet.models.detector import ActionModel
+from tubelet.models.inference import Inference
 from tubelet.models.memory.inference import video_memory, video_scores
 from tubelet.models.memory.stream import scores_with_memory
+from tubelet.numerics.choices import PrecisionChoice
 from tubelet.parallel.processes import World
 from tubelet.results import Detections
 from tubelet.testing.reader import Place, Read, read
 from tubelet.testing.views import Views
-from tubelet.train.precision import Precision
 from tubelet.types import ConfigError, InputSpec, Key, People
-
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def predict(
@@ -41,7 +40,7 @@ def predict(
     views: Views | None = None,
     batch: int = 16,
     device: torch.device | None = None,
-    precision: Precision = "fp32",
+    precision: PrecisionChoice = "fp32",
     workers: int = 0,
     shard: World | None = None,
     on_skip: Callable[[str], None] | None = None,
@@ -106,6 +105,7 @@ class Predictor:
     `batch`: most clips of one forward pass. `shard`: only this process's share of the samples; of
     the videos, where the model has memory. `on_skip` is told of samples that cannot be decoded,
     which are left out; without it they raise VideoError.
+    `on_note` is told which layers a lower precision cannot be trusted with.
 
     A model with memory sees a film's keyframes from start to end, once a view. Of whole videos,
     collaborative memory is filled by the centre crops and shared by all views (004 §4.1), and a
@@ -117,10 +117,11 @@ class Predictor:
     views: Views = field(default_factory=Views)
     batch: int = 16
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    precision: Precision = "fp32"
+    precision: PrecisionChoice = "fp32"
     workers: int = 0
     shard: World = field(default_factory=World)
     on_skip: Callable[[str], None] | None = None
+    on_note: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         model, name = self.model, self.dataset.name
@@ -147,16 +148,18 @@ class Predictor:
 
     def items(self) -> Iterator[Item]:
         """This process's share of the results, in the dataset's order."""
-        self.model.to(self.device).eval()
+        inference = Inference(
+            self.model, device=self.device, precision=self.precision, note=self.on_note
+        )
         if self.of_videos or self.model.config.memory is None:
-            return self._each_sample()
-        return self._each_film()
+            return self._each_sample(inference)
+        return self._each_film(inference)
 
     @property
     def _specs(self) -> tuple[InputSpec, ...]:
         return self.views.specs(self.model.input)
 
-    def _each_sample(self) -> Iterator[Item]:
+    def _each_sample(self, inference: Inference) -> Iterator[Item]:
         """Samples that have nothing to do with one another."""
         times = self.views.times() if self.of_videos else (None,)
         scales = range(len(self._specs))
@@ -172,37 +175,39 @@ class Predictor:
             whole = {i: found for i, found in by_index.items() if len(found) == clips}
             if self.of_videos and self.model.memory is not None:
                 for found in whole.values():
-                    yield _item(found[0], self._of_video(found)[None])
+                    yield _item(found[0], self._of_video(inference, found)[None])
             else:
-                yield from self._of_samples(whole)
+                yield from self._of_samples(inference, whole)
 
-    def _of_samples(self, clips: Mapping[int, Sequence[Clip]]) -> Iterator[Item]:
+    def _of_samples(
+        self, inference: Inference, clips: Mapping[int, Sequence[Clip]]
+    ) -> Iterator[Item]:
         """Samples by number, each with its clips, all views in the same forward passes."""
         looks = self.views.looks()
         seen = [self._cut(clip, view) for own in clips.values() for clip in own for view in looks]
-        scores = iter(self._scores(seen))
+        scores = iter(self._scores(inference, seen))
         for own in clips.values():
             joined = self._joined([next(scores) for _ in range(len(own) * len(looks))])
             yield _item(own[0], joined)
 
     @torch.inference_mode()
-    def _scores(self, samples: Sequence[Sample]) -> list[Tensor]:
+    def _scores(self, inference: Inference, samples: Sequence[Sample]) -> list[Tensor]:
         """Probabilities `(N, K)` of the people of each sample."""
         found: dict[int, Tensor] = {}
         for some in of_one_size(samples, self.batch):
             together = collate([samples[i] for i in some]).to(self.device)
-            with self._autocast():
+            with inference.autocast(together.frames):
                 logits = self.model(together.frames, together.rois)
             scores = self.model.scores(logits).cpu()
             sizes = [len(samples[i].people) for i in some]
             found |= dict(zip(some, torch.split(scores, sizes), strict=True))
         return [found[i] for i in range(len(samples))]
 
-    def _of_video(self, clips: Sequence[Clip]) -> Tensor:
+    def _of_video(self, inference: Inference, clips: Sequence[Clip]) -> Tensor:
         """Probabilities `(K,)` of a video whose clips share what its centre crops remember."""
         looks = self.views.looks()
         centre = [view for view in looks if view.place == 0.5]
-        with self._autocast():
+        with inference.autocast(clips[0].sample.frames[None]):
             memory = video_memory(self.model, self._frames(clips, centre))
             views = self._frames(clips, looks)
             return video_scores(self.model, views, memory, join=self.views.join).cpu()
@@ -215,7 +220,7 @@ class Predictor:
                 seen = [self._cut(*one).frames for one in wanted[first : first + self.batch]]
                 yield torch.stack(seen).to(self.device)
 
-    def _each_film(self) -> Iterator[Item]:
+    def _each_film(self, inference: Inference) -> Iterator[Item]:
         """Films from start to end, once in each view."""
         moments = KeyframesByVideo(self.dataset)
         looks = self.views.looks()
@@ -230,13 +235,13 @@ class Predictor:
         for _, film in groupby(reads, lambda r: self.dataset.key(r.place.index).video):
             views: defaultdict[int, list[Item]] = defaultdict(list)
             for (_, number), one in groupby(film, lambda r: (r.place.scale, r.place.look)):
-                for item in self._film(one, looks[number]):
+                for item in self._film(inference, one, looks[number]):
                     views[item.index].append(item)
             for found in views.values():
                 if len(found) == len(passes):
                     yield replace(found[0], scores=self._joined([i.scores for i in found]))
 
-    def _film(self, reads: Iterable[Read], view: View) -> Iterator[Item]:
+    def _film(self, inference: Inference, reads: Iterable[Read], view: View) -> Iterator[Item]:
         """A film in one view."""
         index_of: dict[int, int] = {}
 
@@ -246,9 +251,7 @@ class Predictor:
                     index_of[sample.key.time_ms] = place.index
                     yield self._cut(Clip(place, sample), view)
 
-        for sample, scores in scores_with_memory(
-            self.model, samples(), device=self.device, bf16=self.precision == "bf16"
-        ):
+        for sample, scores in scores_with_memory(inference, samples()):
             yield Item(index_of[sample.key.time_ms], sample.key, sample.people, scores)
 
     def _read(self, places: Sequence[Place], together: int) -> Iterator[list[Read]]:
@@ -280,11 +283,6 @@ class Predictor:
     def _joined(self, views: Sequence[Tensor]) -> Tensor:
         together = torch.stack(list(views))
         return together.amax(dim=0) if self.views.join == "max" else together.mean(dim=0)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, _TYPES[self.precision], enabled=self.precision != "fp32"
-        )
 
 
 class Clip(NamedTuple):

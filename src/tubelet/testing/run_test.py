@@ -75,6 +75,7 @@ def run_test(
         workers=test.workers,
         shard=world,
         on_skip=skipped.append,
+        on_note=note,
     )
     own = [(item.index, _result(predictor, item)) for item in predictor.items()]
     shares = world.gather((own, skipped))

@@ -9,6 +9,7 @@ from tubelet.data.sources import SourceConfig
 from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
+from tubelet.numerics.choices import PrecisionChoice
 from tubelet.testing.config import Ensemble, PaperRow, Test, check_name
 from tubelet.train.data.mixture import Mixture, Part
 from tubelet.train.data.samplers import RandomSampler, Sampler
@@ -17,7 +18,6 @@ from tubelet.train.learning.multi_clip import CollaborativeTraining
 from tubelet.train.loop.optim import Optimizer
 from tubelet.train.loop.schedules import CosineSchedule, Schedule
 from tubelet.train.model.norms import Norms
-from tubelet.train.precision import Precision
 from tubelet.types import ConfigError, InputSpec
 
 
@@ -53,7 +53,8 @@ class Stage:
     whose people are extracted, where they are more than the stage's own (000 §2.3: every clip of
     Kinetics, though one a video is annotated).
     `clip_norm`: largest gradient norm, None for any. `ema`: decay of the weight average that is
-    kept as the result, 0 for none. `precision`: autocast type of the forward pass. `checkpointing`:
+    kept as the result, 0 for none. `precision`: autocast type of the forward pass, "auto" for the
+    fastest that is right where it runs. `checkpointing`:
     recompute each residual or transformer block's activations instead of keeping them. `compile`:
     run the backbone through torch.compile. `save_every`: steps between checkpoints; `save_minutes`:
     also after so much time; `keep`: how many of them stay.
@@ -80,7 +81,7 @@ class Stage:
     bank_data: SourceConfig | None = None
     clip_norm: float | None = 5.0
     ema: float = 0.0
-    precision: Precision = "bf16"
+    precision: PrecisionChoice = "auto"
     checkpointing: bool = False
     compile: bool = False
     workers: int = 0

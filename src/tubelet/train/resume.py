@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from tubelet.config import decode
+from tubelet.numerics.precision import resolve
 from tubelet.train.loop.saving import STATE
 from tubelet.train.loop.state import TrainState
 from tubelet.train.recipe import Recipe
@@ -34,7 +37,7 @@ def previous_state(out: Path, recipe: Recipe, *, resume: bool) -> TrainState | N
     state = TrainState.load(path)
     # Decoded, so that a field added since then with a default does not make another recipe.
     before = decode(Recipe, state.recipe, where=f"{path}, recipe")
-    if _essence(before) != _essence(recipe):
+    if _essence(before) != _essence(_in_precision_of(before, recipe)):
         raise ConfigError(
             "the run to resume was made by another recipe",
             where=path,
@@ -42,6 +45,26 @@ def previous_state(out: Path, recipe: Recipe, *, resume: bool) -> TrainState | N
             arguments=("out",),
         )
     return state
+
+
+def with_precision(recipe: Recipe, device: torch.device, state: TrainState | None) -> Recipe:
+    """The recipe with "auto" spelt out: what the resumed run had, else what it is on `device`.
+
+    A run that moves to another processor in its midst does not change its arithmetic."""
+    if state is not None:
+        recipe = _in_precision_of(decode(Recipe, state.recipe), recipe)
+    stages = tuple(replace(s, precision=resolve(s.precision, device)) for s in recipe.stages)
+    return replace(recipe, stages=stages)
+
+
+def _in_precision_of(before: Recipe, recipe: Recipe) -> Recipe:
+    if len(before.stages) != len(recipe.stages):
+        return recipe
+    stages = tuple(
+        replace(stage, precision=old.precision) if stage.precision == "auto" else stage
+        for old, stage in zip(before.stages, recipe.stages, strict=True)
+    )
+    return replace(recipe, stages=stages)
 
 
 def _essence(recipe: Recipe) -> Recipe:

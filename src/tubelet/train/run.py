@@ -21,6 +21,7 @@ from tubelet.testing.run_test import Tested, run_test
 from tubelet.train.check import check
 from tubelet.train.data.streams import minibatches_of
 from tubelet.train.learning.banks import recipe_hash
+from tubelet.train.learning.checked import checked
 from tubelet.train.learning.choose import learner_of
 from tubelet.train.loop.fit import LoopServices, fit
 from tubelet.train.loop.progress import Progress
@@ -33,7 +34,7 @@ from tubelet.train.model.start import finished_models, prepare_models, start_mod
 from tubelet.train.model.tied import TiedModels
 from tubelet.train.recipe import Recipe
 from tubelet.train.reporters import Reporter, with_step_log
-from tubelet.train.resume import previous_state
+from tubelet.train.resume import previous_state, with_precision
 from tubelet.train.run_context import RunContext
 from tubelet.train.stopping import StopFlag
 
@@ -74,6 +75,7 @@ def run(
     )
     check(recipe, context)
     state = previous_state(out, recipe, resume=resume)
+    recipe = with_precision(recipe, device, state)
     world.wait()
     if world.first:
         write_text(out / RECIPE, json.dumps(encode(recipe), indent=2) + "\n")
@@ -105,9 +107,10 @@ def _train_stage(
     if state is not None:
         progress.restore(state)
         context.reporter.note(f"stage {stage.name!r} continues at step {progress.step}")
-    learner, banks = learner_of(
+    plain, banks = learner_of(
         stage, models, datasets, start=progress.step, made_by=recipe_hash(recipe), context=context
     )
+    learner = checked(plain, stage, models, fresh=progress.step == 0, context=context)
     minibatches = minibatches_of(
         stage, models, datasets, first=progress.step, steps=progress.steps, seed=seed,
         world=context.world,

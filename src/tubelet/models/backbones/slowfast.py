@@ -24,6 +24,7 @@ from tubelet.models.backbones.base import (
     Variant,
     as_maps,
 )
+from tubelet.models.layers.conv import Conv3d
 from tubelet.models.layers.resnet3d import (
     Blocks,
     ConvNorm,
@@ -120,16 +121,9 @@ class Lateral(nn.Module):
             )
         else:
             padding = (config.fusion_kernel // 2, 0, 0)
-            self.body = nn.Conv3d(channels, outputs, kernel, stride, padding, bias=False)
-        # torch 2.13 with AMX corrupts the heap on bf16 convolutions whose temporal stride is at
-        # least kernel + 2 (α = 8 with kernel 5): that one convolution runs in fp32 on the CPU.
-        self.keep_fp32 = config.alpha >= config.fusion_kernel + 2
+            self.body = Conv3d(channels, outputs, kernel, stride, padding, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.keep_fp32 and x.device.type == "cpu":
-            with torch.autocast("cpu", enabled=False):
-                full: Tensor = self.body(x.float())
-            return full.to(x.dtype)
         out: Tensor = self.body(x)
         return out
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from tubelet.numerics.layers import may_crash
 
 
 class Conv3d(nn.Conv3d):
@@ -11,11 +14,13 @@ class Conv3d(nn.Conv3d):
 
     A 1×k×k kernel sees each frame by itself, so on the CPU time is folded into the batch and
     the convolution runs in 2D. Besides being faster, this steers clear of oneDNN's bf16 kernels:
-    with AMX, torch 2.13's weight gradient of a bf16 1×7×7 Conv3d of stride 2 is NaN, and other
-    sizes crash the process.
+    with AMX, torch 2.13's weight gradient of a bf16 1×7×7 Conv3d of stride 2 is NaN. A shape that
+    could crash the process in bf16 runs in fp32 on the CPU.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the parent's name)
+        if input.device.type == "cpu" and may_crash(self):
+            return self._whole(input)
         one_frame = self.kernel_size[0] == 1 and self.stride[0] == 1 and self.padding[0] == 0
         if input.device.type != "cpu" or not one_frame or isinstance(self.padding, str):
             return super().forward(input)
@@ -30,3 +35,11 @@ class Conv3d(nn.Conv3d):
             self.groups,
         )
         return flat.reshape(batch, frames, *flat.shape[1:]).transpose(1, 2)
+
+    def _whole(self, x: Tensor) -> Tensor:
+        """In fp32, also where the weights are not; the result has the type it would have had."""
+        kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        bias = None if self.bias is None else self.bias.float()
+        with torch.autocast("cpu", enabled=False):
+            whole: Tensor = self._conv_forward(x.float(), self.weight.float(), bias)
+        return whole.to(kind)

@@ -8,6 +8,7 @@ and detection both run films through here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from tubelet.batch import FeatureMap, Memory, Rois, Sample, collate
 from tubelet.models.detector import ActionModel
+from tubelet.models.inference import Inference
 from tubelet.models.memory.bank import Remembered, as_memory
 from tubelet.models.memory.collaborative import CollaborativeMemory, CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
@@ -26,29 +28,26 @@ Scored = tuple[Sample, Tensor]
 
 
 @torch.inference_mode()
-def scores_with_memory(
-    model: ActionModel,
-    samples: Iterable[Sample],
-    *,
-    device: torch.device,
-    bf16: bool = False,
-) -> Iterator[Scored]:
+def scores_with_memory(inference: Inference, samples: Iterable[Sample]) -> Iterator[Scored]:
     """Samples of one video in time order, each with its people's action scores `(N, K)`.
 
     A sample comes out, without its frames, once the film has passed it by the window's reach, or
     has ended. Raises ConfigError for a model without memory, and where time does not advance.
     """
+    model = inference.model
     stream = _stream_of(model)
+    context: AbstractContextManager[object] = nullcontext()
     for sample in samples:
-        one = collate([sample]).to(device)
+        one = collate([sample]).to(inference.device)
         # The sample waits without its frames, not even a view of them: a window's worth of clips
         # would not fit.
         waiting = replace(sample, frames=sample.frames.new_empty(3, sample.frames.shape[1], 0, 0))
         # Whoever consumes this generator must not find themselves under its autocast.
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        context = inference.autocast(one.frames)
+        with context:
             ready = stream.push(waiting, one.rois, model.features(one.frames))
         yield from ready
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    with context:
         ready = stream.flush()
     yield from ready
 

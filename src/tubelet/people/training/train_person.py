@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,20 @@ from torch import Tensor, nn
 from tubelet.checkpoints import read_checkpoint, save_checkpoint
 from tubelet.config import encode
 from tubelet.files import atomic_path
-from tubelet.people.detectors.small import SmallPersonConfig, SmallPersonNet, header_of
+from tubelet.numerics.choices import Precision, PrecisionChoice
+from tubelet.numerics.precision import autocast, resolve
+from tubelet.numerics.prepare import prepare
+from tubelet.people.detectors.small import (
+    SmallPersonConfig,
+    SmallPersonNet,
+    calls_of,
+    header_of,
+)
 from tubelet.people.training.loss import PersonLoss
 from tubelet.people.training.pictures import Augmentation, Picture, draw_batch
 from tubelet.types import CheckpointError, ConfigError, TrainingError
 
+_DEVICE = torch.device("cpu")
 Report = Callable[[Mapping[str, float]], None]
 
 
@@ -49,7 +59,7 @@ class PersonRecipe:
     final_lr_share: float = 0.02
     clip_norm: float = 10.0
     ema: float = 0.998
-    bf16: bool = True
+    precision: PrecisionChoice = "auto"
     seed: int = 0
     save_every: int = 200
     log_every: int = 20
@@ -92,6 +102,7 @@ def train_person(
     optimiser = _optimiser(net, recipe)
     state = out / "state.safetensors"
     start = _restore(state, net, average, optimiser) if resume and state.is_file() else 0
+    precision = _prepare(net, recipe)
     net.train()
     started = time.monotonic()
     for step in range(start, recipe.steps):
@@ -99,7 +110,7 @@ def train_person(
         canvases = draw_batch(pictures, recipe.batch, rng, recipe.augment)
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate(step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+        with autocast(_DEVICE, precision):
             dense = net(torch.stack([c.image for c in canvases]))
         losses = recipe.loss(dense, canvases)
         optimiser.zero_grad(set_to_none=True)
@@ -115,6 +126,20 @@ def train_person(
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
             _save(state, step + 1, net, average, optimiser)
     return export(state, out / "person_small.safetensors", recipe)
+
+
+def _prepare(net: SmallPersonNet, recipe: PersonRecipe) -> Precision:
+    """The recipe's precision on this machine, once the layers of every canvas size are probed."""
+    precision = resolve(recipe.precision, _DEVICE)
+    for hw in recipe.augment.canvases_hw:
+        prepare(
+            net,
+            partial(calls_of, net, (recipe.batch, 3, *hw)),
+            device=_DEVICE,
+            precision=precision,
+            backward=True,
+        )
+    return precision
 
 
 def export(

@@ -18,10 +18,12 @@ from tubelet.data.dataset import ClipDataset
 from tubelet.data.keyframes import KeyframesByVideo
 from tubelet.models.detector import ActionModel
 from tubelet.models.heads.base import Head
+from tubelet.models.inference import Inference
 from tubelet.models.memory.bank import BankStamp, BankWriter, MemoryBank
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import OnlineBank, SharedBank
 from tubelet.models.weights import weights_hash
+from tubelet.numerics.choices import PrecisionChoice
 from tubelet.types import ConfigError, InputSpec, VideoError
 
 Note = Callable[[str], None]
@@ -104,6 +106,7 @@ def build_bank(
     recipe: str,
     batch: int = 8,
     device: torch.device | None = None,
+    precision: PrecisionChoice = "fp32",
     note: Note | None = None,
 ) -> MemoryBank:
     """Extract the people of every keyframe of `dataset` with a frozen model, video by video.
@@ -112,8 +115,9 @@ def build_bank(
     the work: each begins elsewhere, and leaves when nothing is missing. A video that cannot be
     decoded is left out and noted. Raises CheckpointError if the folder holds another model's bank.
     """
-    device = device or torch.device("cpu")
-    model = model.to(device).eval()
+    inference = Inference(
+        model, device=device or torch.device("cpu"), precision=precision, note=note
+    )
     writer = BankWriter(folder, bank_stamp(model, recipe=recipe))
     moments = KeyframesByVideo(dataset)
     videos = moments.videos()
@@ -122,7 +126,7 @@ def build_bank(
         if writer.done(video):
             continue
         try:
-            _write(model, dataset, moments.samples(video), writer, video, batch, device)
+            _write(inference, dataset, moments.samples(video), writer, video, batch)
         except VideoError as error:
             if note is not None:
                 note(f"left out {video}: {error.what} ({error.got})")
@@ -130,21 +134,22 @@ def build_bank(
 
 
 def _write(
-    model: ActionModel,
+    inference: Inference,
     dataset: ClipDataset,
     samples: Sequence[int],
     writer: BankWriter,
     video: str,
     batch: int,
-    device: torch.device,
 ) -> None:
+    model = inference.model
     tokens: list[Tensor] = []
     boxes: list[Tensor] = []
     scores: list[Tensor] = []
     counts: list[int] = []
     for some in _chunks(dataset, samples, model.input, batch):
-        together = collate(some).to(device)
-        found = model.pool(model.features(together.frames), together.rois).half().cpu()
+        together = collate(some).to(inference.device)
+        with inference.autocast(together.frames):
+            found = model.pool(model.features(together.frames), together.rois).half().cpu()
         for sample, own in zip(
             some, torch.split(found, [len(s.people) for s in some]), strict=True
         ):

@@ -10,6 +10,8 @@ from tubelet.models.memory.bank import BankReader, MemoryBank
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import LearningBank, OnlineBank, SharedBank
+from tubelet.numerics.choices import Precision
+from tubelet.numerics.precision import resolve
 from tubelet.train.data.mixture import Mixture
 from tubelet.train.learning.banks import bank_of, build_bank, online_bank
 from tubelet.train.learning.learners import (
@@ -35,6 +37,7 @@ def learner_of(
 ) -> tuple[MixtureLearner, list[LearningBank]]:
     """How the stage's minibatches become gradients, and the memory banks that this fills, put back
     to what they were after step `start`. `made_by`: the recipe's hash, for the banks' stamps."""
+    precision = resolve(stage.precision, context.device)
     learners: dict[str, Learner] = {}
     banks: list[LearningBank] = []
     for part, dataset in zip(stage.mixture.parts, datasets, strict=True):
@@ -45,7 +48,7 @@ def learner_of(
         if isinstance(bank, OnlineBank | SharedBank):
             bank.restore(start)
             banks.append(bank)
-        learners |= dict.fromkeys(part.dataset_names(), _learner(stage, model, bank))
+        learners |= dict.fromkeys(part.dataset_names(), _learner(stage, model, bank, precision))
     return MixtureLearner(learners=learners), banks
 
 
@@ -53,22 +56,24 @@ def _reads_bank(stage: Stage) -> bool:
     return stage.bank != "empty" and stage.collaborative.clips == 1
 
 
-def _learner(stage: Stage, model: ActionModel, bank: BankReader | None) -> Learner:
+def _learner(
+    stage: Stage, model: ActionModel, bank: BankReader | None, precision: Precision
+) -> Learner:
     memory = model.config.memory
     if isinstance(memory, CollaborativeMemoryConfig) or stage.collaborative.clips > 1:
         return CollaborativeLearner(
-            model=model, loss=stage.loss, training=stage.collaborative, precision=stage.precision
+            model=model, loss=stage.loss, training=stage.collaborative, precision=precision
         )
     if bank is not None:
         return BankLearner(
             model=model,
             loss=stage.loss,
             bank=bank,
-            precision=stage.precision,
+            precision=precision,
             norm_clips=stage.norms.clips,
         )
     return PlainLearner(
-        model=model, loss=stage.loss, precision=stage.precision, norm_clips=stage.norms.clips
+        model=model, loss=stage.loss, precision=precision, norm_clips=stage.norms.clips
     )
 
 
@@ -89,5 +94,13 @@ def _bank(
     if stage.bank == "build":
         if stage.bank_data is not None:
             dataset = stage.bank_data.build(context.root)
-        return build_bank(model, dataset, own, recipe=made_by, device=context.device)
+        return build_bank(
+            model,
+            dataset,
+            own,
+            recipe=made_by,
+            device=context.device,
+            precision=stage.precision,
+            note=context.reporter.note,
+        )
     return bank_of(model, context.root / stage.bank)

@@ -5,8 +5,8 @@ The loop knows only `backward`; which learner a stage uses is decided once, in `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -18,6 +18,8 @@ from tubelet.models.detector import ActionModel
 from tubelet.models.memory.bank import BankReader, memory_of
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import OnlineBank, Seen, SharedBank
+from tubelet.numerics.choices import Precision
+from tubelet.numerics.precision import autocast
 from tubelet.train.learning.batch_loss import loss_of
 from tubelet.train.learning.losses import ActionLoss
 from tubelet.train.learning.multi_clip import (
@@ -26,7 +28,6 @@ from tubelet.train.learning.multi_clip import (
     multi_iteration,
 )
 from tubelet.train.model.norms import batch_norms, clip_groups, normalised_by
-from tubelet.train.precision import Precision
 from tubelet.types import ConfigError
 
 
@@ -36,6 +37,11 @@ class Learner(Protocol):
     def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
         """Add the gradients of `scale` times this batch's loss to the parameters; returns the loss
         itself, detached. Where that is not finite the gradients are of no use: stop there."""
+        ...
+
+    def exact(self) -> Learner:
+        """The same in fp32, to compare with: it leaves no trace but gradients and the statistics
+        of batch norms."""
         ...
 
 
@@ -50,9 +56,12 @@ class PlainLearner:
 
     def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
         with _grouped(self.model, batch, self.norm_clips):
-            with _autocast(batch, self.precision):
+            with autocast(batch.frames.device, self.precision):
                 logits = self.model(batch.frames, batch.rois)
             return _finish(loss_of(self.model, self.loss, batch)(logits), scale)
+
+    def exact(self) -> PlainLearner:
+        return replace(self, precision="fp32")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,8 +77,11 @@ class CollaborativeLearner:
         loss = loss_of(self.model, self.loss, batch, video_weight=self.training.video_weight)
         batched = self.training.mode == "batch_reduction"
         step = batch_reduction if batched else multi_iteration
-        with _autocast(batch, self.precision):
+        with autocast(batch.frames.device, self.precision):
             return step(self.model, batch, replace(loss, scale=scale)) / scale
+
+    def exact(self) -> CollaborativeLearner:
+        return replace(self, precision="fp32")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,7 +89,8 @@ class BankLearner:
     """Each clip with what a memory bank knows of the rest of its video (000 §2.3).
 
     An OnlineBank, or a SharedBank of several processes, learns the people of every clip as they are
-    seen; until a moment has been seen it is empty. Any other bank is only read.
+    seen, unless `remembers` is off; until a moment has been seen it is empty. Any other bank is
+    only read.
     """
 
     model: ActionModel
@@ -85,6 +98,7 @@ class BankLearner:
     bank: BankReader
     precision: Precision = "fp32"
     norm_clips: int | None = None
+    remembers: bool = True
 
     def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
         window = self.model.config.memory
@@ -100,12 +114,15 @@ class BankLearner:
             people=window.people,
         ).to(batch.frames.device)
         with _grouped(self.model, batch, self.norm_clips):
-            with _autocast(batch, self.precision):
+            with autocast(batch.frames.device, self.precision):
                 people = self.model.pool(self.model.features(batch.frames), batch.rois)
                 logits = self.model.classify(people, batch.rois, memory)
-            if isinstance(self.bank, OnlineBank | SharedBank):
+            if self.remembers and isinstance(self.bank, OnlineBank | SharedBank):
                 self.bank.remember(_seen(batch, people))
             return _finish(loss_of(self.model, self.loss, batch)(logits), scale)
+
+    def exact(self) -> BankLearner:
+        return replace(self, precision="fp32", remembers=False)
 
 
 def _seen(batch: Batch, people: Tensor) -> list[Seen]:
@@ -127,6 +144,9 @@ class MixtureLearner:
     def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
         return self.learners[batch.dataset[0]].backward(batch, scale=scale)
 
+    def exact(self) -> MixtureLearner:
+        return replace(self, learners={n: learner.exact() for n, learner in self.learners.items()})
+
 
 def _finish(loss: Tensor, scale: float) -> Tensor:
     # Also where it is not finite: other processes wait for this one inside their backward pass.
@@ -139,10 +159,3 @@ def _grouped(model: ActionModel, batch: Batch, clips: int | None) -> AbstractCon
     so that recomputed activations are the same."""
     norms = [m for m in batch_norms(model.backbone) if m.training]
     return normalised_by(norms, clip_groups(len(batch), clips, batch.frames.device))
-
-
-@contextmanager
-def _autocast(batch: Batch, precision: Precision) -> Iterator[None]:
-    kind = torch.float16 if precision == "fp16" else torch.bfloat16
-    with torch.autocast(batch.frames.device.type, kind, enabled=precision != "fp32"):
-        yield

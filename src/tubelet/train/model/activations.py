@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from tubelet.numerics.layers import release
 from tubelet.train.model.norms import unchanged_statistics
 from tubelet.train.model.tied import TiedModels
 from tubelet.train.recipe import Stage
@@ -18,9 +19,10 @@ from tubelet.train.recipe import Stage
 @contextmanager
 def running_as(stage: Stage, models: TiedModels) -> Iterator[None]:
     """Inside the block the backbones are compiled and their activations recomputed, as the stage
-    asks."""
+    asks; behind it, no layer is kept in fp32 any more."""
     with ExitStack() as stack:
         for model in models.by_dataset().values():
+            stack.callback(release, model)
             stack.enter_context(recomputed(model.backbone, on=stage.checkpointing))
             if stage.compile:
                 model.backbone.compile()

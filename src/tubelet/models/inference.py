@@ -1,0 +1,35 @@
+"""Forward passes of a model in the precision that suits the device, its layers tried before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from tubelet.models.detector import ActionModel
+from tubelet.models.shapes import calls_of
+from tubelet.numerics.choices import PrecisionChoice
+from tubelet.numerics.prepare import TriedAutocast
+
+
+class Inference:
+    """A model on a device, in eval mode, and `autocast`, the context of its forward passes.
+
+    Detection, testing and the extraction of memory banks all go through here. `note` is told what
+    was found of the model's layers in bf16 or fp16. Raises ConfigError for an unknown precision.
+    """
+
+    def __init__(
+        self,
+        model: ActionModel,
+        *,
+        device: torch.device,
+        precision: PrecisionChoice = "fp32",
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        self.device = device
+        self.model = model.to(device).eval()
+        self.autocast = TriedAutocast(
+            model, partial(calls_of, model.config), device=device, precision=precision, note=note
+        )
