@@ -1,7 +1,8 @@
 """The records that carry tensors: Sample, Batch, Rois, FeatureMap, Memory.
 
 Shape legend: B clips, T frames, R people of the whole batch (RoIs are flat), K classes,
-M memory tokens, D their width. Pixels stay uint8 RGB until the model normalises them.
+M memory tokens, D their width. Pixels stay uint8 RGB until the model normalises them, but for
+clips that an upstream project's kernel leaves as float32 grey levels (`InputSpec.preprocessing`).
 """
 
 from __future__ import annotations
@@ -113,7 +114,8 @@ class Sample:
     dataset: str
 
     def __post_init__(self) -> None:
-        _check(self.frames, (3, None, None, None), "Sample.frames", torch.uint8)
+        kind = torch.float32 if self.frames.is_floating_point() else torch.uint8
+        _check(self.frames, (3, None, None, None), "Sample.frames", kind)
         n = len(self.people)
         _check(self.boxes_px, (n, 4), "Sample.boxes_px")
         _check(self.known, (None,), "Sample.known", torch.bool)
@@ -155,7 +157,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
         )
     height = max(s.frames.shape[2] for s in samples)
     width = max(s.frames.shape[3] for s in samples)
-    frames = torch.zeros(len(samples), 3, frames_in.pop(), height, width, dtype=torch.uint8)
+    floats = any(s.frames.is_floating_point() for s in samples)
+    kind = torch.float32 if floats else torch.uint8
+    frames = torch.zeros(len(samples), 3, frames_in.pop(), height, width, dtype=kind)
     for i, s in enumerate(samples):
         frames[i, :, :, : s.frames.shape[2], : s.frames.shape[3]] = s.frames
     clip = np.repeat(np.arange(len(samples)), [len(s.people) for s in samples])

@@ -24,6 +24,8 @@ from tubelet.errors import TubeletError as TubeletError
 from tubelet.errors import VideoError as VideoError
 
 Floats = npt.NDArray[np.float32]
+# Pixels in grey levels 0…255: bytes, or fractions where an upstream project's kernel leaves them.
+Pixels = npt.NDArray[np.uint8 | np.float32]
 Ints = npt.NDArray[np.int64]
 
 

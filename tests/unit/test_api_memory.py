@@ -8,7 +8,7 @@ import torch
 
 from tubelet.api import ActionDetector
 from tubelet.data.sources import VideoSource
-from tubelet.media.sampling import Images
+from tubelet.media.decoder import Image
 from tubelet.models import ActionModel, ActionModelConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.detector import MemoryConfig
@@ -86,7 +86,7 @@ class Sometimes:
     def __init__(self) -> None:
         self.seen = 0
 
-    def __call__(self, image: Images) -> People:
+    def __call__(self, image: Image) -> People:
         self.seen += 1
         return People.of([] if self.seen % 2 else [[0.1, 0.1, 0.6, 0.9]])
 

@@ -17,11 +17,11 @@ import torch
 from tubelet.batch import Sample
 from tubelet.data.annotations import Annotations
 from tubelet.data.clips import ClipLabels
-from tubelet.data.films import Films, Footage, Images
+from tubelet.data.films import Films, Footage
 from tubelet.data.proposals import with_boxes
 from tubelet.labels import LabelSpace
 from tubelet.media.transforms import Augment, boxes_in_clip, jitter_boxes, prepare
-from tubelet.types import Floats, InputSpec, Key, People
+from tubelet.types import Floats, InputSpec, Key, People, Pixels
 
 
 class ClipDataset(Protocol):
@@ -81,7 +81,7 @@ def faster(
 def assemble(
     *,
     key: Key,
-    clip: Images,
+    clip: Pixels,
     source_hw: tuple[int, int],
     people: People,
     targets: Floats,

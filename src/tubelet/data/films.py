@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from tubelet.data.untrusted.reading import find_video
 from tubelet.media.frames import open_film
 from tubelet.media.sampling import read_window, window
 from tubelet.media.transforms import Augment, clip_size
 from tubelet.media.video import VideoInfo
-from tubelet.types import DataError, InputSpec, Ints, Key
+from tubelet.types import DataError, InputSpec, Ints, Key, Pixels
 
-Images = npt.NDArray[np.uint8]
 # What every downloader of Kinetics calls the cut from second 10 to 20 of a film: id_000010_000020.
 _CUT = re.compile(r"(?P<video>.+)_(?P<start>\d{6})_(?P<end>\d{6})")
 
@@ -79,7 +77,7 @@ class _Held(NamedTuple):
     """A film in memory: frames u8 `(n, H, W, 3)` and their times `(n,)`."""
 
     times_ms: Ints
-    frames: Images
+    frames: Pixels
 
 
 class Films:
@@ -120,7 +118,7 @@ class Films:
                 self._infos[video] = film.info
         return self._infos[video]
 
-    def clip(self, key: Key, spec: InputSpec, augment: Augment | None = None) -> Images:
+    def clip(self, key: Key, spec: InputSpec, augment: Augment | None = None) -> Pixels:
         """The clip u8 `(T, H, W, 3)` at `key`, in the size that `spec` and `augment` can need.
         Raises VideoError where it cannot be decoded."""
         footage, info = self._videos[key.video], self.info(key.video)
@@ -138,4 +136,4 @@ class Films:
             hw = clip_size(film.info.hw, replace(spec, short_side=side, long_side=None))
             frames = list(film.frames(hw, kernel=spec.preprocessing.kernel))
         times = np.array([f.time_ms for f in frames], np.int64)
-        return _Held(times, np.stack([f.image for f in frames]))
+        return _Held(times, np.stack([f.pixels for f in frames]))

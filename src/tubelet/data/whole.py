@@ -13,12 +13,12 @@ import torch
 from tubelet.batch import Sample
 from tubelet.data.clips import ClipLabels
 from tubelet.data.dataset import faster, multi_hot
-from tubelet.data.films import Films, Footage, Images
+from tubelet.data.films import Films, Footage
 from tubelet.labels import LabelSpace
 from tubelet.media.sampling import clip_centre, clip_span
 from tubelet.media.transforms import Augment, prepare
 from tubelet.media.video import VideoInfo
-from tubelet.types import InputSpec, Key, People
+from tubelet.types import InputSpec, Key, People, Pixels
 
 WHOLE_FRAME = ((0.0, 0.0, 1.0, 1.0),)
 
@@ -28,7 +28,7 @@ class FilmReader(Protocol):
 
     def info(self, video: str) -> VideoInfo: ...
 
-    def clip(self, key: Key, spec: InputSpec, augment: Augment | None = None) -> Images:
+    def clip(self, key: Key, spec: InputSpec, augment: Augment | None = None) -> Pixels:
         """The clip u8 `(T, H, W, 3)` at `key`, at least as large as asked for."""
         ...
 

@@ -33,7 +33,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from tubelet.media.kernels import resample
-from tubelet.types import InputError, Kernel, VideoError
+from tubelet.types import InputError, Kernel, Pixels, VideoError
 
 Image = npt.NDArray[np.uint8]
 Picture = tuple[int, VideoFrame]
@@ -152,7 +152,7 @@ class Scaler:
         self._stored_hw = hw[::-1] if orientation.transpose else hw
         self._shrink, self._colour = VideoReformatter(), VideoReformatter()
 
-    def __call__(self, frame: VideoFrame) -> Image:
+    def __call__(self, frame: VideoFrame) -> Pixels:
         if self._kernel != "swscale":
             return resample(self._upright(frame, frame.height, frame.width), self._hw, self._kernel)
         height, width = self._stored_hw

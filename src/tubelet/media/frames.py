@@ -86,7 +86,7 @@ class FrameFolder:
                 picture = self._picture(index)
                 self._check_size(index, picture)
                 source = partial(self._scaled, picture) if keep_source else None
-                yield Frame(time_ms, self._scaled(picture, size, kernel), source)
+                yield Frame(time_ms, self._scaler(size, kernel)(picture), source)
 
     def close(self) -> None:
         """Nothing is held open; here because `Video` has it."""
@@ -105,12 +105,13 @@ class FrameFolder:
     def _time_ms(self, index: int) -> int:
         return int(index * 1000 / self._fps + 0.5)
 
-    def _scaled(
-        self, picture: VideoFrame, hw: tuple[int, int], kernel: Kernel = "swscale"
-    ) -> Image:
+    def _scaled(self, picture: VideoFrame, hw: tuple[int, int]) -> Image:
+        return cast("Image", self._scaler(hw)(picture))  # swscale gives bytes
+
+    def _scaler(self, hw: tuple[int, int], kernel: Kernel = "swscale") -> Scaler:
         if (hw, kernel) not in self._scalers:
             self._scalers[hw, kernel] = Scaler(hw, self._orientation, kernel)
-        return self._scalers[hw, kernel](picture)
+        return self._scalers[hw, kernel]
 
     def _check_size(self, index: int, picture: VideoFrame) -> None:
         if (picture.height, picture.width) != self._stored_hw:

@@ -12,18 +12,18 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.types import Ints, Kernel
+from tubelet.types import Floats, Ints, Kernel, Pixels
 
 _Image = npt.NDArray[np.uint8]
 # OpenCV's weights are whole 2048ths.
 _CV2_ONE = 2048
 
 
-def resample(image: _Image, hw: tuple[int, int], kernel: Kernel) -> _Image:
-    """A picture u8 `(H, W, 3)` at another size, u8 `(h, w, 3)`, with one of the kernels "cv2" and
-    "torch" ("swscale" belongs to the decoder)."""
+def resample(image: _Image, hw: tuple[int, int], kernel: Kernel) -> Pixels:
+    """A picture u8 `(H, W, 3)` at another size `(h, w, 3)`: bytes by the kernel "cv2", grey levels
+    with their fractions by "torch" ("swscale" belongs to the decoder)."""
     if image.shape[:2] == hw:
-        return image
+        return image if kernel == "cv2" else image.astype(np.float32)
     return _like_cv2(image, hw) if kernel == "cv2" else _like_torch(image, hw)
 
 
@@ -67,8 +67,8 @@ def _like_cv2(image: _Image, hw: tuple[int, int]) -> _Image:
     return np.asarray(np.clip((above + below + 2) >> 2, 0, 255), np.uint8)
 
 
-def _like_torch(image: _Image, hw: tuple[int, int]) -> _Image:
-    """`interpolate(mode="bilinear", align_corners=False, antialias=False)`, rounded to bytes."""
+def _like_torch(image: _Image, hw: tuple[int, int]) -> Floats:
+    """`interpolate(mode="bilinear", align_corners=False, antialias=False)` of float levels."""
     top, bottom, down = _taps(image.shape[0], hw[0], "torch", across=False)
     left, right, across = _taps(image.shape[1], hw[1], "torch", across=True)
     rows = np.unique(np.concatenate([top, bottom]))
@@ -76,4 +76,4 @@ def _like_torch(image: _Image, hw: tuple[int, int]) -> _Image:
     x1, y1 = across[:, None], down[:, None, None]
     mixed = picture[:, left] * (1 - x1) + picture[:, right] * x1
     above, below = mixed[np.searchsorted(rows, top)], mixed[np.searchsorted(rows, bottom)]
-    return np.asarray(np.rint(above * (1 - y1) + below * y1), np.uint8)
+    return np.asarray(above * (1 - y1) + below * y1, np.float32)

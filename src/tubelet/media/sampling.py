@@ -22,11 +22,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tubelet.media.decoder import Image
 from tubelet.media.frames import Film, FrameFolder, open_film
 from tubelet.media.video import Frame, Video, VideoInfo
-from tubelet.types import InputError, InputSpec, Ints, VideoError
-
-Images = npt.NDArray[np.uint8]
+from tubelet.types import InputError, InputSpec, Ints, Pixels, VideoError
 
 # Stamps in annotation tables are rounded, so a frame this much later still counts as on show.
 _GRACE_MS = 1
@@ -36,13 +35,13 @@ END_SLACK_MS = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Window:
-    """The clip of one key: `clip` u8 `(T, H, W, 3)` RGB, `times_ms (T,)` of its frames, and
+    """The clip of one key: `clip` `(T, H, W, 3)` RGB, `times_ms (T,)` of its frames, and
     `image` u8 `(H', W', 3)`, the key frame itself for a person detector."""
 
     key_ms: int
-    clip: Images
+    clip: Pixels
     times_ms: Ints
-    image: Images
+    image: Image
 
 
 def centre(times_ms: npt.NDArray[np.int64] | list[int], key_ms: int) -> int:
@@ -216,8 +215,8 @@ class _Ring:
     def __init__(self, spec: InputSpec, key_hw: tuple[int, int] | None) -> None:
         self._spec, self._key_hw = spec, key_hw
         self._times: list[int] = []
-        self._images: deque[Images] = deque()
-        self.waiting: deque[tuple[int, Images | None]] = deque()
+        self._images: deque[Pixels] = deque()
+        self.waiting: deque[tuple[int, Image | None]] = deque()
 
     def ask(self, key_ms: int, shown: Frame) -> None:
         """A key whose centre `shown` is now known."""
@@ -227,7 +226,7 @@ class _Ring:
     def push(self, frame: Frame, next_key: int | None) -> None:
         """Take a frame in, and let go of those before the first key that waits or comes."""
         self._times.append(frame.time_ms)
-        self._images.append(frame.image)
+        self._images.append(frame.pixels)
         key = self.waiting[0][0] if self.waiting else next_key
         if key is None:
             return
@@ -252,8 +251,12 @@ class _Ring:
             key_ms=key_ms,
             clip=np.stack([self._images[i] for i in index]),
             times_ms=np.asarray(self._times, np.int64)[index],
-            image=self._images[centre(self._times, key_ms)] if image is None else image,
+            image=self._shown(key_ms) if image is None else image,
         )
+
+    def _shown(self, key_ms: int) -> Image:
+        index = centre(self._times, key_ms)
+        return Frame(self._times[index], self._images[index]).image
 
 
 def read_window(
@@ -263,7 +266,7 @@ def read_window(
     hw: tuple[int, int] | None = None,
     *,
     threads: int = 1,
-) -> Images:
+) -> Pixels:
     """The clip u8 `(T, H, W, 3)` of one key by seeking: bit-identical to what `windows` gives.
 
     `hw`: upright size to resize to, with the kernel of `spec`; default the source's own. Raises

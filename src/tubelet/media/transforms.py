@@ -3,8 +3,8 @@
 Legend: T frames, (H, W) of the decoded clip, (h, w) of the tensor, N people.
 
 Frames come already resized to `clip_size`, by the kernel that the model's input names, so without
-augmentation nothing is resampled here: only a crop or zeros at the right and below. Everything
-stays uint8; the model normalises.
+augmentation nothing is resampled here: only a crop or zeros at the right and below. Bytes stay
+bytes; the model normalises.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tubelet.boxes import Geometry, area, clip_unit, short_side_hw
-from tubelet.types import ConfigError, Floats, InputSpec, Preprocessing, ShapeError
+from tubelet.types import ConfigError, Floats, InputSpec, Pixels, Preprocessing, ShapeError
 
 Hw = tuple[int, int]
 _LUMA = (0.299, 0.587, 0.114)
@@ -110,23 +110,24 @@ def _scaled_hw(source_hw: Hw, spec: InputSpec, scale: float) -> Hw:
 
 
 def prepare(
-    clip: npt.NDArray[np.uint8],
+    clip: Pixels,
     source_hw: Hw,
     spec: InputSpec,
     augment: Augment | None = None,
     rng: np.random.Generator | None = None,
     focus: Floats | None = None,
 ) -> tuple[Tensor, Geometry]:
-    """Clip u8 `(T, H, W, 3)` → frames u8 `(3, T, h, w)`, and the Geometry that maps its boxes.
+    """Clip `(T, H, W, 3)` → frames `(3, T, h, w)` of the same type (u8, or float32 grey levels),
+    and the Geometry that maps its boxes.
 
     `source_hw`: the upright source frame. `focus (4,)`: a box in [0, 1] that a random crop shows
     as much of as it can. The same `rng` state gives the same result.
     Raises ShapeError for a clip that does not fit `spec`, ConfigError for `augment` without `rng`.
     """
-    if clip.ndim != 4 or clip.shape[3] != 3 or clip.dtype != np.uint8:
+    if clip.ndim != 4 or clip.shape[3] != 3 or clip.dtype not in (np.uint8, np.float32):
         raise ShapeError(
-            "a clip is frames of RGB bytes",
-            expected="uint8 (T, H, W, 3)",
+            "a clip is frames of RGB grey levels",
+            expected="uint8 or float32 (T, H, W, 3)",
             got=f"{clip.dtype} {clip.shape}",
         )
     if len(clip) != spec.frames:
@@ -285,7 +286,9 @@ def _recolour(frames: Tensor, augment: Augment, rng: np.random.Generator) -> Ten
     colour = saturation * torch.eye(3) + (1 - saturation) * luma.expand(3, 3)
     mixed = torch.mm(colour * (brightness * contrast), pixels)
     mixed += brightness * (1 - contrast) * mean
-    return mixed.round_().clamp_(0, 255).to(torch.uint8).reshape(frames.shape)
+    if frames.dtype == torch.uint8:
+        mixed.round_()
+    return mixed.clamp_(0, 255).to(frames.dtype).reshape(frames.shape)
 
 
 def _pad(frames: Tensor, hw: Hw) -> Tensor:

@@ -16,12 +16,13 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
+import numpy as np
 from av.video.frame import VideoFrame
 
 from tubelet.media.decoder import NEAR_MS, Decoder, Image, Orientation, Picture, Scaler
-from tubelet.types import InputError, Kernel, VideoError
+from tubelet.types import InputError, Kernel, Pixels, VideoError
 
 EXTENSIONS = frozenset(
     f".{name}"
@@ -69,26 +70,33 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One frame: `time_ms` on the source's timeline, `image` u8 `(H, W, 3)` RGB, upright.
+    """One frame: `time_ms` on the source's timeline, `pixels` `(H, W, 3)` RGB, upright: u8, or
+    float32 grey levels by the kernel "torch".
 
     `source`: the decoded picture, where it was kept for `resized`.
     """
 
     time_ms: int
-    image: Image
+    pixels: Pixels
     source: Callable[[tuple[int, int]], Image] | None = field(default=None, repr=False)
 
+    @property
+    def image(self) -> Image:
+        """The pixels as bytes."""
+        pixels = self.pixels if self.pixels.dtype == np.uint8 else np.rint(self.pixels)
+        return pixels.astype(np.uint8, copy=False)
+
     def resized(self, hw: tuple[int, int]) -> Image:
-        """The frame at another upright size, from the decoded picture.
+        """The frame as bytes at another upright size, from the decoded picture.
 
         Raises InputError where the size differs and the picture was not kept.
         """
-        if self.image.shape[:2] == hw:
+        if self.pixels.shape[:2] == hw and self.pixels.dtype == np.uint8:
             return self.image
         if self.source is None:
             raise InputError(
                 "the decoded picture of this frame was not kept",
-                expected=f"{self.image.shape[:2]}",
+                expected=f"{self.pixels.shape[:2]}",
                 got=hw,
                 hint="ask for frames(..., keep_source=True)",
             )
@@ -154,7 +162,7 @@ class Video:
             yield Frame(time_ms, scaler(picture), source)
 
     def _scaled(self, picture: VideoFrame, hw: tuple[int, int]) -> Image:
-        return self._scaler(hw)(picture)
+        return cast("Image", self._scaler(hw)(picture))  # swscale gives bytes
 
     def _scaler(self, hw: tuple[int, int], kernel: Kernel = "swscale") -> Scaler:
         if (hw, kernel) not in self._scalers:

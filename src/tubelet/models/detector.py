@@ -84,11 +84,13 @@ class ActionModel(nn.Module):
         return self.config.labels
 
     def normalise(self, frames: Tensor) -> Tensor:
-        """uint8 RGB `(B, 3, T, H, W)` → float, on the model's own device and type."""
-        if frames.dtype != torch.uint8 or frames.ndim != 5 or frames.shape[1] != 3:
+        """RGB `(B, 3, T, H, W)`, uint8 or float32 grey levels → normalised, on the model's own
+        device and type."""
+        levels = frames.dtype in (torch.uint8, torch.float32)
+        if not levels or frames.ndim != 5 or frames.shape[1] != 3:
             raise ShapeError(
-                "the model takes raw RGB clips",
-                expected="uint8 (B, 3, T, H, W)",
+                "the model takes raw RGB clips in grey levels",
+                expected="uint8 or float32 (B, 3, T, H, W)",
                 got=f"{frames.dtype} {tuple(frames.shape)}",
             )
         return (frames.to(self.mean.dtype) - self.mean) / self.std

@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from tubelet.data.clips import ClipLabels
-from tubelet.data.films import Images
 from tubelet.data.whole import WholeVideoDataset
 from tubelet.media.sampling import window
 from tubelet.media.transforms import Augment
 from tubelet.media.video import VideoInfo
 from tubelet.playground.make import whole_clip, world_of
 from tubelet.playground.world import PlaygroundConfig, label_space
-from tubelet.types import ConfigError, InputSpec, Key
+from tubelet.types import ConfigError, InputSpec, Key, Pixels
 
 _NAME = "playground_"
 
@@ -88,6 +87,6 @@ class _Rendered:
             codec="playground",
         )
 
-    def clip(self, key: Key, spec: InputSpec, augment: Augment | None = None) -> Images:
+    def clip(self, key: Key, spec: InputSpec, augment: Augment | None = None) -> Pixels:
         world, seed = self._world, int(key.video.removeprefix(_NAME))
         return whole_clip(seed, world)[window(world.times_ms(), key.time_ms, spec)]
