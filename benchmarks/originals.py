@@ -1,6 +1,6 @@
 """The whole way from a film to scores, the originals beside ours: loader, network, probabilities.
 
-    python benchmarks/originals.py --clips ../shared/data/clips --pyslowfast DIR --mmaction2 DIR
+    python -m benchmarks.originals --clips ../shared/data/clips --pyslowfast DIR --mmaction2 DIR
         --pytorchvideo DIR [--only PART …] [--out parity.json]
 
 Each DIR is a checkout of the project, which this interpreter must be able to import with what the
@@ -38,6 +38,7 @@ from torch import Tensor, nn
 
 from tubelet.api import ActionDetector
 from tubelet.convert import convert_state
+from tubelet.convert.facts import Facts, Said
 from tubelet.media import originals
 from tubelet.media.sampling import read_window, window
 from tubelet.media.transforms import boxes_in_clip, clip_size, prepare
@@ -70,6 +71,13 @@ BOXES = (
 )
 
 
+def films_in(clips: Path) -> list[Film]:
+    return [
+        Film(path=clips / name, second=second, boxes=boxes)
+        for (name, second), boxes in zip(FILMS, BOXES, strict=True)
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Seen:
     """What one side made of a film: `frames (T,)` of the film, `clip (3, T, h, w)` in grey levels,
@@ -86,7 +94,8 @@ class Project(ABC):
 
     name: str
     spec: InputSpec
-
+    facts: Facts
+    """What tensors do not say, but for the clip."""
     network: Any
     last: nn.Linear
     """The layer that gives the logits."""
@@ -111,21 +120,34 @@ class Project(ABC):
         seen = self.look(film)
         hook.remove()
         with torch.no_grad():
-            logits = last(people[0]).double()
+            logits = last(people[0]).reshape(len(film.boxes), -1).double()
             middle = logits.mean(0)
             gain = SPREAD / (logits - middle).std()
             last.weight *= gain
             last.bias.copy_(((last.bias.double() - middle) * gain).float())
             # The network again, but for the layers before the last, which are as they were.
-            scores = last(people[0]).sigmoid()
+            scores = last(people[0]).reshape(len(film.boxes), -1).sigmoid()
         self.gain, self.bias = float(gain), last.bias.tolist()
         return replace(seen, scores=scores)
 
     def ours(self, rules: Preprocessing) -> ActionModel:
         """The checkpoint converted, with the project's own preprocessing or another."""
-        converted = convert_state(self.network.state_dict())
-        chosen = replace(self.spec, preprocessing=rules)
-        model = replace(converted.config, input=chosen).build()
+        spec = self.spec
+        facts = replace(
+            self.facts,
+            task="detection",
+            exclusive=False,
+            frames=spec.frames,
+            stride=spec.stride,
+            fps=spec.fps,
+            short_side=spec.short_side,
+            mean=spec.mean,
+            std=spec.std,
+            preprocessing=rules,
+        )
+        said = (Said(source="the original's configuration", facts=facts),)
+        converted = convert_state(self.network.state_dict(), said=said)
+        model = converted.config.build()
         model.load_state_dict(converted.state)
         return model
 
@@ -166,7 +188,7 @@ class Pictures:
                 numbers.setdefault(hashlib.sha256(image.tobytes()).digest(), index)
             shown = []
             for number, image in enumerate(decoded(film.path, self.rate), 1):
-                write_png(folder / f"img_{number:05d}.png", image)
+                write_picture(folder / f"img_{number:05d}.png", image)
                 shown.append(numbers[hashlib.sha256(image.tobytes()).digest()])
             self._cut[film.path] = shown
         return folder, self._cut[film.path]
@@ -204,11 +226,14 @@ def pulled(graph: Any) -> Iterator[npt.NDArray[np.uint8]]:
             return
 
 
-def write_png(path: Path, image: npt.NDArray[np.uint8]) -> None:
+def write_picture(path: Path, image: npt.NDArray[np.uint8]) -> None:
+    """A PNG, which loses nothing, or a JPEG at FFmpeg's best quality."""
+    codec, pixels = ("png", "rgb24") if path.suffix == ".png" else ("mjpeg", "yuvj420p")
     with av.open(str(path), "w", format="image2") as out:
-        stream: Any = out.add_stream("png", rate=1)
-        (stream.height, stream.width), stream.pix_fmt = image.shape[:2], "rgb24"
-        out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        stream: Any = out.add_stream(codec, rate=1, options={"qmin": "1", "q": "1"})
+        (stream.height, stream.width), stream.pix_fmt = image.shape[:2], pixels
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pixels)
+        out.mux(stream.encode(frame))
         out.mux(stream.encode())
 
 
@@ -220,6 +245,7 @@ def levels(clip: Tensor, spec: InputSpec) -> Tensor:
 
 class PySlowFast(Project):
     name = "PySlowFast AVA, SlowFast R50 32×2"
+    facts = Facts(aligned=True, alpha=4, colour="rgb")
     spec = InputSpec(
         frames=32, stride=2, fps=30.0, short_side=224, preprocessing=originals.PYSLOWFAST_AVA
     )
@@ -265,6 +291,7 @@ class PyTorchVideo(Project):
         self.network = getattr(theirs("pytorchvideo.models.hub"), model)(pretrained=False)
         self.last = self.network.detection_head.proj
         self._alpha = 4 if model.startswith("slowfast") else None
+        self.facts = Facts(aligned=False, alpha=self._alpha, colour="rgb")
 
     def look(self, film: Film) -> Seen:
         """As the hub's tutorial on detection: one second about the key, then its transforms."""
@@ -296,6 +323,9 @@ class MMAction2(Project):
         theirs("mmaction.models")
         registry = theirs("mmengine.registry")
         registry.init_default_scope("mmaction")
+        self.facts = Facts(background=True, temporal_pool="mean")
+        if "slowfast" in config:
+            self.facts = replace(self.facts, alpha=8)
         self.name, self.spec, self._pictures = f"MMAction2 AVA, {config}", spec, pictures
         (path,) = (root / "configs" / "detection").glob(f"*/{config}*.py")
         self._config = theirs("mmengine.config").Config.fromfile(str(path))
@@ -415,10 +445,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], help="parts of names")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    films = [
-        Film(path=options.clips / name, second=second, boxes=boxes)
-        for (name, second), boxes in zip(FILMS, BOXES, strict=True)
-    ]
+    films = films_in(options.clips)
     roots = (options.pyslowfast, options.mmaction2, options.pytorchvideo)
     sys.path[:0] = [str(root.resolve()) for root in roots if root]
     report: dict[str, Any] = {}

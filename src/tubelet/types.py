@@ -87,7 +87,7 @@ class Preprocessing:
 
     Pixels. `kernel` resizes: "swscale" inside the decoder; "cv2", its bilinear on bytes; "torch",
     `interpolate` without antialiasing. `size_rounding` of the longer side, `crop_rounding` of a
-    central crop's offset.
+    crop's offset; "halves": twice the rounded half of what is over, for a crop at the far end.
 
     Boxes. `box_scale`: each of the "axes" by its own size, or both by that of the "long_side".
     `box_edge`: a box ends at the edge of the "frame"; at the centre of its "last_pixel" (W − 1);
@@ -101,7 +101,7 @@ class Preprocessing:
     shift: int = 0
     kernel: Kernel = "swscale"
     size_rounding: Literal["nearest", "floor", "half_up"] = "nearest"
-    crop_rounding: Literal["floor", "ceil", "nearest"] = "floor"
+    crop_rounding: Literal["floor", "ceil", "nearest", "halves"] = "floor"
     box_scale: Literal["axes", "long_side"] = "axes"
     box_edge: Literal["frame", "last_pixel", "inclusive"] = "frame"
     min_person_score: float | None = None

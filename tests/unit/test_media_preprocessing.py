@@ -99,8 +99,8 @@ def test_a_span_without_a_frame_shows_the_frame_on_show() -> None:
 
 
 def test_clips_of_cut_films_count_from_the_key() -> None:
-    """25 fps cut into pictures at 30: picture n shows the frame nearest to n/30 s, the earlier one
-    of two (FFmpeg's `-r 30`), whatever the phase of the frame on show."""
+    """25 fps cut into pictures at 30 by FFmpeg: picture n shows the last frame whose stamp rounds
+    to n/30 s or less."""
     times = np.arange(250) * 40
     spec = InputSpec(frames=6, stride=1, fps=30.0, preprocessing=originals.PYSLOWFAST_AVA)
     pictures = [0, 1, 2, 2, 3, 4]
@@ -108,6 +108,15 @@ def test_clips_of_cut_films_count_from_the_key() -> None:
         base = second * 25
         expected = [base - 3, base - 2, base - 1, *(base + p for p in pictures[:3])]
         assert window(times, second * 1000, spec).tolist() == expected
+    # At 24 fps the nearest frame would be another: 2/30 s is nearer to frame 2 than to frame 1.
+    times = np.arange(250) * 1000 // 24
+    seen = window(times, 2000, replace(spec, frames=12))[6:].tolist()
+    assert seen == [48 + p for p in (0, 1, 1, 2, 3, 4)]
+
+
+def test_clips_of_mmaction2_lie_beside_the_key() -> None:
+    times = np.arange(250) * 40
+    spec = InputSpec(frames=6, stride=1, fps=30.0)
     late = replace(spec, preprocessing=originals.MMACTION_AVA)
     assert window(times, 1000, late).tolist()[2:] == [25, 26, 27, 27]
     early = replace(spec, preprocessing=originals.MMACTION_AVA_KINETICS)

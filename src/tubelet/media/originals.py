@@ -31,7 +31,7 @@ MMACTION_AVA_KINETICS = replace(MMACTION_AVA, shift=-1)
 """MMAction2's `AVAKineticsDataset` (its VideoMAE detectors too): the same pictures counted from 0,
 so that clips lie one frame early."""
 
-MMACTION_CLIPS = Preprocessing(kernel="cv2", size_rounding="half_up")
+MMACTION_CLIPS = Preprocessing(kernel="cv2", size_rounding="half_up", crop_rounding="halves")
 """MMAction2's `SampleFrames`, `Resize` and `CenterCrop` or `ThreeCrop` for Kinetics."""
 
 UMT_AVA = Preprocessing(

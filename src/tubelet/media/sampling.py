@@ -66,11 +66,21 @@ def window(times_ms: npt.ArrayLike, key_ms: int, spec: InputSpec) -> Ints:
     if spec.fps is None:
         return np.asarray(np.clip(centre(times, key_ms) + steps, 0, len(times) - 1), np.int64)
     wanted = _origin_ms(times, key_ms, spec) + steps * (1000.0 / spec.fps)
+    if spec.preprocessing.anchor == "key":
+        return _cut_pictures(times, wanted, spec.fps)
     before = np.clip(np.searchsorted(times, wanted, side="right") - 1, 0, len(times) - 1)
     after = np.minimum(before + 1, len(times) - 1)
     ahead, behind = times[after] - wanted, wanted - times[before]
     nearer = (ahead < behind) & (ahead <= 500.0 / spec.fps)
     return np.asarray(np.where(nearer, after, before), np.int64)
+
+
+def _cut_pictures(times: Ints, wanted: npt.NDArray[np.floating], fps: float) -> Ints:
+    """FFmpeg cuts a film into pictures at a rate by rounding each frame's stamp to the pictures'
+    grid, and a picture shows the last frame that came to it or before: not always the nearest."""
+    # Stamps are rounded to whole milliseconds, half up.
+    shown = np.searchsorted(times, wanted + 500.0 / fps - 0.5) - 1
+    return np.asarray(np.clip(shown, 0, len(times) - 1), np.int64)
 
 
 def _steps(spec: InputSpec) -> Ints:
@@ -125,7 +135,9 @@ def _complete(times_ms: list[int], key_ms: int, spec: InputSpec) -> bool:
     after = int(_steps(spec)[-1])
     if spec.fps is None:
         return centre(times_ms, key_ms) + after < len(times_ms)
-    return times_ms[-1] >= _origin_ms(times_ms, key_ms, spec) + after * 1000.0 / spec.fps
+    half = 0.5 * (spec.preprocessing.anchor == "key")
+    latest = _origin_ms(times_ms, key_ms, spec) + (after + half) * 1000.0 / spec.fps
+    return times_ms[-1] >= latest
 
 
 def keyframe_times(info: VideoInfo, every_ms: int) -> list[int]:

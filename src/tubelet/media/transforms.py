@@ -166,13 +166,23 @@ def _test_plan(source_hw: Hw, spec: InputSpec, view: View) -> Geometry:
     resized = clip_size(source_hw, spec)
     visible = _cropped(resized, spec.crop)
     along = int(resized[1] >= resized[0])
-    whole_px = _ROUNDINGS[spec.preprocessing.crop_rounding]
     left, top = (
-        whole_px((resized[i] - visible[i]) * (view.place if i == along else 0.5)) for i in (1, 0)
+        _rounded_offset(
+            resized[i] - visible[i],
+            view.place if i == along else 0.5,
+            spec.preprocessing.crop_rounding,
+        )
+        for i in (1, 0)
     )
     return _geometry(
         source_hw, resized, (left, top), visible, spec.crop, spec.multiple, flip=view.flip
     )
+
+
+def _rounded_offset(spare: int, place: float, rounding: str) -> int:
+    if rounding == "halves":
+        return int(place * 2 * (spare // 2))
+    return _ROUNDINGS[rounding](spare * place)
 
 
 def _geometry(
