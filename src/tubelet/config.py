@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
 from tubelet.errors import did_you_mean, nearest
-from tubelet.plugins import GROUP, load_plugins, subclasses
+from tubelet.plugins import GROUP, load_members, subclasses
 from tubelet.types import ConfigError
 
 T = TypeVar("T")
@@ -196,8 +196,9 @@ def _chosen(kinds: Sequence[Any], data: Any, where: str) -> Any:
     if not isinstance(data, Mapping):
         raise _wrong(where, f"the fields of a {names}", data)
     known = _known(kinds)
-    if data.get("type") not in known and any(map(_is_open, kinds)):
-        load_plugins()
+    if data.get("type") not in known:
+        for kind in filter(_is_open, kinds):
+            load_members(kind)
         known = _known(kinds)
     name = data.get("type")
     if name in known:

@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 GROUP = "tubelet.plugins"
 VARIABLE = "TUBELET_PLUGINS"
-# Rooms of this package that add to one below them, as a stranger's package would.
-_OURS = ("tubelet.playground.sources",)
+# Modules of this package that add to a kind of a room below them, as a stranger's package would.
+_OURS = {"tubelet.data.sources.base": "tubelet.playground.sources"}
 
 
 @cache
@@ -31,8 +31,6 @@ def load_plugins() -> tuple[str, ...]:
     TUBELET_PLUGINS, where set, is the list instead: modules separated by commas, or nothing at
     all. Raises ConfigError for a plugin that cannot be imported.
     """
-    for module in _OURS:
-        import_module(module)
     named = os.environ.get(VARIABLE)
     if named is None:
         found = {point.module: _origin(point) for point in entry_points(group=GROUP)}
@@ -53,6 +51,13 @@ def load_plugins() -> tuple[str, ...]:
     return tuple(found)
 
 
+def load_members(kind: type) -> None:
+    """Import whatever may add a member to `kind`: our own rooms and every plugin."""
+    if kind.__module__ in _OURS:
+        import_module(_OURS[kind.__module__])
+    load_plugins()
+
+
 def subclasses(kind: type[T]) -> list[type[T]]:
     """Every imported subclass of `kind` that can be built, the latest definition of each."""
     # A slotted dataclass is made twice, and the first of the two lives on until it is collected;
@@ -64,7 +69,7 @@ def subclasses(kind: type[T]) -> list[type[T]]:
 def families(kind: type[T], listed: Sequence[type[T]] = ()) -> tuple[type[T], ...]:
     """The members of a kind: those `listed`, then the others that plugins or the program itself
     have imported."""
-    load_plugins()
+    load_members(kind)
     return (*listed, *(member for member in subclasses(kind) if member not in listed))
 
 

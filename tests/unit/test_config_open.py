@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -164,6 +166,28 @@ def test_our_own_names_are_plain_and_each_stands_once(
     ours = [one for one in families(kind, listed) if one.__module__.startswith("tubelet.")]
     assert len({one.__name__ for one in ours}) == len(ours)
     assert {one.__name__ for one in listed} <= members_of(kind).keys()
+
+
+def _loads(program: str) -> str:
+    environment = {**os.environ, plugins.VARIABLE: ""}
+    program = f"import sys\n{program}\nprint('torch' in sys.modules)"
+    command = [sys.executable, "-c", program]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_asking_for_formats_loads_no_torch() -> None:
+    assert _loads("from tubelet.data.importers import formats\nformats()") == "False\n"
+
+
+def test_a_recipe_names_the_playground_without_anybody_importing_it() -> None:
+    program = (
+        "from tubelet.config import decode\n"
+        "from tubelet.data.sources import SourceConfig\n"
+        "print(decode(SourceConfig, {'type': 'PlaygroundSource', 'clips': 3}).clips)"
+    )
+    assert _loads(program).split()[0] == "3"
 
 
 def _frames() -> torch.Tensor:

@@ -27,9 +27,6 @@ Task = Literal["detection", "classification"]
 class Head(nn.Module):
     """Backbone maps → pooled features (`pool`) → logits (`classify`)."""
 
-    token_width: int = 0
-    """Channels of a token, in a head whose configuration says that it `remembers`."""
-
     def pool(self, maps: Sequence[FeatureMap], rois: Rois | None = None) -> Tensor:
         """Features of each person, or of each clip where whole clips are classified."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it pools")
@@ -68,8 +65,9 @@ class HeadConfig(Extensible, ABC):
 
     A subclass is a frozen dataclass whose fields have defaults. `task`: "detection" classifies
     people, "classification" whole clips. `remembers`: whether tokens of a memory bank can join its
-    people. `label_layers`: names of its layers or parameters that belong to one label set, and
-    that another set replaces; () if it has no classes of its own.
+    people; it then pools tokens `(R, positions, width)`. `label_layers`: names of its layers or
+    parameters that belong to one label set, and that another set replaces; () if it has no classes
+    of its own.
     """
 
     task: ClassVar[Task] = "detection"

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tubelet.batch import Sample, collate
+from tubelet.batch import Rois, Sample, collate
 from tubelet.config import encode
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.keyframes import KeyframesByVideo
@@ -47,17 +47,19 @@ def bank_stamp(model: ActionModel, *, recipe: str, trained: bool = True) -> Bank
             got=type(head).__name__,
         )
     spec = model.input
-    # Positions are the frames of the slowest map: one clip through the meta device counts them.
-    with torch.device("meta"):
-        backbone = model.config.backbone.build()
+    # One person of one clip on the meta device tells how many tokens of which width there are.
+    with torch.device("meta"), torch.no_grad():
+        same = model.config.build().eval()
         side = 32 * max(1, spec.multiple)
-        maps = backbone(torch.zeros(1, 3, spec.frames, side, side))
-    positions = min(m.values.shape[2] for m in maps)
+        maps = same.backbone(torch.zeros(1, 3, spec.frames, side, side))
+        corners, first = torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64)
+        tokens = same.pool(maps, Rois(boxes_px=corners, boxes_norm=corners, clip=first))
+    _, positions, width = tokens.shape
     return BankStamp(
         weights=_tokens_hash(model, head) if trained else "",
         recipe=recipe,
         positions=positions,
-        width=head.token_width,
+        width=width,
     )
 
 
