@@ -131,6 +131,9 @@ def test_a_file_and_json_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["models", "show", str(path), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert len(facts["classes"]) == 17 and facts["backbone"]["type"] == "SlowFastConfig"
+    (tmp_path / "model.safetensors").write_bytes(RELEASES["jhmdb21_small"].path.read_bytes())
+    assert main(["models", "show", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["file"] == str(tmp_path / "model.safetensors")
     assert main(["models", "show", str(tmp_path / "none.safetensors")]) == 2
     assert main(["models", "show", "jhmdb21_smal"]) == 2
     told = capsys.readouterr().err

@@ -14,7 +14,7 @@ from tubelet.config import encode, override
 from tubelet.errors import InputError, did_you_mean
 from tubelet.models.create import model_names, model_records, variant
 from tubelet.recipes.saved import find_recipe
-from tubelet.releases.table import releases
+from tubelet.releases.table import releases, weights_path
 
 Facts = dict[str, Any]
 
@@ -41,8 +41,8 @@ def model_facts(name: str) -> Facts:
         return _release(name)
     if name in model_names():
         return _architecture(name)
-    path = Path(name)
-    if path.suffix == ".safetensors" or path.exists():
+    if name.endswith(".safetensors") or Path(name).exists():
+        path = weights_path(Path(name))  # of a folder, the file in it
         return {"file": str(path), **_header(path)}
     known = [*releases(), *model_names()]
     raise InputError(
