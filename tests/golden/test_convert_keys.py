@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tubelet.convert import Facts, Said, convert_state
+from tubelet.errors import CheckpointError, OpenQuestions
 from tubelet.models.backbones.slowfast import SlowFastConfig
-from tubelet.types import CheckpointError
 
 FACTS = Facts(
     exclusive=True,
@@ -25,7 +25,6 @@ FACTS = Facts(
     train_crop=224,
     nonlocal_kind="softmax",
     nonlocal_pool=(1, 2, 2),
-    time_strides=(1, 1, 2),
 )
 """What no key list says; facts about parts that a network lacks mean nothing to it."""
 KEYS = Path(__file__).resolve().parents[3] / "shared" / "golden" / "keys"
@@ -59,6 +58,16 @@ def test_every_key_finds_its_place(name: str, shared: Path) -> None:
         limits = {"50_50": (6, 6), "50_101": (6, None)}
         found = next((v for k, v in limits.items() if f"R101_{k}" in name), (None, None))
         assert (backbone.slow_temporal, backbone.fast_temporal) == found
+
+
+def test_c2d_does_not_say_whether_it_pools_time(shared: Path) -> None:
+    """C2D is I3D without a temporal kernel, and has the same names."""
+    state, _ = read(shared / "golden" / "keys" / "Kinetics__I3D_8x8_R50.json.gz")
+    state = {n: t[:, :, :1] if t.ndim == 5 else t for n, t in state.items()}
+    facts = replace(FACTS, task="classification")
+    with pytest.raises(OpenQuestions) as asked:
+        convert_state(state, said=[Said(source="this test", facts=facts)])
+    assert [question.key for question in asked.value.questions] == ["time_strides"]
 
 
 def test_x3d_is_refused_by_name(shared: Path) -> None:

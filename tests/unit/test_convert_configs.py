@@ -251,6 +251,26 @@ def test_the_architecture_says_what_pools_time(
     assert said.facts.time_strides == strides
 
 
+def test_the_json_of_hugging_face(tmp_path: Path) -> None:
+    names = {"1": "walk", "0": "run"}
+    said = {"model_type": "vivit", "num_attention_heads": 12, "num_frames": 32, "image_size": 224}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**said, "tubelet_size": [2, 16, 16], "id2label": names}))
+    facts = said_by_file(path).facts
+    assert facts.labels is not None and facts.labels.names == ("run", "walk")
+    assert (facts.heads, facts.frames, facts.positions) == (12, 32, (16, 14, 14))
+    assert (facts.exclusive, facts.stride) == (True, None)
+    multi = {"problem_type": "multi_label_classification", "id2label": {"0": "LABEL_0"}}
+    sizes = {"model_type": "videomae", "tubelet_size": 2, "patch_size": 16, "num_frames": 16}
+    path.write_text(json.dumps({**said, **sizes, **multi}))
+    facts = said_by_file(path).facts
+    assert (facts.exclusive, facts.positions, facts.labels) == (False, (8, 14, 14), None)
+    for text in ("{", '{"model_type": "vivit"}', '{"model_type": "bert"}'):
+        path.write_text(text)
+        with pytest.raises(InputError):
+            said_by_file(path)
+
+
 @pytest.mark.parametrize(
     "text, match",
     [

@@ -248,7 +248,7 @@ def convert(
     config_file: Annotated[
         Path | None,
         typer.Option(
-            "--config", help="its PySlowFast YAML or MMAction2 Python config; read, never run"
+            "--config", help="its config (PySlowFast, MMAction2, Hugging Face); read, never run"
         ),
     ] = None,
     assume: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tubelet.convert import mmaction_config, pyslowfast_config
+from tubelet.convert import mmaction_config, pyslowfast_config, transformers_config
 from tubelet.convert.facts import Facts, Said
 from tubelet.types import InputError
 
@@ -12,14 +12,15 @@ MAX_BYTES = 1 << 20
 
 
 def said_by_file(path: Path) -> Said:
-    """What a config file says: PySlowFast's YAML, or MMAction2's Python with the `_base_` files
-    beside it. Raises InputError for any other file, and for one that says nothing we know."""
-    readers = {".yaml": _yaml, ".yml": _yaml, ".py": _python}
+    """What a config file says: PySlowFast's YAML, MMAction2's Python with the `_base_` files beside
+    it, or Hugging Face's `config.json`. Raises InputError for any other file, and for one that says
+    nothing we know."""
+    readers = {".yaml": _yaml, ".yml": _yaml, ".py": mmaction_config.facts_of_file, ".json": _json}
     if path.suffix.lower() not in readers:
         raise InputError(
             "not a config that can be read",
             where=path,
-            expected="PySlowFast's .yaml or MMAction2's .py",
+            expected="PySlowFast's .yaml, MMAction2's .py or Hugging Face's .json",
             got=path.suffix or path.name,
         )
     facts = readers[path.suffix.lower()](path)
@@ -41,8 +42,8 @@ def _yaml(path: Path) -> Facts:
     return pyslowfast_config.facts_of_file(read_text(path), where=path)
 
 
-def _python(path: Path) -> Facts:
-    return mmaction_config.facts_of_file(path)
+def _json(path: Path) -> Facts:
+    return transformers_config.facts_of_text(read_text(path), where=path)
 
 
 def read_text(path: Path) -> str:

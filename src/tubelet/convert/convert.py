@@ -149,8 +149,8 @@ def convert(
 ) -> Converted:
     """Read a foreign weights file and convert it.
 
-    `said`: what is known of it from outside, as a release's row; `config_file`: the PySlowFast YAML
-    or MMAction2 Python config it was trained with, read and never run; `assume`: `KEY=VALUE` texts.
+    `said`: what is known of it from outside, as a release's row; `config_file`: the config it was
+    trained with (`configs.said_by_file`), read and never run; `assume`: `KEY=VALUE` texts.
     The config that the checkpoint holds is read too. `name` and `labels` as `convert_state`.
     Raises OpenQuestions where all of these leave something open.
     """
