@@ -35,7 +35,17 @@ from tubelet.releases.table import releases
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "tubelet"
 # Reading order; pages of docs/ that are not named here follow by name.
-GUIDE = ("own-labels", "data", "training", "recipes", "memory", "testing", "evaluation", "papers")
+GUIDE = (
+    "own-labels",
+    "data",
+    "training",
+    "recipes",
+    "memory",
+    "testing",
+    "evaluation",
+    "papers",
+    "architecture",
+)
 FRONT = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",

@@ -5,8 +5,8 @@
     python scripts/trace_training.py --summary
 
 A line is a call from one module into another, told when it first happens, below its caller; what
-happens inside recipes, data, models and everything below them is not listed, but checked as well. A
-call climbs if the module that is called imports the one that calls, and not the other way round:
+happens inside recipes, data, models and everything below them is neither listed nor judged. A call
+climbs if the module that is called imports the one that calls, and not the other way round:
 the reader would have to go back up. The script ends with an error if a call does. Two kinds are not
 counted, since a reader finds them where he is: a method that overrides one of a base class which
 the caller knows, and what typer, torch or a dataclass calls for us (a command, `__post_init__`).
@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -41,8 +42,8 @@ class FirstStep(BaseException):
 
 
 class Call(NamedTuple):
-    """A call between modules; names are `module:function`. `direct`: by our own code, not by a
-    library on its behalf."""
+    """A call between modules; names are `module:function`. `depth`: modules above it. `direct`: by
+    our own code, not by a library on its behalf."""
 
     depth: int
     caller: str
@@ -77,7 +78,9 @@ class Calls:
             self._seen.add((caller, callee))
             above = frame.f_back
             direct = above is not None and self._name(above.f_code) is not None
-            self.found.append(Call(len(stack), caller, callee, direct))
+            steps = [callee, *stack]
+            depth = sum(_module(a) != _module(b) for a, b in pairwise(steps))
+            self.found.append(Call(depth, caller, callee, direct))
 
     def _callers(self, frame: FrameType) -> list[str]:
         names = []
@@ -131,6 +134,7 @@ def climbs(calls: Calls) -> list[str]:
         f"{call.caller} → {call.callee}"
         for call in calls.found
         if call.direct
+        and {call.caller.partition(".")[0], call.callee.partition(".")[0]} & set(FOLLOWED)
         and _module(call.caller) in below.get(_module(call.callee), ())
         and _module(call.callee) not in below.get(_module(call.caller), ())
         and not _overrides(call.callee, {_module(call.caller), *below[_module(call.caller)]})
@@ -165,12 +169,12 @@ def _overrides(callee: str, known: Set[str]) -> bool:
 
 
 def listed(calls: Calls) -> list[str]:
-    """The calls that a reader of `FOLLOWED` follows, indented below their callers."""
-    return [
-        "  " * (call.depth - 1) + call.callee.replace(":", ".")
-        for call in calls.found
-        if call.caller.partition(".")[0] in FOLLOWED and _is_read(call.callee)
-    ]
+    """What a reader of `FOLLOWED` goes to read, each once, indented below who calls it first."""
+    first: dict[str, int] = {}
+    for call in calls.found:
+        if call.caller.partition(".")[0] in FOLLOWED and _is_read(call.callee):
+            first.setdefault(call.callee, call.depth)
+    return ["  " * (depth - 1) + callee.replace(":", ".") for callee, depth in first.items()]
 
 
 def _is_read(name: str) -> bool:
@@ -193,11 +197,11 @@ def main() -> None:
         print("\n".join(lines))
     modules = {_module(name) for name in calls.order}
     followed = [name for name in modules if name.partition(".")[0] in FOLLOWED]
-    back = returns(calls)
+    back = [name.replace(":", ".") for name in returns(calls)]
     print(
-        f"\n{len(lines)} calls in {len(followed)} modules of {', '.join(FOLLOWED)}, "
-        f"{len(modules)} modules in all; {len(up)} climb; {len(back)} go on in a module above that "
-        f"was read from before: {', '.join(name.replace(':', '.') for name in back)}",
+        f"\n{len(lines)} functions called in {len(followed)} modules of {', '.join(FOLLOWED)}, "
+        f"{len(modules)} modules in all; calls that climb: {len(up)}; functions in a module above "
+        f"that was read from before: {len(back)} ({', '.join(back)})"
     )
     sys.exit("\n".join(["calls that climb:", *up]) if up else 0)
 
