@@ -47,7 +47,6 @@ ROOMS = (
     "models",
     "releases",
     "convert",
-    "train.precision",
     "testing",
     "train",
     "recipes",
@@ -64,7 +63,7 @@ IMPORTS = imports(MODULES, lazy=True)  # those of functions and of type checkers
 
 
 def _floor(name: str) -> int:
-    return ROOMS.index(name if name in ROOMS else name.split(".")[0])
+    return ROOMS.index(name.split(".")[0])
 
 
 def test_every_room_has_its_place() -> None:

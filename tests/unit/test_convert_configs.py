@@ -10,7 +10,7 @@ import pytest
 
 from tubelet.convert.configs import said_by_file, said_by_text
 from tubelet.convert.facts import Facts
-from tubelet.convert.pyconfig import UNREAD, merge, read_file, read_text
+from tubelet.data.untrusted.python_configs import UNREAD, merge, read_file, read_text
 from tubelet.errors import InputError
 
 RUNTIME = "default_scope = 'mmaction'\n"

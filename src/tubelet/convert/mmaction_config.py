@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tubelet.config import decode
-from tubelet.convert import pyconfig
 from tubelet.convert.facts import Facts
+from tubelet.data.untrusted import python_configs
 from tubelet.types import ConfigError, InputError
 
 _SAMPLERS = ("SampleFrames", "SampleAVAFrames")
@@ -31,12 +31,14 @@ def looks_like(text: str) -> bool:
 
 def facts_of_file(path: Path) -> Facts:
     """The facts in a config file and its bases."""
-    return _facts(pyconfig.read_file(path), path)
+    return _facts(python_configs.read_file(path), path)
 
 
 def facts_of_text(text: str) -> Facts:
     """The facts in the config text of a checkpoint, which MMEngine writes without bases."""
-    return _facts(pyconfig.read_text(text, where="the config in the checkpoint"), "the checkpoint")
+    return _facts(
+        python_configs.read_text(text, where="the config in the checkpoint"), "the checkpoint"
+    )
 
 
 def _facts(config: Mapping[str, Any], where: object) -> Facts:
@@ -96,7 +98,7 @@ def _table(value: Any) -> dict[str, Any]:
 def _get(table: Mapping[str, Any], key: str, default: Any) -> Any:
     """A value, its class's default where it is absent, None where it could not be read."""
     value = table.get(key, default)
-    return None if isinstance(value, pyconfig.UnreadSetting) else value
+    return None if isinstance(value, python_configs.UnreadSetting) else value
 
 
 def _class(table: Mapping[str, Any]) -> str:

@@ -23,11 +23,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from tubelet.convert import torchfile
 from tubelet.convert.configs import said_by_text
 from tubelet.convert.facts import Facts, Question, Said
-from tubelet.convert.torchfile import Described, Unread
+from tubelet.data.untrusted import torch_files
 from tubelet.data.untrusted.pickles import unpickle
+from tubelet.data.untrusted.torch_files import Described, Unread
 from tubelet.errors import CheckpointError, DataError, InputError, OpenQuestions
 from tubelet.labels import LabelSpace
 
@@ -70,7 +70,7 @@ def read_foreign(path: Path, *, weights: str | None = None) -> Foreign:
         with path.open("rb") as file:
             content = _content(file, path, 0)
     except DataError as error:
-        raise torchfile.readable(error) from error
+        raise torch_files.readable(error) from error
     except OSError as error:
         raise CheckpointError("cannot read the file", where=path, got=error) from error
     if isinstance(content, Unread):
@@ -97,8 +97,8 @@ def _content(file: IO[bytes], where: object, depth: int) -> Any:
     if depth > _NESTED:
         raise CheckpointError("a file packed in a file, over and over", where=where)
     if head[:4] == b"PK\x03\x04":
-        return torchfile.read_zip(file, where)
-    if head.startswith(torchfile.LEGACY):
+        return torch_files.read_zip(file, where)
+    if head.startswith(torch_files.LEGACY):
         return _legacy(file, where)
     if head[:2] == b"\x1f\x8b":
         return _unpacked(file, where, depth)
@@ -131,7 +131,7 @@ def _kind(head: bytes) -> str:
 
 def _legacy(file: IO[bytes], where: object) -> Any:
     try:
-        return torchfile.read_legacy(file, where)
+        return torch_files.read_legacy(file, where)
     except ValueError as error:
         raise CheckpointError("not a readable torch file", where=where, got=error) from error
 

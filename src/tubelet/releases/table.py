@@ -7,7 +7,6 @@ rows of its own with an index: TUBELET_RELEASES names a JSON file, or an address
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.config import decode
+from tubelet.errors import did_you_mean
 from tubelet.files import cache_folder, write_text
 from tubelet.releases.download import (
     Progress,
@@ -180,11 +180,10 @@ def weights_path(name: str | Path, *, progress: Progress | None = None) -> Path:
     known = releases()
     if text in known:
         return fetch(known[text], progress=progress)
-    near = difflib.get_close_matches(text, known, n=1)
     raise InputError(
         f"no released weights are called {text!r}",
         expected=f"one of {', '.join(known)}, a .safetensors file, or hf://user/repo",
-        hint=f"did you mean {near[0]!r}?" if near else "`tubelet models` lists them",
+        hint=did_you_mean(text, known) or "`tubelet models` lists them",
     )
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.convert.readers import read_foreign
-from tubelet.convert.torchfile import read_legacy, read_zip
+from tubelet.data.untrusted.torch_files import read_legacy, read_zip
 from tubelet.errors import CheckpointError
 
 BASE = torch.arange(60.0)
