@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tubelet.batch import Rois, Sample, collate
+from tubelet.batch import Sample, collate
 from tubelet.config import encode
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.keyframes import KeyframesByVideo
@@ -22,6 +22,7 @@ from tubelet.models.inference import Inference
 from tubelet.models.memory.bank import BankStamp, BankWriter, MemoryBank
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import OnlineBank, SharedBank
+from tubelet.models.shapes import meta_twin, one_person
 from tubelet.models.weights import weights_hash
 from tubelet.numerics.choices import PrecisionChoice
 from tubelet.types import ConfigError, InputSpec, VideoError
@@ -48,13 +49,10 @@ def bank_stamp(model: ActionModel, *, recipe: str, trained: bool = True) -> Bank
         )
     spec = model.input
     # One person of one clip on the meta device tells how many tokens of which width there are.
-    with torch.device("meta"), torch.no_grad():
-        same = model.config.build().eval()
-        side = 32 * max(1, spec.multiple)
-        maps = same.backbone(torch.zeros(1, 3, spec.frames, side, side))
-        corners, first = torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64)
-        tokens = same.pool(maps, Rois(boxes_px=corners, boxes_norm=corners, clip=first))
-    _, positions, width = tokens.shape
+    twin, side = meta_twin(model.config), 32 * max(1, spec.multiple)
+    with torch.no_grad():
+        maps = twin.backbone(torch.zeros(1, 3, spec.frames, side, side, device="meta"))
+        _, positions, width = twin.pool(maps, one_person()).shape
     return BankStamp(
         weights=_tokens_hash(model, head) if trained else "",
         recipe=recipe,
