@@ -183,7 +183,7 @@ def _decode_union(members: Sequence[Any], data: Any, where: str) -> Any:
             return _decode(choice, data, where)
         except ConfigError:
             continue
-    raise _wrong(where, " or ".join(getattr(c, "__name__", str(c)) for c in choices), data)
+    raise _wrong(where, _names(choices), data)
 
 
 def _is_open(kind: Any) -> bool:
@@ -192,19 +192,17 @@ def _is_open(kind: Any) -> bool:
 
 def _chosen(kinds: Sequence[Any], data: Any, where: str) -> Any:
     """The class that `data` names, of `kinds` or of the members of those that are open."""
-    names = " or ".join(kind.__name__ for kind in kinds)
     if not isinstance(data, Mapping):
-        raise _wrong(where, f"the fields of a {names}", data)
-    known = _known(kinds)
-    if data.get("type") not in known:
+        raise _wrong(where, f"the fields of a {_names(kinds)}", data)
+    name, known = data.get("type"), _known(kinds)
+    if not isinstance(name, str):
+        raise _wrong(f"{where}.type", f"one of {', '.join(known)}", name)
+    if name not in known:
         for kind in filter(_is_open, kinds):
             load_members(kind)
         known = _known(kinds)
-    name = data.get("type")
     if name in known:
         return known[name]
-    if not isinstance(name, str):
-        raise _wrong(f"{where}.type", f"one of {', '.join(known)}", name)
     raise ConfigError(
         f"unknown type {name!r}",
         where=f"{where}.type",
@@ -216,8 +214,15 @@ def _chosen(kinds: Sequence[Any], data: Any, where: str) -> Any:
 def _known(kinds: Sequence[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for kind in kinds:
-        found |= members_of(kind) if _is_open(kind) else {type_name(kind): kind}
+        if _is_open(kind):
+            found |= members_of(kind)
+        elif dataclasses.is_dataclass(kind):
+            found[type_name(kind)] = kind
     return found
+
+
+def _names(kinds: Sequence[Any]) -> str:
+    return " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
 
 
 def _how_to_know(name: str, known: Mapping[str, Any]) -> str | None:

@@ -51,6 +51,7 @@ class Birch(Tree):
 class Forest:
     trees: tuple[Tree, ...] = ()
     oldest: Tree | None = None
+    sown: Tree | int | str = 0
 
 
 @pytest.fixture
@@ -80,6 +81,13 @@ def test_an_unknown_type_names_the_nearest_and_the_package_to_import() -> None:
         decode(Forest, {"oldest": {"type": f"{__name__}:Birch", "hight": 2}})
     with pytest.raises(ConfigError, match="one of"):
         decode(Forest, {"oldest": {"height": 2}})
+    for name in ([], {}, 7):
+        with pytest.raises(ConfigError, match="one of"):
+            decode(Forest, {"oldest": {"type": name}})
+    assert decode(Forest, {"sown": 1987}).sown == 1987
+    assert decode(Forest, {"sown": encode(Birch())}).sown == Birch()
+    with pytest.raises(ConfigError, match="unknown type 'int'"):
+        decode(Forest, {"sown": {"type": "int"}})
     with pytest.raises(ConfigError, match="fields of a Tree"):
         decode(Forest, {"trees": [7]})
 
