@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint types unit smoke docs coverage hooks clean
+.PHONY: demo test lint types unit smoke releases docs coverage hooks clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/tubelet demo --out runs/demo
@@ -25,6 +25,10 @@ unit: $(VENV)/.dev
 # Every recipe of the papers, shrunk, in a few minutes; `unit` runs a third of them.
 smoke: $(VENV)/.dev
 	TUBELET_SMOKE=all OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) tests/unit/test_recipes.py -k test_smoke
+
+# Every published checkpoint in its own layout, served on loopback, converted and run; `unit` runs ten of them.
+releases: $(VENV)/.dev
+	TUBELET_RELEASES=all OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) tests/e2e/test_published_weights.py
 
 # The documentation site, in build/docs/site/index.html; a warning or a dead link is an error.
 docs: $(VENV)/.docs

@@ -21,7 +21,7 @@ from tubelet.models.inference import Inference
 from tubelet.models.memory.stream import scores_with_memory
 from tubelet.models.weights import load_model
 from tubelet.numerics.choices import PrecisionChoice
-from tubelet.people.detectors.base import PersonDetector
+from tubelet.people.detectors.base import Image, PersonDetector
 from tubelet.people.given import GivenPeople
 from tubelet.people.linking import LinkConfig, Linker
 from tubelet.people.named import DEFAULT, person_detector
@@ -61,20 +61,27 @@ def choose_people(choice: PeopleChoice, device: torch.device) -> PersonDetector 
     return choice
 
 
+def _whole_picture(image: Image) -> People:
+    """What a classifier of whole pictures looks at."""
+    return People.of([[0.0, 0.0, 1.0, 1.0]])
+
+
 def load(
     name: str | Path,
     *,
     device: str = "auto",
     precision: PrecisionChoice = "auto",
+    classes: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> ActionDetector:
     """A detector from a release's name, `hf://user/repo`, a weights file or a saved folder.
 
+    `classes`: the only ones wanted, as `LabelSpace.columns_of` reads them; all if empty.
     `progress` is told how many bytes of a download are here, and of how many. Raises InputError
     for an unknown name and offline, CheckpointError for a file that cannot be used.
     """
     path = weights_path(name, progress=progress)
-    detector = ActionDetector(load_model(path), device=device, precision=precision)
+    detector = ActionDetector(load_model(path), device=device, precision=precision, classes=classes)
     detector.origin = tuple(describe_source(read_header(path)))
     return detector
 
@@ -82,12 +89,11 @@ def load(
 class ActionDetector:
     """An ActionModel on a device, ready to be pointed at videos.
 
-    `precision`: "fp32", "bf16", or "auto" (bf16 on CUDA, fp32 on the CPU, where the small models
-    are fast enough and figures then do not depend on the processor). `origin`: in words, where
-    converted weights come from and what was assumed about them; empty for others.
     `precision`: "fp32", "bf16", "fp16", or "auto", the fastest that is right on the device: bf16
     where the hardware has units for it, else fp32. `on_note` is told of layers that cannot run in
-    the precision asked for. Raises ConfigError for another word.
+    the precision asked for. `classes`: the only ones that are told, all if empty; a score is the
+    same as among all. `origin`: in words, where converted weights come from and what was assumed
+    about them; empty for others. Raises ConfigError for another precision.
     """
 
     origin: tuple[str, ...] = ()
@@ -99,16 +105,20 @@ class ActionDetector:
         device: str = "auto",
         precision: PrecisionChoice = "auto",
         on_note: Callable[[str], None] | None = None,
+        classes: Sequence[str] = (),
     ) -> None:
         self.device = choose_device(device)
         self.model = model
         self._inference = Inference(model, device=self.device, precision=precision, note=on_note)
         model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        known = model.labels
+        self._columns = list(known.columns_of(classes) if classes else range(len(known)))
+        self.label_space = known.only(known.names[i] for i in self._columns) if classes else known
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of the actions, in the order of every score array."""
-        return self.model.labels.names
+        return self.label_space.names
 
     def save_pretrained(self, folder: str | Path, **card: Any) -> None:
         """Write the model to a folder, as `tubelet.save_pretrained` does."""
@@ -131,11 +141,12 @@ class ActionDetector:
         """One Detections for each keyframe, in order of time, people already tracked.
 
         `people`: a detector's name, a detector, or boxes given for keyframes (then those are the
-        keyframes and `every` is not used). `every`: seconds between keyframes. `on_keyframe` is
-        told the time and the film, `on_note` what was wrong with a damaged file. Memory does not
-        grow with the film: each frame is decoded once and forgotten. A model with memory gives out
-        a keyframe once it has seen what follows: after its bank's `after_ms`, or the N − 1 strides
-        of its collaborative memory.
+        keyframes and `every` is not used). A model that classifies whole pictures looks for nobody:
+        the picture is the one person of each keyframe. `every`: seconds between keyframes.
+        `on_keyframe` is told the time and the film, `on_note` what was wrong with a damaged file.
+        Memory does not grow with the film: each frame is decoded once and forgotten. A model with
+        memory gives out a keyframe once it has seen what follows: after its bank's `after_ms`, or
+        the N − 1 strides of its collaborative memory.
         Raises InputError, and VideoError for a file with nothing to show.
         """
         if not 1e-3 <= every < 1e6:  # NaN too
@@ -145,7 +156,8 @@ class ActionDetector:
                 got=every,
                 arguments=("every",),
             )
-        found = choose_people(people, self.device)
+        whole = self.model.task == "classification"
+        found = _whole_picture if whole else choose_people(people, self.device)
         linker = Linker(link)
         with Video(video) as opened:
             for detections in self._detect(opened, found, round(every * 1000)):
@@ -201,7 +213,7 @@ class ActionDetector:
             for window, people in zip(clips, found, strict=True)
         ]
         sizes = [len(s.people) for s in samples]
-        scores = torch.zeros(0, len(self.labels))
+        scores = torch.zeros(0, len(self.model.labels))
         if any(sizes):
             batch = collate([s for s in samples if len(s.people)]).to(self.device)
             with self._inference.autocast(batch.frames):
@@ -215,9 +227,9 @@ class ActionDetector:
             key=sample.key,
             boxes=sample.people.boxes,
             person_scores=sample.people.scores,
-            action_scores=scores.numpy(),
+            action_scores=scores[:, self._columns].numpy(),
             track_ids=sample.people.track_ids,
-            labels=self.model.labels,
+            labels=self.label_space,
         )
 
     def _sample(self, name: str, info: VideoInfo, window: Window, people: People) -> Sample:

@@ -23,11 +23,22 @@ _KEY = "tubelet"
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and header to `path`; a crash leaves the previous file whole."""
+    """Write tensors and header to `path`; a crash leaves the previous file whole.
+
+    Raises InputError where it cannot be written: a full disk, for one.
+    """
     tensors = {name: t.detach().contiguous().cpu() for name, t in state.items()}
     metadata = {_KEY: json.dumps({"format": FORMAT, **header}, sort_keys=True)}
     with atomic_path(path) as part:
-        save_file(tensors, part, metadata=metadata)
+        try:
+            save_file(tensors, part, metadata=metadata)
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                "cannot write the weights",
+                where=path,
+                got=error,
+                hint="make room, or choose another folder",
+            ) from error
 
 
 def read_header(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,6 +85,26 @@ class LabelSpace:
             return self.names.index(name)
         hint = did_you_mean(name, self.names) or f"known: {', '.join(self.names[:8])}…"
         raise DataError(f"unknown action {name!r}", hint=hint)
+
+    def columns_of(self, wanted: Iterable[str]) -> tuple[int, ...]:
+        """Columns of the classes that `wanted` names, in the space's own order.
+
+        Each is a class's whole name in any case, a shell pattern ("sit*"), or several of these with
+        commas between them. Raises DataError naming the nearest class where one names none.
+        """
+        found: set[int] = set()
+        for text in wanted:
+            parts = [text] if self._columns(text) else text.split(",")
+            for part in filter(None, map(str.strip, parts)):
+                found |= set(self._columns(part) or (self.column_of(part),))
+        return tuple(sorted(found))
+
+    def _columns(self, text: str) -> list[int]:
+        """Columns of the class of that name, or of those that match it as a pattern."""
+        names = [name.lower() for name in self.names]
+        if (plain := text.strip().lower()) in names:
+            return [names.index(plain)]
+        return [i for i, name in enumerate(names) if fnmatch.fnmatchcase(name, plain)]
 
     def only(self, names: Iterable[str]) -> LabelSpace:
         """The classes of these names, in this space's own order; no longer `exclusive` if some are

@@ -70,7 +70,7 @@ def check(lines: list[str], names: list[str], width: int) -> None:
 def test_models_are_listed_a_line_each(shown: Run, width: int) -> None:
     lines = [line for line in shown("models") if line.strip()]
     check(lines, [*RELEASES, *model_names()], width)
-    assert len(lines) == len(RELEASES) + len(model_names()) + 5  # two heads, two rules, the hint
+    assert len(lines) == len(RELEASES) + len(model_names()) + 6  # two heads, rules, hints
     text = "\n".join(lines)
     assert ("0.6218" in text) == ("K400 75.6" in text) == (width == 120)
     assert "21 actions of JHMDB-21, split 1" in text

@@ -8,11 +8,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.loopback import Server, serving
 
 from tubelet.files import cache_folder
 from tubelet.releases import download as downloading
@@ -24,66 +23,10 @@ BODY = bytes(range(256)) * 4096  # 1 MiB
 QUICK = Patience(silence_s=5, tries=3, pause_s=0.01)
 
 
-@dataclass
-class Server:
-    """What is served, what was asked, and how the next answers go wrong (one each, in order)."""
-
-    url: str
-    files: dict[str, bytes] = field(default_factory=dict)
-    ranges: list[str | None] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    state: Server
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
-
-    def do_GET(self) -> None:
-        self.state.ranges.append(self.headers["Range"])
-        kind, _, value = (self.state.faults.pop(0) if self.state.faults else "").partition(":")
-        body = self.state.files.get(self.path)
-        if kind == "status" or body is None:
-            self.send_error(int(value or 404))
-        elif kind == "redirect":
-            self.send_response(302)
-            self.send_header("Location", value)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-        else:
-            self.give(body, kind, int(value or len(body)))
-
-    def give(self, body: bytes, kind: str, end: int) -> None:
-        """The body from the byte that was asked for up to `end`, then hang up."""
-        wanted = self.headers["Range"]
-        start = int(wanted[6:-1]) if wanted and kind != "no-range" else 0
-        self.send_response(206 if start else 200)
-        if start:
-            first = 0 if kind == "wrong-range" else start
-            self.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
-        self.send_header("Connection", "close")
-        if kind != "no-length":
-            self.send_header("Content-Length", str(len(body) - start))
-        self.end_headers()
-        self.wfile.write(body[start:end])
-        self.close_connection = True
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    class Bound(Handler):
-        pass
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
-    Bound.state = Server(url=f"http://127.0.0.1:{httpd.server_port}", files={"/w": BODY})
-    thread = threading.Thread(target=lambda: httpd.serve_forever(poll_interval=0.01))
-    thread.start()
-    yield Bound.state
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+    with serving(w=BODY) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)
@@ -204,6 +147,39 @@ def test_a_refusal_is_not_asked_again(server: Server) -> None:
     assert server.ranges == [None]
 
 
+def test_a_file_of_unknown_length_and_hash_is_resumed_and_not_mixed(
+    server: Server, tmp_path: Path
+) -> None:
+    server.tags, target = True, tmp_path / "w"
+    server.faults = ["drop:300000", "status:500", "status:500"]
+    with pytest.raises(CheckpointError, match="the whole file"):
+        download(f"{server.url}/w", target, patience=QUICK)
+    server.faults = ["drop:500000"]
+    server.files["/w"] = other = BODY[::-1]
+    download(f"{server.url}/w", target, patience=QUICK)
+    assert target.read_bytes() == other
+    assert server.ranges[3:] == ["bytes=300000-", "bytes=500000-"]
+    assert [p.name for p in tmp_path.iterdir() if p.suffix != ".lock"] == ["w"]
+
+
+def test_a_part_that_was_whole_when_its_process_died_is_taken(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "w.part").write_bytes(BODY)
+    download(f"{server.url}/w", tmp_path / "w", patience=QUICK)
+    assert (tmp_path / "w").read_bytes() == BODY and server.ranges == [f"bytes={len(BODY)}-"]
+
+
+def test_the_first_digits_of_a_hash_are_enough_to_refuse_another_file(
+    server: Server, tmp_path: Path
+) -> None:
+    url, digits = f"{server.url}/w", hashlib.sha256(BODY).hexdigest()[:8]
+    download(url, tmp_path / "w", sha256=digits, patience=QUICK)
+    with pytest.raises(CheckpointError, match="not the file"):
+        download(url, tmp_path / "other", sha256="0" * 8, patience=QUICK)
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize("switch", ["TUBELET_OFFLINE", "HF_HUB_OFFLINE"])
 def test_offline_says_where_to_put_the_file(
     server: Server, monkeypatch: pytest.MonkeyPatch, switch: str
@@ -229,11 +205,11 @@ def test_a_damaged_file_in_the_cache_is_replaced(server: Server) -> None:
 
 
 def test_no_connection_is_told_apart_from_a_bad_server(tmp_path: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
-        port = closed.server_port
+    with serving() as closed:
+        url = closed.url
     target = tmp_path / "w.safetensors"
     with pytest.raises(InputError, match="cannot be downloaded now") as caught:
-        download(f"http://127.0.0.1:{port}/w", target, sha256="0" * 64, size=1, patience=QUICK)
+        download(f"{url}/w", target, sha256="0" * 64, size=1, patience=QUICK)
     assert caught.value.where == target
 
 

@@ -64,6 +64,9 @@ def detect(
     people: Annotated[
         str, typer.Option(help="person detector: person_small, hf:<model id>, or a CSV of boxes")
     ] = "person_small",
+    classes: Annotated[
+        list[str] | None, typer.Option(help="only these actions: names or patterns, repeatable")
+    ] = None,
     every: Every = 1.0,
     threshold: Annotated[float, typer.Option(help="least score of an action shown")] = 0.3,
     out: ResultsFolder = Path("runs/detect"),
@@ -79,6 +82,7 @@ def detect(
 
     options = DetectOptions(
         model=model,
+        classes=tuple(classes or ()),
         people=people,
         every=every,
         threshold=threshold,
@@ -236,6 +240,22 @@ def ensemble(
     from tubelet.cli.scoring import join
 
     join(predictions, weights, out)
+
+
+@app.command()
+def pull(
+    names: Annotated[list[str], typer.Argument(help="releases: `tubelet models --released`")],
+    keep: Annotated[
+        bool, typer.Option("--keep", help="keep the published file too, beside the converted one")
+    ] = False,
+) -> None:
+    """Download released weights, and convert what others published.
+
+    Each is downloaded once; from then on it is in the cache and needs no connection.
+    """
+    from tubelet.cli.released import pull as run
+
+    run(names, keep=keep)
 
 
 @app.command()

@@ -14,11 +14,22 @@ recipes = App(cls=ListingGroup, help="What `tubelet train` runs: list recipes, o
 
 
 @models.command("list")
-def models_list(pattern: Pattern = "*", as_json: Json = False) -> None:
+def models_list(
+    pattern: Pattern = "*",
+    released: Annotated[
+        bool, typer.Option("--released", help="checkpoints that others published, by data set")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List released weights and architectures.
 
     `tubelet models slowfast` is short for `tubelet models list slowfast`.
     """
+    if released:
+        from tubelet.cli.released import list_released
+
+        list_released(pattern, as_json=as_json)
+        return
     from tubelet.cli.listing import list_models
 
     list_models(pattern, as_json=as_json)

@@ -13,10 +13,12 @@ from tubelet.api import KEYFRAME_SHORT_SIDE, ActionDetector, choose_device, load
 from tubelet.boxes import short_side_hw
 from tubelet.cli.console import download_bar, note, out, progress_bar, show
 from tubelet.cli.recording import Recording
+from tubelet.cli.released import size
 from tubelet.data.annotations import Annotations
 from tubelet.data.tables import write_ava_csv
 from tubelet.evaluate.scoring import evaluate_files
 from tubelet.files import atomic_path
+from tubelet.labelsets import label_set
 from tubelet.media.sampling import keyframe_times, windows
 from tubelet.media.video import Video, VideoInfo, find_videos, probe
 from tubelet.numerics.choices import PrecisionChoice
@@ -25,6 +27,9 @@ from tubelet.people.given import GivenPeople
 from tubelet.people.linking import link
 from tubelet.people.named import person_detector
 from tubelet.playground.make import write_demo
+from tubelet.releases.foreign import cached
+from tubelet.releases.published import published
+from tubelet.releases.table import RELEASES
 from tubelet.render.export import VideoMeta, write_actions, write_detections, write_tubes
 from tubelet.render.overlay import write_overlay
 from tubelet.render.page import write_page
@@ -34,6 +39,7 @@ from tubelet.types import InputError, InputSpec, TubeletError, VideoError
 
 DETECTIONS, ACTIONS, TUBES = "detections.csv", "actions.csv", "tubes.json"
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
+DEFAULT_MODEL, SUGGESTED = "jhmdb21_small", "ptv-slowfast-8x8-r50-ava22"
 OVERLAY, PAGE = "overlay.mp4", "report.html"
 
 
@@ -42,6 +48,7 @@ class DetectOptions:
     """The options of `tubelet detect`."""
 
     model: str
+    classes: tuple[str, ...] = ()
     people: str = "person_small"
     every: float = 1.0
     threshold: float = 0.3
@@ -62,11 +69,17 @@ def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
     videos = find_videos(paths)
     with download_bar() as progress:
         detector = load(
-            options.model, device=options.device, precision=options.precision, progress=progress
+            options.model,
+            device=options.device,
+            precision=options.precision,
+            classes=options.classes,
+            progress=progress,
         )
     for line in detector.origin:
         if line.startswith("assumed"):
             note(line)
+    if (suggested := suggestion(options.model)) is not None:
+        note(suggested)
     names = unique_names(videos)
     failures, done = 0, []
     try:
@@ -91,12 +104,24 @@ def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
     return 1 if failures else 0
 
 
+def suggestion(model: str) -> str | None:
+    """A line about weights that know more, for whoever took the default without asking."""
+    if model != DEFAULT_MODEL:
+        return None
+    row = published()[SUGGESTED]
+    costs = "is in the cache" if cached(row) else f"{size(row)}, downloads once"
+    return (
+        f"{model} knows {RELEASES[model].summary}; for AVA's {len(label_set('ava'))} actions: "
+        f"--model {row.name}, {costs}"
+    )
+
+
 def detect_one(
     video: Path, folder: Path, detector: ActionDetector, options: DetectOptions
 ) -> list[Tube]:
     """Detect in one video, write its results to `folder` and print its table."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = Recording(video.stem, detector.model.labels)
+    found = Recording(video.stem, detector.label_space)
     with progress_bar() as bar:
         task = bar.add_task(video.name, total=None)
 
@@ -137,7 +162,7 @@ def _write(
         folder / TUBES,
         tubes,
         video=VideoMeta.of(probe(video)),
-        labels=detector.model.labels,
+        labels=detector.label_space,
         every_ms=every_ms,
     )
     if options.overlay:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from tubelet.cli.console import out, print_json, progress_bar
+from tubelet.cli.console import note, out, print_json, progress_bar
+from tubelet.cli.released import size
 from tubelet.config import encode
 from tubelet.data.doctor import Finding, SetFiles, examine_files, worst
 from tubelet.data.importers import Options, convert
@@ -16,7 +17,9 @@ from tubelet.data.prepare import prepare
 from tubelet.files import write_text
 from tubelet.playground.make import write_dataset
 from tubelet.playground.world import PlaygroundConfig
-from tubelet.recipes.own import own_labels
+from tubelet.recipes.own import DEFAULT_START, SUGGESTED_STARTS, known_classes, own_labels
+from tubelet.releases.published import published
+from tubelet.train.recipe import Recipe
 from tubelet.types import InputError
 
 
@@ -94,7 +97,26 @@ def prepare_set(
     out.print(f"{len(prepared.space)} classes: {', '.join(prepared.space.names)}")
     for split, members in (("train", prepared.train_videos), ("val", prepared.val_videos)):
         out.print(f"{split}: {len(members)} videos, {folder / split}.csv")
+    _print_start(recipe, start)
     out.print(f"now: tubelet train {target} --out runs/{name}")
+
+
+def _print_start(recipe: Recipe, start: str) -> None:
+    """What the start settles, what it knows already, and others where it is a small one."""
+    model, stage = recipe.model, recipe.stages[0]
+    spec = model.input
+    out.print(
+        f"start: {start}: {spec.frames} × {spec.stride} frames at {spec.short_side} pixels, "
+        f"batches of {stage.batch}, learning rate {stage.optimizer.rate:g}"
+    )
+    if known := known_classes(recipe, start):
+        out.print(f"known to the start by name: {', '.join(known)}")
+    if start == DEFAULT_START:
+        others = [
+            f"--start {name} ({size(published()[name])}, trained on {what})"
+            for what, name in SUGGESTED_STARTS.items()
+        ]
+        note(f"a start trained on real films learns more from few: {'; '.join(others)}")
 
 
 def _size(text: str) -> tuple[int, int]:

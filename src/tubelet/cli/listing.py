@@ -11,6 +11,7 @@ from tubelet.cli.console import out, print_json, print_paragraph, show
 from tubelet.errors import InputError
 from tubelet.models.create import model_records
 from tubelet.recipes.records import RecipeRecord, recipe_records
+from tubelet.releases.published import published
 from tubelet.releases.table import Release, releases
 from tubelet.render.tables import Column, FittedTable
 
@@ -29,6 +30,7 @@ def list_models(pattern: str, *, as_json: bool) -> None:
     tables += [architecture_table(records)] * bool(records)
     show([part for table in tables for part in (table, "")])
     out.print("more of one: tubelet models show NAME")
+    out.print(f"{len(published())} more that others published: tubelet models --released")
 
 
 def release_facts(release: Release) -> dict[str, Any]:

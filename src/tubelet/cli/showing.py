@@ -10,10 +10,13 @@ from typing import Any
 from tubelet.checkpoints import describe_source, read_header
 from tubelet.cli.console import note, out, print_json, print_paragraph
 from tubelet.cli.listing import release_facts
+from tubelet.cli.released import published_facts
 from tubelet.config import encode, override
 from tubelet.errors import InputError, did_you_mean
 from tubelet.models.create import model_names, model_records, variant
 from tubelet.recipes.saved import find_recipe
+from tubelet.releases.foreign import converted_path
+from tubelet.releases.published import PublishedWeights, listed, published
 from tubelet.releases.table import releases, weights_path
 
 Facts = dict[str, Any]
@@ -41,10 +44,12 @@ def model_facts(name: str) -> Facts:
         return _release(name)
     if name in model_names():
         return _architecture(name)
+    if name in listed():
+        return _published(listed()[name])
     if name.endswith(".safetensors") or Path(name).exists():
         path = weights_path(Path(name))  # of a folder, the file in it
         return {"file": str(path), **_header(path)}
-    known = [*releases(), *model_names()]
+    known = [*releases(), *model_names(), *published()]
     raise InputError(
         f"no model is called {name!r}",
         expected="released weights, an architecture, or a .safetensors file",
@@ -59,6 +64,13 @@ def _release(name: str) -> Facts:
         facts["card"] = str(release.card)
     if release.path.is_file():
         facts |= _header(release.path)
+    return facts
+
+
+def _published(row: PublishedWeights) -> Facts:
+    facts = published_facts(row)
+    if converted_path(row).is_file():
+        facts |= _header(converted_path(row))
     return facts
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,8 +97,8 @@ class Converted:
         assumed = recorded(self.settled)["assumed"]
         return (*(f"assumed {line}" for line in assumed), *self.settled.against)
 
-    def save(self, path: Path) -> None:
-        """Write a tubelet weights file."""
+    def save(self, path: Path, *, release: Mapping[str, Any] | None = None) -> None:
+        """Write a tubelet weights file; `release`: what is known of the published original."""
         provenance = {
             "family": self.family,
             "file": Path(self.source).name,
@@ -105,7 +106,10 @@ class Converted:
             **recorded(self.settled),
         }
         tensors = {n: t for n, t in self.state.items() if not n.endswith("num_batches_tracked")}
-        save_checkpoint(path, tensors, {"model": encode(self.config), "source": provenance})
+        header = {"model": encode(self.config), "source": provenance}
+        save_checkpoint(
+            path, tensors, header if release is None else {**header, "release": release}
+        )
 
 
 def recognise(state: Mapping[str, Tensor]) -> Family:

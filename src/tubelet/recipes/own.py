@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from tubelet.checkpoints import read_header
 from tubelet.config import decode
@@ -12,12 +15,16 @@ from tubelet.data.sources import VideoSource
 from tubelet.data.untrusted.reading import find_video
 from tubelet.media.transforms import Augment
 from tubelet.media.video import probe
+from tubelet.models.backbones.descriptors import DescriptorsConfig
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.linear import LinearHeadConfig
+from tubelet.models.relabel import common_classes, replace_labels
+from tubelet.models.weights import load_model, save_model
 from tubelet.releases.table import weights_path
 from tubelet.testing.config import Test
 from tubelet.train.loop.optim import Optimizer
 from tubelet.train.loop.schedules import CosineSchedule
+from tubelet.train.model.norms import Norms
 from tubelet.train.recipe import Recipe, Stage, Start
 from tubelet.types import CheckpointError
 
@@ -26,26 +33,61 @@ _MOST_BYTES = 2 << 30
 _AUGMENT = Augment(scale=(0.9, 1.15), flip=0.5, brightness=0.2, box_jitter=0.05)
 
 
+SUGGESTED_STARTS = {
+    "AVA's 80 actions": "ptv-slowfast-8x8-r50-ava22",
+    "Kinetics-400": "ptv-slowfast-8x8-r50-k400",
+}
+"""Published checkpoints to start from, small enough to try, by what they were trained on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """How a start of one kind learns new labels."""
+
+    rate: float
+    weight_decay: float
+    batch: int
+    norms: Norms = field(default_factory=Norms)
+
+
+# Descriptors are cheap and their head learns from nothing. What was trained on hundreds of hours is
+# moved gently, with the statistics it came with: a few clips would estimate worse ones.
+_DESCRIPTORS = Tuning(rate=1e-3, weight_decay=0.02, batch=16)
+_CONVOLUTIONS = Tuning(rate=2e-4, weight_decay=0.02, batch=8, norms=Norms(mode="frozen"))
+_TRANSFORMERS = Tuning(rate=3e-5, weight_decay=0.05, batch=4)
+
+
+def tuning(model: ActionModelConfig) -> Tuning:
+    """The learning rate, weight decay, batch and norms for a start with this model."""
+    if isinstance(model.backbone, DescriptorsConfig):
+        return _DESCRIPTORS
+    return _TRANSFORMERS if hasattr(model.backbone, "heads") else _CONVOLUTIONS
+
+
 def own_labels(
     prepared: PreparedSet,
     *,
     name: str,
     start: str = DEFAULT_START,
     steps: int = 300,
-    batch: int = 16,
+    batch: int | None = None,
     exclusive: bool = False,
 ) -> Recipe:
     """Fine-tune `start` (a release, or a weights file) on a prepared set, and test on its val part.
 
-    Everything of the model is taken over but the last layer, which learns the new classes; a model
-    that classified whole videos gets the linear head. `exclusive`: whether a person does exactly
-    one of the classes at a time. Films are kept in memory at the model's size where all of them
-    fit in 2 GiB.
+    The start gives the clip's frames and size, and chooses learning rate, batch and norms.
+    Everything of the model is taken over but the last layer, which learns the new classes; those
+    that the start knows by the same name begin with what it knows, in a weights file beside the
+    label map. A model that classified whole videos gets the linear head. `exclusive`: whether a
+    person does exactly one of the classes at a time. Films are kept in memory at the model's size
+    where all of them fit in 2 GiB.
     """
     weights = weights_path(start)
     model = _model_for(prepared, start, weights, exclusive=exclusive)
+    known = _with_known_classes(prepared, weights, model)
     side = round(model.input.short_side * _AUGMENT.scale[1])
     kept = side if _bytes_of(prepared, side) <= _MOST_BYTES else None
+    tuned = tuning(model)
     # Releases keep their name; a file is found from wherever the recipe is run.
     named = str(weights.resolve()) if Path(start).exists() else start
     return Recipe(
@@ -58,10 +100,14 @@ def own_labels(
                 name="finetune",
                 data=_source(prepared, prepared.train, name, kept, exclusive=exclusive),
                 steps=steps,
-                batch=batch,
-                start=Start(weights=named, required=("backbone.*",)),
-                optimizer=Optimizer(rate=1e-3, weight_decay=0.02),
+                batch=batch or tuned.batch,
+                start=Start(
+                    weights=named if known is None else str(known.resolve()),
+                    required=("backbone.*",) if known is None else ("*",),
+                ),
+                optimizer=Optimizer(rate=tuned.rate, weight_decay=tuned.weight_decay),
                 schedule=CosineSchedule(warmup=0.05),
+                norms=tuned.norms,
                 augment=_AUGMENT,
                 ema=0.99,
                 save_every=50,
@@ -71,18 +117,52 @@ def own_labels(
     )
 
 
+def known_classes(recipe: Recipe, start: str) -> tuple[str, ...]:
+    """Classes of the recipe that its start knows by the same name, and so begins with."""
+    config = _config_of(weights_path(start), start)
+    if config.head != recipe.model.head:
+        return ()
+    return common_classes(config.labels, recipe.model.labels)
+
+
 def _model_for(
     prepared: PreparedSet, start: str, weights: Path, *, exclusive: bool
 ) -> ActionModelConfig:
-    header = read_header(weights)
-    if "model" not in header:
-        raise CheckpointError("this weights file holds no action model", where=start)
-    config = decode(ActionModelConfig, header["model"], where=start)
+    config = _config_of(weights, start)
     if config.head.task == "classification":
+        backbone: Any = config.backbone
+        if hasattr(backbone, "detection"):  # people are found on a map that keeps its resolution
+            backbone = replace(backbone, detection=True)
         config = replace(
-            config, head=LinearHeadConfig(), input=replace(config.input, crop=None, multiple=1)
+            config,
+            backbone=backbone,
+            head=LinearHeadConfig(),
+            input=replace(config.input, crop=None, multiple=1),
         )
     return replace(config, labels=replace(prepared.space, exclusive=exclusive))
+
+
+def _config_of(weights: Path, where: str) -> ActionModelConfig:
+    header = read_header(weights)
+    if "model" not in header:
+        raise CheckpointError("this weights file holds no action model", where=where)
+    return decode(ActionModelConfig, header["model"], where=where)
+
+
+def _with_known_classes(
+    prepared: PreparedSet, weights: Path, model: ActionModelConfig
+) -> Path | None:
+    """A file of the start with the rows of the classes that it knows by the same name, and fresh
+    ones for the others; None where it knows none, or judged whole videos."""
+    start = _config_of(weights, str(weights))
+    if start.head != model.head or not common_classes(start.labels, model.labels):
+        return None
+    torch.manual_seed(0)  # the fresh rows: the same set prepared twice is the same file
+    changed, report = replace_labels(load_model(weights), model.labels, keep_known=True)
+    path = prepared.labels.with_name("start.safetensors")
+    facts = {"start": weights.name, "classes kept": list(report.known)}
+    save_model(path, changed, provenance=facts)
+    return path
 
 
 def _bytes_of(prepared: PreparedSet, side: int) -> int:

@@ -1,8 +1,8 @@
 """One file from one address: resumed, checked, and whole or not there.
 
 A download grows in `<target>.part` and takes its name only when its length and sha256 are those
-that were expected. A lock beside it lets one process at a time write; the others wait and find
-the file. Only https is spoken, or http with this same machine.
+that were expected, as far as they are known. A lock beside it lets one process at a time write;
+the others wait and find the file. Only https is spoken, or http with this same machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tubelet.files import locked, make_parent
 from tubelet.types import CheckpointError, InputError
 
 Progress = Callable[[int, int], None]
-"""Told the bytes that are here and the bytes there will be."""
+"""Told the bytes that are here and the bytes there will be, 0 where the server does not say."""
 
 _OFFLINE = ("TUBELET_OFFLINE", "HF_HUB_OFFLINE")
 _TRUE = {"1", "on", "yes", "true"}
@@ -97,12 +97,17 @@ class _Redirects(HTTPRedirectHandler):
 
 
 @contextmanager
-def _opened(url: str, start: int, silence_s: float) -> Iterator[HTTPResponse]:
-    """The answer to a GET of `url` from byte `start`; urllib's own errors pass through."""
+def _opened(url: str, start: int, silence_s: float, tag: str = "") -> Iterator[HTTPResponse]:
+    """The answer to a GET of `url` from byte `start`; urllib's own errors pass through.
+
+    With `tag`, of the version that the first bytes are of, a server that has another by now sends
+    that one whole.
+    """
     check_url(url)
     headers = {"User-Agent": f"tubelet/{version('tubelet')}", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
+        headers |= {"If-Range": tag} if tag else {}
     # What runs on this machine is not asked for through a proxy.
     local = _is_loopback(urlsplit(url).hostname or "")
     opener = build_opener(_Redirects, *([ProxyHandler({})] if local else []))
@@ -131,26 +136,38 @@ def read_text(url: str, *, limit: int = 1 << 20, silence_s: float = 10.0) -> str
         raise CheckpointError("this file is not UTF-8 text", where=url, got=error) from error
 
 
-def difference(path: Path, *, sha256: str, size: int) -> tuple[str, str] | None:
-    """(expected, got) where the file at `path` is not the one described; None where it is."""
+def difference(path: Path, *, sha256: str | None, size: int | None) -> tuple[str, str] | None:
+    """(expected, got) where the file at `path` is not the one described; None where it is.
+
+    `sha256` may be its first digits; what is None is not compared.
+    """
     got = path.stat().st_size
-    if got != size:
+    if size is not None and got != size:
         return f"{size} bytes", f"{got} bytes"
+    if sha256 is None:
+        return None
+    digest = sha256_of(path)
+    if digest.startswith(sha256):
+        return None
+    return f"sha256 {sha256}{'' if len(sha256) == 64 else '…'}", f"sha256 {digest}"
+
+
+def sha256_of(path: Path) -> str:
+    """The file's sha256 as 64 hexadecimal digits."""
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return None if digest == sha256 else (f"sha256 {sha256}", f"sha256 {digest}")
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(
     url: str,
     target: Path,
     *,
-    sha256: str,
-    size: int,
+    sha256: str | None = None,
+    size: int | None = None,
     progress: Progress | None = None,
     patience: Patience | None = None,
 ) -> None:
-    """Bring the file of `size` bytes and that `sha256` from `url` to `target`.
+    """Bring the file of `size` bytes and that `sha256`, whole or its first digits, to `target`.
 
     Goes on where an earlier call stopped, if the server can. A file already there that is the
     right one is left alone; a wrong one is replaced. Raises InputError for a refused address, a
@@ -166,28 +183,37 @@ def download(
         _fill(part, url, size, target, progress, patience or Patience())
         wrong = difference(part, sha256=sha256, size=size)
         if wrong is not None:
-            part.unlink()
+            _discard(part)
             raise _another_file(url, *wrong)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(target)
+        _discard(part)
 
 
 def _fill(
-    part: Path, url: str, size: int, target: Path, progress: Progress | None, patience: Patience
+    part: Path,
+    url: str,
+    size: int | None,
+    target: Path,
+    progress: Progress | None,
+    patience: Patience,
 ) -> None:
-    """Try until `part` holds `size` bytes."""
+    """Try until `part` holds the whole file."""
     problem, answered = "", False
     for attempt in range(patience.tries):
         if attempt:
             time.sleep(patience.pause_s * 2 ** (attempt - 1))
         try:
-            _receive(part, url, size, progress, patience.silence_s)
+            if _receive(part, url, size, progress, patience.silence_s):
+                return
             problem, answered = "the connection ended early", True
         except HTTPError as error:
             problem, answered = _describe(error), True
+            if error.code == 416 and _ends_at(error, _length(part)):
+                return
             if error.code == 416:
-                part.unlink(missing_ok=True)
+                _discard(part)
             elif error.code not in _PASSING:
                 raise CheckpointError(
                     "the server refuses this download",
@@ -201,52 +227,82 @@ def _fill(
                 raise CheckpointError(
                     "this server cannot prove who it is", where=url, got=problem
                 ) from error
-        if _length(part) == size:
-            return
     if not answered:
         raise unreachable(url, problem, target=target)
     raise CheckpointError(
         "the download did not finish",
         where=url,
-        expected=f"{size} bytes",
+        expected="the whole file" if size is None else f"{size} bytes",
         got=f"{_length(part)} bytes after {patience.tries} tries; last: {problem}",
         hint="try again: it goes on where it stopped",
     )
 
 
-def _receive(part: Path, url: str, size: int, progress: Progress | None, silence_s: float) -> None:
-    """One request: append to `part` what it lacks, or write it anew if the server starts over."""
-    if (have := _length(part)) > size:
-        have = 0
-    if have == size:
-        return
-    with _opened(url, have, silence_s) as response:
-        have = _begin(response, part, url, have, size)
+def _receive(
+    part: Path, url: str, size: int | None, progress: Progress | None, silence_s: float
+) -> bool:
+    """One request: append to `part` what it lacks, or write it anew if the server starts over.
+
+    Whether the file is whole, as far as its length or the server's word on it can tell.
+    """
+    have, tag = _length(part), _tag_file(part)
+    if size is not None:
+        if have == size:
+            return True
+        have = have if have < size else 0
+    known = tag.read_text(encoding="ascii") if have and tag.is_file() else ""
+    with _opened(url, have, silence_s, known) as response:
+        have, total = _begin(response, part, url, have, size)
         with _writable(part, "ab" if have else "wb") as file:
-            while have <= size and (chunk := response.read1(_CHUNK)):
+            while (total is None or have <= total) and (chunk := response.read1(_CHUNK)):
                 _write(file, chunk, part)
                 have += len(chunk)
                 if progress is not None:
-                    progress(have, size)
-    if have > size:
-        part.unlink()
-        raise _another_file(url, f"{size} bytes", "more")
+                    progress(have, total or 0)
+    if total is not None and have > total:
+        _discard(part)
+        raise _another_file(url, f"{total} bytes", "more")
+    return total is None or have == total
 
 
-def _begin(response: HTTPResponse, part: Path, url: str, have: int, size: int) -> int:
-    """The byte at which the body begins, once the server's word on the length has been checked."""
+def _begin(
+    response: HTTPResponse, part: Path, url: str, have: int, size: int | None
+) -> tuple[int, int | None]:
+    """The byte at which the body begins and the length of the file, None if nobody knows it.
+
+    The server's word on the length is checked, and its name for this version is kept beside
+    `part`.
+    """
     if response.status == 206:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers["Content-Range"] or "")
         start, total = (int(found[1]), found[2]) if found else (-1, "*")
         if start != have:
-            part.unlink(missing_ok=True)
+            _discard(part)
             raise HTTPException(f"bytes from {have} were asked for, others came")
     else:
         start, total = 0, response.headers["Content-Length"] or "*"
-    if total not in ("*", str(size)):
-        part.unlink(missing_ok=True)
+    if size is not None and total not in ("*", str(size)):
+        _discard(part)
         raise _another_file(url, f"{size} bytes", f"{total} bytes")
-    return start
+    tag = response.headers["ETag"] or ""
+    if tag.isascii() and tag.startswith('"'):  # a weak tag promises no equal bytes
+        _tag_file(part).write_text(tag, encoding="ascii")
+    return start, int(total) if total.isdigit() else size
+
+
+def _ends_at(error: HTTPError, have: int) -> bool:
+    """Whether a server refuses to send what follows byte `have` because nothing does."""
+    return bool(have) and (error.headers["Content-Range"] or "").strip() == f"bytes */{have}"
+
+
+def _tag_file(part: Path) -> Path:
+    """Where the server's name for the version of `part` is kept."""
+    return part.with_name(f"{part.name}.tag")
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _tag_file(part).unlink(missing_ok=True)
 
 
 def _length(path: Path) -> int:

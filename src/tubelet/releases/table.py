@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.config import decode
-from tubelet.errors import did_you_mean
+from tubelet.errors import CheckpointError, ConfigError, InputError, did_you_mean
 from tubelet.files import cache_folder, write_text
 from tubelet.releases.download import (
     Progress,
@@ -26,8 +26,9 @@ from tubelet.releases.download import (
     read_text,
     unreachable,
 )
+from tubelet.releases.foreign import published_weights
 from tubelet.releases.hub import PREFIX, WEIGHTS, hub_weights
-from tubelet.types import CheckpointError, ConfigError, InputError
+from tubelet.releases.published import PublishedWeights, listed, published
 
 FOLDER = Path(__file__).parents[1] / "weights"
 INDEX = "TUBELET_RELEASES"
@@ -103,7 +104,7 @@ class ReleaseIndex:
         for row in self.releases:
             if row.shipped:
                 raise ConfigError(f"release {row.name!r} of an index needs a url")
-            if names.count(row.name) > 1 or row.name in RELEASES:
+            if names.count(row.name) > 1 or row.name in RELEASES or row.name in listed():
                 raise ConfigError(
                     f"the name {row.name!r} is taken", hint="give the release another name"
                 )
@@ -157,12 +158,14 @@ def fetch(release: Release, *, progress: Progress | None = None) -> Path:
     return path
 
 
-def weights_path(name: str | Path, *, progress: Progress | None = None) -> Path:
+def weights_path(name: str | Path, *, keep: bool = False, progress: Progress | None = None) -> Path:
     """The weights file behind a name.
 
     In this order: a release of the package, `hf://user/repo[@revision][/file.safetensors]`, a
-    file, a folder that `save_pretrained` wrote, a release of the index (downloaded if need be;
-    `progress` is told how far). Raises InputError naming the nearest release, and as `fetch`.
+    file, a folder that `save_pretrained` wrote, a published checkpoint (downloaded and converted
+    if need be; `progress` is told how far, `keep` leaves the original in the cache), a release of
+    the index (downloaded if need be).
+    Raises InputError naming the nearest release, and as `fetch` and `published_weights`.
     """
     text = str(name)
     if text in RELEASES:
@@ -177,14 +180,25 @@ def weights_path(name: str | Path, *, progress: Progress | None = None) -> Path:
     if isinstance(name, Path) or path.suffix == _SUFFIX or path.name != text:
         expected = f"a file, or a folder that holds {WEIGHTS}"
         raise InputError("no such weights file", where=path, expected=expected)
+    if text in listed():
+        return published_weights(_offered(text), keep=keep, progress=progress)
     known = releases()
     if text in known:
         return fetch(known[text], progress=progress)
     raise InputError(
         f"no released weights are called {text!r}",
-        expected=f"one of {', '.join(known)}, a .safetensors file, or hf://user/repo",
-        hint=did_you_mean(text, known) or "`tubelet models` lists them",
+        expected=f"one of {', '.join(known)}, a published checkpoint's name, "
+        "a .safetensors file, or hf://user/repo",
+        hint=did_you_mean(text, [*known, *published()]) or "`tubelet models` lists them",
     )
+
+
+def _offered(name: str) -> PublishedWeights:
+    """The row of that name. Raises InputError for one that is listed but not offered."""
+    row = listed()[name]
+    if row.refused is not None:
+        raise InputError(f"{name} is known but not offered", where=row.url, got=row.refused)
+    return row
 
 
 def _addressed(text: str) -> Path:

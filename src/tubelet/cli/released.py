@@ -1,0 +1,89 @@
+"""Published checkpoints: listed by data set, shown whole, pulled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from tubelet.cli.console import download_bar, note, out, print_json
+from tubelet.errors import InputError
+from tubelet.labelsets import label_set
+from tubelet.releases.foreign import address, cached, converted_path, original_path
+from tubelet.releases.published import PublishedWeights, listed, matching, published
+from tubelet.releases.table import weights_path
+
+
+def list_released(pattern: str, *, as_json: bool) -> None:
+    """Published checkpoints by data set, the best of each first; two lines a row."""
+    rows = matching(pattern, published().values())
+    if not rows:
+        raise InputError(
+            f"no published checkpoint matches {pattern!r}",
+            hint="name part of a name, of a data set (ava, k400, ssv2) or of a family (SlowFast)",
+        )
+    if as_json:
+        print_json([{**row.to_json(), "cached": cached(row)} for row in rows])
+        return
+    rows.sort(key=lambda row: (row.task != "detection", row.data, -(row.score or 0.0), row.name))
+    for (_, data), members in groupby(rows, key=lambda row: (row.task, row.data)):
+        group = list(members)
+        out.print(f"\n── {data}: {_classes(group[0])}")
+        for row in group:
+            out.print(f"{row.name}\n    {_facts(row)}")
+    out.print("\nall about one: tubelet models show NAME; to have it here: tubelet pull NAME")
+
+
+def _classes(row: PublishedWeights) -> str:
+    each = "of each person" if row.task == "detection" else "of the whole picture"
+    if row.labels is None:
+        return f"classes {each}, their names unpublished"
+    return f"{len(label_set(row.labels))} classes {each}"
+
+
+def _facts(row: PublishedWeights) -> str:
+    """Score, size, licence, where it is: short enough for eighty columns."""
+    score = "no score" if row.score is None else f"{row.metric} {row.score:g}"
+    where = "cached" if cached(row) else "by hand" if row.by_hand else "download"
+    licence = row.licence if row.commercial else f"{row.licence} (non-commercial)"
+    return "  ".join((score, size(row), licence, where))
+
+
+def size(row: PublishedWeights) -> str:
+    """Of the converted file, which is about that of the original without its optimizer."""
+    if row.bytes is None:
+        return "? MB"
+    return f"{row.bytes / 1e9:.1f} GB" if row.bytes >= 1e9 else f"{row.bytes / 1e6:.0f} MB"
+
+
+def published_facts(row: PublishedWeights) -> dict[str, Any]:
+    """Everything that is known of one row, offered or not."""
+    told = row.to_json()
+    facts = told.pop("facts", {})
+    if row.refused is not None:
+        return told
+    told |= {"size": size(row), "downloaded from": address(row)}
+    told["original goes to"] = str(original_path(row))
+    told["converted file"] = str(converted_path(row))
+    told["where"] = "cached" if cached(row) else "by hand" if row.by_hand else "download"
+    told["input and head"] = {key: _short(value) for key, value in facts.items()}
+    if row.labels is not None:
+        told["classes"] = list(label_set(row.labels).names)
+    return told
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, list):
+        return ", ".join(str(_short(member)) for member in value)
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def pull(names: Sequence[str], *, keep: bool) -> None:
+    """Download and convert the named releases; each one's file is printed."""
+    for name in names:
+        with download_bar() as progress:
+            path = weights_path(name, keep=keep, progress=progress)
+        row = listed().get(name)
+        if row is not None and not row.commercial:
+            note(f"{name}: {row.licence}, not for commercial use")
+        out.print(f"{name}: {path}")
