@@ -216,7 +216,7 @@ def _known(kinds: Sequence[Any]) -> dict[str, Any]:
     for kind in kinds:
         if _is_open(kind):
             found |= members_of(kind)
-        elif dataclasses.is_dataclass(kind):
+        elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
             found[type_name(kind)] = kind
     return found
 

@@ -81,7 +81,8 @@ def test_an_unknown_type_names_the_nearest_and_the_package_to_import() -> None:
         decode(Forest, {"oldest": {"type": f"{__name__}:Birch", "hight": 2}})
     with pytest.raises(ConfigError, match="one of"):
         decode(Forest, {"oldest": {"height": 2}})
-    for name in ([], {}, 7):
+    strange: list[Any] = [[], {}, 7]
+    for name in strange:
         with pytest.raises(ConfigError, match="one of"):
             decode(Forest, {"oldest": {"type": name}})
     assert decode(Forest, {"sown": 1987}).sown == 1987
