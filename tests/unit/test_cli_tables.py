@@ -23,6 +23,7 @@ from tubelet.cli.app import app
 from tubelet.labels import LabelSpace
 from tubelet.models.create import model_names
 from tubelet.recipes import recipe_names
+from tubelet.releases.published import published
 from tubelet.releases.table import RELEASES
 from tubelet.render.tables import Column, FittedTable, action_table, report_table
 from tubelet.results import Tube
@@ -41,7 +42,7 @@ def width(request: pytest.FixtureRequest) -> int:
 def shown(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command as on a terminal of `width` columns; returns its lines."""
     terminal = Console(width=width, force_terminal=True, color_system=None, markup=False)
-    for module in ("console", "listing", "showing"):
+    for module in ("console", "listing", "released", "showing"):
         monkeypatch.setattr(f"tubelet.cli.{module}.out", terminal)
 
     def run(*arguments: str) -> list[str]:
@@ -60,8 +61,9 @@ def printed(item: Any, width: int) -> list[str]:
 
 
 def check(lines: list[str], names: list[str], width: int) -> None:
-    """Nothing is too wide or cut, and each name stands in one line, whole, as its first word."""
-    assert max(map(len, lines)) <= width
+    """Nothing is cut, nothing but a single name too wide, and each name stands in one line, whole,
+    as its first word."""
+    assert max(len(line) for line in lines if line not in names) <= width
     assert not any("…" in line for line in lines)
     first = Counter(line.split(maxsplit=1)[0] for line in lines if line and line[0] != " ")
     assert [name for name in names if first[name] != 1] == []
@@ -74,6 +76,11 @@ def test_models_are_listed_a_line_each(shown: Run, width: int) -> None:
     text = "\n".join(lines)
     assert ("0.6218" in text) == ("K400 75.6" in text) == (width == 120)
     assert "21 actions of JHMDB-21, split 1" in text
+
+
+def test_published_checkpoints_are_listed_without_a_broken_name(shown: Run, width: int) -> None:
+    lines = [line for line in shown("models", "--released") if not line.startswith("──")]
+    check(lines, list(published()), width)
 
 
 def test_recipes_are_listed_without_a_broken_word(shown: Run, width: int) -> None:

@@ -30,7 +30,8 @@ def list_released(pattern: str, *, as_json: bool) -> None:
         group = list(members)
         out.print(f"\n── {data}: {_classes(group[0])}")
         for row in group:
-            out.print(f"{row.name}\n    {_facts(row)}")
+            out.print(row.name, soft_wrap=True)  # one is longer than eighty: whole, to be copied
+            out.print(f"    {_facts(row)}")
     out.print("\nall about one: tubelet models show NAME; to have it here: tubelet pull NAME")
 
 
