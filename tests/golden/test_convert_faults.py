@@ -143,6 +143,21 @@ def test_a_fact_is_asked_and_decides(
     assert max(map(relative_error, outputs(wrong, about, clip), expected)) > 5 * TOLERANCE
 
 
+def test_the_clip_is_asked_and_travels(shared: Path) -> None:
+    """Slow-only is published as 4×16, 8×8 and 16×4 under the same names and shapes."""
+    name = "mm_AVA_slowonly_k700_r50_8x8_context_tmax"
+    about = json.loads((shared / "golden" / "more" / f"{name}.json").read_text())
+    known = replace(MM_PEOPLE, frames=None, stride=None, temporal_pool="max")
+    with torch.device("meta"):
+        state = {n: torch.empty(s) for n, s in about["state_dict"].items()}
+    with pytest.raises(OpenQuestions) as asked:
+        convert_state(state, said=[Said(source="this test", facts=known)])
+    assert [question.key for question in asked.value.questions] == ["frames", "stride"]
+    stated = Said(source="this test", facts=replace(known, frames=16, stride=4))
+    spec = convert_state(state, said=[stated]).config.input
+    assert (spec.frames, spec.stride) == (16, 4)
+
+
 def test_multisports_keeps_all_its_columns(shared: Path) -> None:
     name = "mm_MultiSports_slowfast_r50_4x16"
     about = json.loads((shared / "golden" / "more" / f"{name}.json").read_text())

@@ -109,7 +109,8 @@ def test_the_command_asks_and_takes_answers(
     source, ours = shared / "cases" / CASE / "with_cfg.pyth", tmp_path / "ours.safetensors"
     assert main(["convert", str(source), "--to", str(ours)]) == 2
     told = capsys.readouterr().err
-    assert "exclusive=false" in told and "--assume" in told and not ours.exists()
+    assert "--assume exclusive=true|false --assume colour=rgb|bgr" in told
+    assert not ours.exists()
     (tmp_path / "map.txt").write_text("\n".join(f"{i}: act{i}" for i in range(1, 7)))
     answers = ["--assume", "exclusive=false", "--assume", "colour=rgb"]
     labels = ["--labels", str(tmp_path / "map.txt")]

@@ -12,7 +12,7 @@ from tubelet.cli.console import note, out, print_json, print_paragraph
 from tubelet.cli.listing import release_facts
 from tubelet.cli.released import published_facts
 from tubelet.config import encode, override
-from tubelet.errors import InputError, did_you_mean
+from tubelet.errors import InputError, OpenQuestions, did_you_mean
 from tubelet.models.create import model_names, model_records, variant
 from tubelet.recipes.saved import find_recipe
 from tubelet.releases.foreign import converted_path
@@ -160,18 +160,25 @@ def convert_checkpoint(
     from tubelet.convert import convert
     from tubelet.data.labelmaps import read_label_map
 
-    converted = convert(
-        source,
-        name=name,
-        config_file=config_file,
-        assume=assume,
-        labels=None if labels is None else read_label_map(labels),
-    )
+    try:
+        converted = convert(
+            source,
+            name=name,
+            config_file=config_file,
+            assume=assume,
+            labels=None if labels is None else read_label_map(labels),
+        )
+    except OpenQuestions as error:
+        answers = (f"--assume {q.key}={'|'.join(q.choices) or 'N'}" for q in error.questions)
+        error.add_note(f"  answers:  {' '.join(answers)}")
+        raise
     converted.save(target)
     for line in converted.notes:
         note(line)
-    for tensor, reason in converted.dropped.items():
-        note(f"dropped {tensor}: {reason}")
+    for reason in dict.fromkeys(converted.dropped.values()):
+        names = [name for name, why in converted.dropped.items() if why == reason]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        note(f"left out {', '.join(names[:3])}{more}: {reason}")
     kept = len(converted.state)
-    out.print(f"{converted.family}: {kept} tensors kept, {len(converted.dropped)} dropped")
+    out.print(f"{converted.family}: {kept} tensors kept, {len(converted.dropped)} entries left out")
     out.print(f"weights: {target}")
