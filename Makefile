@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint types unit smoke releases docs coverage hooks clean
+.PHONY: demo test lint types unit test-isa test-threads smoke releases docs coverage hooks clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/tubelet demo --out runs/demo
@@ -21,6 +21,20 @@ types: $(VENV)/.dev
 # One thread a worker: the two cores are taken by the workers already.
 unit: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+# The numeric tests as on processors with fewer instruction sets.
+ISAS ?= AVX2 AVX512_CORE AVX512_CORE_BF16 DEFAULT
+NUMERIC := tests/unit/test_numerics.py tests/unit/test_memory_training.py tests/unit/test_train_system.py \
+	tests/unit/test_people_small.py tests/contract/test_models_backbones.py tests/golden/test_models_parity.py
+test-isa: $(VENV)/.dev
+	for isa in $(ISAS); do echo "ONEDNN_MAX_CPU_ISA=$$isa"; \
+	ONEDNN_MAX_CPU_ISA=$$isa OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal $(NUMERIC) || exit 1; \
+	done
+
+# Without spinning: sixteen threads on two cores would wait for one another most of the time.
+test-threads: $(VENV)/.dev
+	for threads in 2 16; do echo "OMP_NUM_THREADS=$$threads"; \
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=$$threads $(BIN)/pytest $(NUMERIC) || exit 1; done
 
 # Every recipe of the papers, shrunk, in a few minutes; `unit` runs a third of them.
 smoke: $(VENV)/.dev

@@ -91,7 +91,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=300_000)
         yield running
         running.close()
 
@@ -100,6 +100,7 @@ def browser() -> Iterator[Any]:
 def page(browser: Any) -> Iterator[Any]:
     """A page that fails its test on any console error, exception or network request."""
     tab = browser.new_page(viewport={"width": 1200, "height": 900})
+    tab.set_default_timeout(300_000)
     trouble: list[str] = []
     tab.on("console", lambda m: trouble.append(m.text) if m.type != "log" else None)
     tab.on("pageerror", lambda error: trouble.append(str(error)))
@@ -111,7 +112,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 def wait_until(page: Any, condition: str) -> None:
     """Playwright's own waiting evaluates a string inside the page, which the policy forbids."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 300
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, condition
         page.wait_for_timeout(20)

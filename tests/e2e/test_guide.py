@@ -28,7 +28,7 @@ def blocks(kind: str) -> list[str]:
 
 def run(program: list[str], folder: Path) -> str:
     done = subprocess.run(
-        program, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300,
+        program, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=900,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{program}\n{done.stderr[-2000:]}"
@@ -88,6 +88,6 @@ def _serve(folder: Path) -> None:
 
 def _post(address: str, body: bytes) -> bytes:
     request = urllib.request.Request(address, data=body, method="POST")
-    with urllib.request.urlopen(request, timeout=120) as response:
+    with urllib.request.urlopen(request, timeout=900) as response:
         content: bytes = response.read()
     return content

@@ -51,7 +51,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     asked = subprocess.run(
         pip("download", "--no-deps", "hatchling", "-d", folder / "asked"),
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     if asked.returncode:
         said = asked.stderr.strip().splitlines() or ["no answer"]

@@ -147,10 +147,10 @@ def test_the_hand_made_array_is_well_formed() -> None:
          "long-int", "marks", "digits", "copies"],
 )  # fmt: skip
 def test_bombs_are_refused_quickly(bomb: bytes) -> None:
-    start = time.monotonic()
+    start = time.process_time()  # of this process: how busy others are does not matter
     with pytest.raises(DataError):
         unpickle(bomb, "bomb")
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_depth_is_harmless() -> None:

@@ -60,7 +60,7 @@ def _process(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(minutes=10),
     )  # fmt: skip
     bank = online_bank(model(), DATA, folder / "bank", recipe="r")
     assert isinstance(bank, SharedBank)

@@ -224,7 +224,7 @@ def test_two_processes_download_once(
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    paths = {process.communicate(timeout=120)[0].strip() for process in both}
+    paths = {process.communicate(timeout=900)[0].strip() for process in both}
     assert [process.returncode for process in both] == [0, 0]
     (path,) = paths
     assert Path(path).read_bytes() == BODY

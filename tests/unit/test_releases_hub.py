@@ -95,7 +95,7 @@ def in_new_process(code: str, endpoint: str, home: Path, **extra: str) -> str:
         env={**os.environ, **proxies, **settings, **extra},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr

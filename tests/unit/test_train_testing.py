@@ -271,7 +271,7 @@ def _process(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(minutes=10),
     )  # fmt: skip
     world = World(rank=rank, size=2)
     for name, memory in SHARED_TESTS.items():

@@ -33,7 +33,7 @@ def train(jhmdb: Path, out: Path, *, resume: bool = False, report: Report | None
     """Train on `jhmdb` (its `annotations` and `videos` folders); the path of the weights."""
     truth = jhmdb / "annotations" / "jhmdb21_train_split1.csv"
     pictures = [
-        _picture(image, people, complete=False)
+        picture_of(image, people, complete=False)
         for image, people in labelled_frames(truth, jhmdb / "videos", every=3)
     ]
     pictures += list(playground_pictures(1500, seed=7))
@@ -81,10 +81,10 @@ def playground_pictures(count: int, *, seed: int) -> Iterator[Picture]:
         )
         index = int(rng.integers(config.frame_count))
         window = render_window(number, int(config.times_ms([index])[0]), [index], config)
-        yield _picture(window.frames[0], window.people, complete=True)
+        yield picture_of(window.frames[0], window.people, complete=True)
 
 
-def _picture(image: Image, people: People, *, complete: bool) -> Picture:
+def picture_of(image: Image, people: People, *, complete: bool) -> Picture:
     height, width = image.shape[:2]
     scale = np.array([width, height, width, height], np.float32)
     return Picture(image=image, boxes_px=people.boxes * scale, complete=complete)
