@@ -603,9 +603,10 @@ class _Wrong(PlainLearner):
         return PlainLearner(model=self.model, loss=self.loss)
 
 
-def test_a_resumed_run_keeps_its_precision(tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_its_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = processor()
     with_units = replace(here, architecture="x86_64", features=here.features | {"avx512_bf16"})
+    monkeypatch.setattr("tubelet.numerics.precision.WORTH_WHILE", 0)
     with believe(with_units), pytest.raises(Stopped):
         ran(recipe_of(stage_of(precision="auto")), tmp_path, stop=_at_once())
     with believe(replace(here, features=frozenset())):
@@ -615,6 +616,14 @@ def test_a_resumed_run_keeps_its_precision(tmp_path: Path) -> None:
         assert saved["stages"][0]["precision"] == "bf16"
         _, other = ran(recipe_of(stage_of(precision="auto")), tmp_path / "fresh")
         assert "stage 'one' runs in fp32" in other.notes
+
+
+def test_a_small_model_trains_in_fp32_by_default(tmp_path: Path) -> None:
+    here = processor()
+    with_units = replace(here, architecture="x86_64", features=here.features | {"avx512_bf16"})
+    with believe(with_units):
+        _, listener = ran(recipe_of(stage_of(precision="auto", steps=1)), tmp_path)
+    assert "stage 'one' runs in fp32" in listener.notes
 
 
 def _at_once() -> StopFlag:

@@ -120,6 +120,14 @@ class Stage:
             return self.data
         return Mixture(parts=(Part(data=self.data),))
 
+    def clip_hw(self, model: ActionModelConfig) -> tuple[int, int]:
+        """Height and width of the clips that `model` trains on, as squares of their short side
+        where nothing is cropped."""
+        spec = self.input or model.input
+        crop = self.augment.crop if self.augment is not None else None
+        size = crop or spec.crop or spec.short_side
+        return (size, size) if isinstance(size, int) else size
+
     def clips_of_a_video(self, model: ActionModelConfig) -> int:
         """How many clips of a video are drawn at once to train `model`."""
         memory = model.memory

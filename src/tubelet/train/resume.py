@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 
 from tubelet.config import decode
+from tubelet.models.shapes import calls_of
+from tubelet.numerics.choices import Precision
 from tubelet.numerics.precision import resolve
 from tubelet.train.loop.saving import STATE
 from tubelet.train.loop.state import TrainState
@@ -53,8 +55,21 @@ def with_precision(recipe: Recipe, device: torch.device, state: TrainState | Non
     A run that moves to another processor in its midst does not change its arithmetic."""
     if state is not None:
         recipe = _in_precision_of(decode(Recipe, state.recipe), recipe)
-    stages = tuple(replace(s, precision=resolve(s.precision, device)) for s in recipe.stages)
+    stages = tuple(
+        replace(stage, precision=_precision(recipe, index, device))
+        for index, stage in enumerate(recipe.stages)
+    )
     return replace(recipe, stages=stages)
+
+
+def _precision(recipe: Recipe, index: int, device: torch.device) -> Precision:
+    stage, config = recipe.stages[index], recipe.model_at(index)
+    precision = resolve(stage.precision, device)
+    if stage.precision != "auto" or precision == "fp32":
+        return precision
+    spec = stage.input or config.input
+    calls = calls_of(config, (1, 3, spec.frames, *stage.clip_hw(config)))
+    return resolve("auto", device, macs=sum(call.macs for call in calls.values()))
 
 
 def _in_precision_of(before: Recipe, recipe: Recipe) -> Recipe:

@@ -31,8 +31,7 @@ def clip_load(model: ActionModel, stage: Stage, device: torch.device) -> float |
     if peak is None:
         return None
     spec = stage.input or model.input
-    crop = stage.augment.crop if stage.augment is not None else None
-    size = crop or spec.crop or spec.short_side
+    size = stage.clip_hw(model.config)
     return 6 * count(model.config, size=size, frames=spec.frames).macs / peak
 
 
