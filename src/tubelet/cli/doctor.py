@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import tubelet
 from tubelet.api import choose_device
 from tubelet.cli.console import out, print_json, print_paragraph
 from tubelet.models.create import create_model, model_names
@@ -22,6 +23,7 @@ def print_report(model: str | None, *, as_json: bool) -> None:
     """Print the report; with `model`, after its layers were tried in bf16 on the default device."""
     tried = None if model is None else _tried(model)
     report = machine_report()
+    report["versions"] = {"tubelet": tubelet.__version__, **report["versions"]}
     if tried is not None:
         report["probe"] = {"model": model, "found": str(tried), "slow": tried.slow}
     if as_json:

@@ -26,13 +26,12 @@ _VARIABLES = ("OMP_NUM_THREADS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "HF_H
 
 
 def machine_report() -> dict[str, Any]:
-    """Versions, processor, what was probed and found on it, devices, extras, caches and the
+    """Versions beside our own, processor, what was probed and found on it, devices, extras, caches and the
     environment variables that matter; JSON-ready."""
     devices = [torch.device("cpu")]
     devices += [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
     return {
         "versions": {
-            "tubelet": version_of("tubelet"),
             "python": sys.version.split()[0],
             "system": platform.platform(),
             **{name: version_of(name) for name in _PACKAGES},
