@@ -26,8 +26,8 @@ _VARIABLES = ("OMP_NUM_THREADS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "HF_H
 
 
 def machine_report() -> dict[str, Any]:
-    """Versions beside our own, processor, what was probed and found on it, devices, extras, caches and the
-    environment variables that matter; JSON-ready."""
+    """Versions of what we stand on, processor, what was probed and found on it, devices, extras,
+    caches and the environment variables that matter; JSON-ready."""
     devices = [torch.device("cpu")]
     devices += [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
     return {
