@@ -81,7 +81,14 @@ def load(
     for an unknown name and offline, CheckpointError for a file that cannot be used.
     """
     path = weights_path(name, progress=progress)
-    detector = ActionDetector(load_model(path), device=device, precision=precision, classes=classes)
+    model = load_model(path)
+    if not model.config.head.label_layers:
+        raise InputError(
+            "these weights know no classes: they are an encoder to train from",
+            where=name,
+            hint="start a recipe from them, as `tubelet data prepare` writes it",
+        )
+    detector = ActionDetector(model, device=device, precision=precision, classes=classes)
     detector.origin = tuple(describe_source(read_header(path)))
     return detector
 

@@ -175,3 +175,25 @@ def test_licences_are_told_before_first_use(
     with caplog.at_level(logging.WARNING):
         load_hub_weights(backbone)
     assert "licence not known" in caplog.text
+
+
+def test_an_encoder_is_a_start_to_train_from_and_no_detector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tubelet.api import load
+    from tubelet.releases.table import weights_path
+
+    monkeypatch.setenv("TUBELET_CACHE", str(tmp_path / "cache"))
+    folder = published("videomae", tmp_path / "hub", classifier=True)
+    path = weights_path(f"hf:{folder}")
+    assert weights_path(f"hf:{folder}") == path and path.parent == tmp_path / "cache" / "encoders"
+    model = load_model(path)
+    assert model.config.head.label_layers == () and model.task == "detection"
+    expected = create_model(f"hf:{folder}", labels=2).backbone.state_dict()
+    for name, value in model.backbone.state_dict().items():
+        assert torch.equal(expected[name], value), name
+    with pytest.raises(InputError, match="know no classes"):
+        load(f"hf:{folder}")
+    monkeypatch.setenv("TUBELET_OFFLINE", "1")
+    with pytest.raises(InputError, match="cannot be downloaded now"):
+        weights_path("hf:nobody/encoder")

@@ -78,9 +78,9 @@ def own_labels(
     The start gives the clip's frames and size, and chooses learning rate, batch and norms.
     Everything of the model is taken over but the last layer, which learns the new classes; those
     that the start knows by the same name begin with what it knows, in a weights file beside the
-    label map. A model that classified whole videos gets the linear head. `exclusive`: whether a
-    person does exactly one of the classes at a time. Films are kept in memory at the model's size
-    where all of them fit in 2 GiB.
+    label map. A model that classified whole videos, or an encoder of the hub (`hf:ID`), gets the
+    linear head. `exclusive`: whether a person does exactly one of the classes at a time. Films are
+    kept in memory at the model's size where all of them fit in 2 GiB.
     """
     weights = weights_path(start)
     model = _model_for(prepared, start, weights, exclusive=exclusive)
@@ -129,6 +129,8 @@ def _model_for(
     prepared: PreparedSet, start: str, weights: Path, *, exclusive: bool
 ) -> ActionModelConfig:
     config = _config_of(weights, start)
+    if not config.head.label_layers:  # an encoder of the hub knows no classes
+        config = replace(config, head=LinearHeadConfig())
     if config.head.task == "classification":
         backbone: Any = config.backbone
         if hasattr(backbone, "detection"):  # people are found on a map that keeps its resolution

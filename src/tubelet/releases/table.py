@@ -161,10 +161,11 @@ def fetch(release: Release, *, progress: Progress | None = None) -> Path:
 def weights_path(name: str | Path, *, keep: bool = False, progress: Progress | None = None) -> Path:
     """The weights file behind a name.
 
-    In this order: a release of the package, `hf://user/repo[@revision][/file.safetensors]`, a
-    file, a folder that `save_pretrained` wrote, a published checkpoint (downloaded and converted
-    if need be; `progress` is told how far, `keep` leaves the original in the cache), a release of
-    the index (downloaded if need be).
+    In this order: a release of the package, `hf://user/repo[@revision][/file.safetensors]`, an
+    encoder `hf:ID` to train from (kept in the cache, without classes), a file, a folder that
+    `save_pretrained` wrote, a published checkpoint (downloaded and converted if need be; `progress`
+    is told how far, `keep` leaves the original in the cache), a release of the index (downloaded if
+    need be).
     Raises InputError naming the nearest release, and as `fetch` and `published_weights`.
     """
     text = str(name)
@@ -172,6 +173,10 @@ def weights_path(name: str | Path, *, keep: bool = False, progress: Progress | N
         return RELEASES[text].path
     if isinstance(name, str) and "://" in text:
         return _addressed(text)
+    if isinstance(name, str) and text.startswith("hf:"):
+        from tubelet.releases.encoders import encoder_weights  # loads torch, as no listing does
+
+        return encoder_weights(text, cache_folder() / "encoders")
     path = Path(name)
     if path.is_file():
         return path
