@@ -50,6 +50,7 @@ FACTS: Mapping[str, Facts] = {
         SF_PEOPLE, aligned=False, alpha=4, nonlocal_kind="dot_product", nonlocal_pool=(2, 2, 2)
     ),
     "sf_Charades_SLOWFAST_16x8_R50_cls_64": CHARADES,
+    "sf_X3D_S_cls_64": replace(SF_CLIPS, task=None, train_crop=64),
     "ptv_CSN_32x2_R101_cls_64": PTV_CLIPS,
     "ptv_R2PLUS1D_16x4_R50_cls_64": PTV_CLIPS,
     "ptv_C2D_8x8_R50_cls_64": replace(PTV_CLIPS, train_crop=64),
@@ -100,7 +101,6 @@ ELSEWHERE = (
     "hf_vjepa2_cls_tiny",
     "sf_MVITv2_S_16x4_cls",  # not built
     "sf_MVITv2_S_16x4_cls_64",
-    "sf_X3D_S_cls_64",
 )
 
 

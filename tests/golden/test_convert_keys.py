@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tubelet.convert import Facts, Said, convert_state
-from tubelet.errors import CheckpointError, OpenQuestions
+from tubelet.errors import OpenQuestions
 from tubelet.models.backbones.slowfast import SlowFastConfig
 
 FACTS = Facts(
@@ -38,9 +38,7 @@ def read(file: Path) -> tuple[dict[str, torch.Tensor], int]:
     return state, about["params"]
 
 
-@pytest.mark.parametrize(
-    "name", sorted(p.name for p in KEYS.glob("*.json.gz") if "X3D" not in p.name) or ["none"]
-)
+@pytest.mark.parametrize("name", sorted(p.name for p in KEYS.glob("*.json.gz")) or ["none"])
 def test_every_key_finds_its_place(name: str, shared: Path) -> None:
     state, parameters = read(shared / "golden" / "keys" / name)
     expected: Literal["detection", "classification"]
@@ -68,9 +66,3 @@ def test_c2d_does_not_say_whether_it_pools_time(shared: Path) -> None:
     with pytest.raises(OpenQuestions) as asked:
         convert_state(state, said=[Said(source="this test", facts=facts)])
     assert [question.key for question in asked.value.questions] == ["time_strides"]
-
-
-def test_x3d_is_refused_by_name(shared: Path) -> None:
-    state, _ = read(shared / "golden" / "keys" / "Kinetics__X3D_M.json.gz")
-    with pytest.raises(CheckpointError, match="X3D"):
-        convert_state(state)

@@ -239,8 +239,8 @@ def test_a_missing_tensor_is_named() -> None:
 
 
 def test_strangers_are_named() -> None:
-    with pytest.raises(CheckpointError, match="X3D"):
-        convert_state(tensors("s1.pathway0_stem.conv_xy.weight", "head.conv_5.weight"))
+    with pytest.raises(CheckpointError, match="Video Swin"):
+        convert_state(tensors("backbone.layers.0.blocks.0.attn.relative_position_bias_table"))
     with pytest.raises(CheckpointError, match="no known family"):
         convert_state(tensors("encoder.weight"))
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from tubelet.convert.facts import Facts
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.models.backbones.x3d import X3DConfig
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.types import CheckpointError, InputSpec
@@ -33,7 +34,8 @@ def apply_facts(config: ActionModelConfig, facts: Facts) -> ActionModelConfig:
         head = _with(head, {"resolution": facts.roi_bins})
     head = _with(head, given)
     if isinstance(head, ClipHeadConfig) and facts.train_crop is not None:
-        head = replace(head, window=max(1, facts.train_crop // 32))
+        rounded_up = isinstance(backbone, X3DConfig)  # as its own head has it
+        head = replace(head, window=max(1, (facts.train_crop + 31 * rounded_up) // 32))
     return replace(config, backbone=backbone, head=head, input=_input(config, facts))
 
 

@@ -33,6 +33,7 @@ from tubelet.convert.questions import ON_TENSORS, answered, usual
 from tubelet.convert.readers import OWN_NAMES, read_foreign
 from tubelet.convert.rules import Renamed, Rule, Shapes, Table, account, rename
 from tubelet.labels import LabelSpace
+from tubelet.models.backbones.base import BackboneConfig
 from tubelet.models.create import TASKS, Labels, as_labels, model_config
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.acrn import ACRNHeadConfig
@@ -42,6 +43,7 @@ from tubelet.types import CheckpointError
 
 FAMILIES: tuple[Family, ...] = (
     pyslowfast.SLOWFAST,
+    pyslowfast.X3D,
     pyslowfast.SINGLE,
     pytorchvideo.SLOWFAST,
     pytorchvideo.R2PLUS1D,
@@ -70,7 +72,6 @@ FAMILIES: tuple[Family, ...] = (
 )
 CAFFE2 = Said(source="its Caffe2 format (AVA/c2: ALIGNED False)", facts=Facts(aligned=False))
 _ELSEWHERE = (
-    (r"s1\.pathway0_stem\.conv_xy\.weight|head\.conv_5\.weight", "X3D"),
     (r".*\.attn\.pool_q\.weight", "MViT"),
     (r".*relative_position_bias_table", "Video Swin"),
 )
@@ -298,9 +299,17 @@ def _architecture(config: ActionModelConfig) -> Facts:
     )
 
 
+def _channels(backbone: BackboneConfig) -> int:
+    """Channels of all its maps together."""
+    with torch.device("meta"):
+        return sum(o.channels for o in backbone.build().outputs)
+
+
 def _head(family: Family, shapes: Shapes, task: str, channels: int) -> HeadConfig:
+    hidden = shapes.get("head.hidden.weight")
+    width = 0 if hidden is None else hidden[0]
     if task == "classification":
-        return family.clip_head
+        return replace(family.clip_head, hidden=width)
     head = family.detection_head
     assert isinstance(head, LinearHeadConfig)
     if "head.relate.conv.weight" in shapes:
@@ -310,11 +319,8 @@ def _head(family: Family, shapes: Shapes, task: str, channels: int) -> HeadConfi
             aligned=head.aligned,
             width=None if width == channels else width,
         )
-    hidden = shapes.get("head.hidden.weight")
     pooled = (hidden or shapes["head.classifier.weight"])[1]
-    return replace(
-        head, whole_frame=pooled == 2 * channels, hidden=0 if hidden is None else hidden[0]
-    )
+    return replace(head, whole_frame=pooled == 2 * channels, hidden=width)
 
 
 def _config(
@@ -328,20 +334,14 @@ def _config(
         )
     labels = as_labels(shapes["head.classifier.weight"][0], task)
     if name is not None:
-        return model_config(
-            name,
-            task=task,
-            labels=labels,
-            head=family.detection_head if task == "detection" else family.clip_head,
-        )
+        named = model_config(name, task=task, labels=labels)
+        return replace(named, head=_head(family, shapes, task, _channels(named.backbone)))
     backbone = infer_backbone(shapes, family.backbone, stated)
     backbone = family.habits(backbone, task == "detection")
     backbone = replace(backbone, detection=task == "detection")
-    with torch.device("meta"):
-        channels = sum(o.channels for o in backbone.build().outputs)
     return model_config(
         backbone=backbone,
-        head=_head(family, shapes, task, channels),
+        head=_head(family, shapes, task, _channels(backbone)),
         input=family.input,
         task=task,
         labels=labels,

@@ -15,6 +15,7 @@ from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.backbones.vit import ViTConfig
 from tubelet.models.backbones.vivit import ViViTConfig
+from tubelet.models.backbones.x3d import X3DConfig
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.base import HeadConfig
 from tubelet.models.heads.clip import ClipHeadConfig
@@ -22,7 +23,13 @@ from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.types import InputSpec
 
 PublishedBackboneConfig = (
-    SlowFastConfig | ResNet3dConfig | R2Plus1dConfig | CSNConfig | ViViTConfig | ViTConfig
+    SlowFastConfig
+    | ResNet3dConfig
+    | R2Plus1dConfig
+    | CSNConfig
+    | X3DConfig
+    | ViViTConfig
+    | ViTConfig
 )
 """The backbones that foreign weights were released for."""
 NORM = r"(?P<param>weight|bias|running_mean|running_var|num_batches_tracked)"

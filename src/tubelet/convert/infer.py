@@ -20,6 +20,7 @@ from tubelet.models.backbones.resnet3d import C2D, FAST, I3D, SLOW, Patterns, Re
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.backbones.vit import ViTConfig
 from tubelet.models.backbones.vivit import ViViTConfig
+from tubelet.models.backbones.x3d import X3DConfig
 from tubelet.models.layers.resnet3d import BLOCKS, Blocks
 from tubelet.types import CheckpointError
 
@@ -40,6 +41,8 @@ def infer_backbone(
             return _csn(shapes, base)
         if isinstance(base, R2Plus1dConfig):
             return _r2plus1d(shapes, base)
+        if isinstance(base, X3DConfig):
+            return _x3d(shapes, base)
         if isinstance(base, ViTConfig):
             return _vit(shapes, base)
         return _vivit(shapes, base, facts or Facts())
@@ -152,6 +155,15 @@ def _csn(shapes: Shapes, base: CSNConfig) -> CSNConfig:
         blocks=blocks,
         width=shapes["backbone.stem.conv_norm.conv.weight"][0],
         preserved="backbone.stages.0.0.b.mix.conv.weight" in shapes,
+    )
+
+
+def _x3d(shapes: Shapes, base: X3DConfig) -> X3DConfig:
+    outputs = "backbone.stages.{}.0.c.conv.weight"
+    a, b, c, d = (shapes[outputs.format(stage)][0] for stage in range(4))
+    inner = shapes[outputs.format(0)][1]
+    return replace(
+        base, blocks=_blocks(shapes, "stages"), widths=(a, b, c, d), bottleneck=inner / a
     )
 
 

@@ -52,6 +52,7 @@ OPERATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "heads_in": _heads_in,
     "tubelet": _tubelet,
     "frame": _frame,
+    "matrix": lambda x: x.flatten(1),
 }
 
 

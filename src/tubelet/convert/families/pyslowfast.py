@@ -1,4 +1,4 @@
-"""PySlowFast: SlowFast, Slow-only and I3D, from `.pyth` files and from Caffe2 `.pkl` files.
+"""PySlowFast: SlowFast, Slow-only, I3D and X3D, from `.pyth` files and from Caffe2 `.pkl` files.
 
 Both pathways share one naming; Caffe2's blobs are renamed to it first. The weights do not hold α,
 the pooling of non-local keys, nor whether RoIAlign was aligned (True in `AVA/*.yaml`, False in
@@ -25,6 +25,7 @@ from tubelet.convert.family import (
 from tubelet.convert.rules import Drop, Rule, Table
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
+from tubelet.models.backbones.x3d import X3DConfig
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.layers.resnet3d import NonLocalConfig
 from tubelet.types import InputSpec
@@ -93,6 +94,31 @@ SLOWFAST = Family(
     input=InputSpec(),
     habits=_habits,
     asked=(*_ASKED, "alpha"),
+)
+
+X3D = Family(
+    name="PySlowFast X3D",
+    marks=(r"s1\.pathway0_stem\.conv_xy\.weight", r"head\.lin_5\.weight"),
+    table=Table(
+        rules=(
+            Rule(source=r"s1\.pathway0_stem\.conv_xy\.weight", target="backbone.stem.space.weight"),
+            *conv_norm(r"s1\.pathway0_stem\.", "backbone.stem.time", "conv", "bn"),
+            *conv_norm(_RES + r"branch2\.", _BLOCK + ".b.depthwise", "b", "b_bn"),
+            *linear(_RES + r"branch2\.se\.(?P<layer>fc[12])", _BLOCK + ".b.squeeze.{layer}"),
+            *conv_norm(
+                _RES + r"branch2\.", _BLOCK + ".{layer}", r"(?P<layer>[ac])", r"(?P<layer>[ac])_bn"
+            ),
+            *conv_norm(_RES, _BLOCK + ".shortcut", "branch1", "branch1_bn"),
+            *conv_norm(r"head\.", "backbone.last", "conv_5", "conv_5_bn"),
+            Rule(source=r"head\.lin_5\.weight", target="head.hidden.weight", operation="matrix"),
+            *linear(r"head\.projection", "head.classifier"),
+        ),
+        names={"stage": STAGES, "path": {"0": ""}},
+    ),
+    backbone=X3DConfig(),
+    input=InputSpec(frames=16, stride=5),
+    classifies=True,
+    asked=("exclusive", "colour", "frames", "stride", "train_crop"),
 )
 
 SINGLE = Family(

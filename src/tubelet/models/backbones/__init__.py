@@ -10,8 +10,9 @@ from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.backbones.vit import ViTConfig
 from tubelet.models.backbones.vivit import ViViTConfig
+from tubelet.models.backbones.x3d import X3DConfig
 
 BACKBONES: tuple[type[BackboneConfig], ...] = (
     SlowFastConfig, ResNet3dConfig, R2Plus1dConfig, CSNConfig, ViViTConfig, ViTConfig,
-    DescriptorsConfig, HubConfig,
+    X3DConfig, DescriptorsConfig, HubConfig,
 )  # fmt: skip

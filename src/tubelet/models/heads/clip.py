@@ -9,7 +9,7 @@ Shape legend: B clips, P positions, C channels, K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
@@ -23,19 +23,22 @@ from tubelet.models.heads.base import Head, HeadConfig, Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipHeadConfig(HeadConfig):
-    """`window`: cells a side that one position averages (training crop // 32 in PySlowFast)."""
+    """`window`: cells a side that one position averages (training crop // 32 in PySlowFast).
+    `hidden`: width of a ReLU layer without bias before the last one, 0 for none (X3D: 2048).
+    """
 
     summary: ClassVar[str] = "whole clips: mean over time and space, then linear"
     task: ClassVar[Task] = "classification"
 
     window: int | None = None
     dropout: float = 0.5
+    hidden: int = 0
 
     def build(self, outputs: Sequence[FeatureSpec], classes: int) -> ClipHead:
         return ClipHead(self, outputs=outputs, classes=classes)
 
     def tiny(self) -> Self:
-        return self
+        return replace(self, hidden=min(self.hidden, 16))
 
 
 class ClipHead(Head):
@@ -47,7 +50,11 @@ class ClipHead(Head):
         super().__init__()
         self.config = config
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(sum(o.channels for o in outputs), classes)
+        channels = sum(o.channels for o in outputs)
+        self.hidden: nn.Module = nn.Identity()
+        if config.hidden:
+            self.hidden = nn.Linear(channels, config.hidden, bias=False)
+        self.classifier = nn.Linear(config.hidden or channels, classes)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
@@ -62,6 +69,8 @@ class ClipHead(Head):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clip features `(B, P, C)` → logits of each position `(B, P, K)`."""
+        if self.config.hidden:
+            clips = torch.relu(self.hidden(clips))
         logits: Tensor = self.classifier(self.dropout(clips))
         return logits
 
