@@ -128,9 +128,9 @@ def _is_kept(layer: nn.Module) -> bool:
     return isinstance(own, partial) and own.func is in_fp32
 
 
-_MOST = 40_000_000
+_MOST = 20_000_000
 """Multiply-adds of a layer's forward pass that are enough to try it."""
-_MOST_ELEMENTS = 500_000
+_MOST_ELEMENTS = 250_000
 """Elements of its input, or output, that are."""
 
 
