@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 
+import tubelet
 from tubelet import plugins
 from tubelet.batch import Rois
 from tubelet.config import Extensible, decode, encode, members_of
@@ -246,3 +248,32 @@ def test_a_misspelt_family_of_our_own_is_answered_with_the_nearest() -> None:
     written = {**encode(CSNConfig()), "type": "CSMConfig"}
     with pytest.raises(ConfigError, match="did you mean 'CSNConfig'"):
         decode(BackboneConfig, written)  # an abstract kind: its members are meant
+
+
+def _switches(path: Path, names: set[str]) -> list[str]:
+    """The members of open kinds that a module tells apart by `isinstance` or `match`."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        asked: ast.AST | None = None
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+            asked = node.args[1]
+        elif isinstance(node, ast.MatchClass):
+            asked = node.cls
+        if asked is not None:
+            found += [n.id for n in ast.walk(asked) if isinstance(n, ast.Name) and n.id in names]
+    return found
+
+
+def test_nobody_else_tells_members_of_open_kinds_apart() -> None:
+    """What others need to know is declared by the base; conversion knows each upstream network."""
+    names = {one.__name__ for one in (*BACKBONES, *HEADS, *SOURCES)}
+    source = Path(tubelet.__file__).parent
+    own = ("models/backbones/", "models/heads/", "data/sources/", "convert/")
+    found = {}
+    for path in source.rglob("*.py"):
+        name = path.relative_to(source).as_posix()
+        if not name.startswith(own) and (switches := _switches(path, names)):
+            found[name] = switches
+    assert found == {}
+    relation = source / "models" / "heads" / "relation.py"
+    assert _switches(relation, names) == ["TemporalRelationHeadConfig"]  # the search finds some

@@ -324,7 +324,7 @@ def _finetuned(
 ) -> Stage:
     """A Kinetics-400 model on a smaller set; a node's step has 16 videos (B.2, B.3)."""
     assert before.model is not None
-    mirrored = 0.0 if isinstance(data, ClipSource) else 0.5  # left and right mean something there
+    mirrored = 0.0 if data.labelled == "video" else 0.5  # left and right mean something there
     clips = _DEFAULT.clips if memory else 1
     return replace(
         before,
