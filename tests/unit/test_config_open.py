@@ -25,10 +25,12 @@ from tubelet.data.sources import SOURCES, SourceConfig
 from tubelet.models.backbones import BACKBONES
 from tubelet.models.backbones.base import BackboneConfig
 from tubelet.models.backbones.csn import CSNConfig
+from tubelet.models.create import model_config
 from tubelet.models.heads import HEADS
 from tubelet.models.heads.base import HeadConfig
 from tubelet.models.weights import load_model, save_model
 from tubelet.plugins import families
+from tubelet.recipes.own import tuning
 from tubelet.train.recipe import Recipe
 from tubelet.types import ConfigError
 
@@ -277,3 +279,9 @@ def test_nobody_else_tells_members_of_open_kinds_apart() -> None:
     assert found == {}
     relation = source / "models" / "heads" / "relation.py"
     assert _switches(relation, names) == ["TemporalRelationHeadConfig"]  # the search finds some
+
+
+def test_fine_tuning_goes_by_what_a_backbone_is_made_of() -> None:
+    rates = {one.__name__: tuning(model_config(backbone=one())).rate for one in BACKBONES}
+    assert rates["HubConfig"] == rates["ViTConfig"] == rates["ViViTConfig"] < rates["CSNConfig"]
+    assert rates["CSNConfig"] == rates["SlowFastConfig"] < rates["DescriptorsConfig"]

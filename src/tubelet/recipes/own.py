@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,7 +15,7 @@ from tubelet.data.sources import VideoSource
 from tubelet.data.untrusted.reading import find_video
 from tubelet.media.transforms import Augment
 from tubelet.media.video import probe
-from tubelet.models.backbones.descriptors import DescriptorsConfig
+from tubelet.models.backbones.base import Layers
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.relabel import common_classes, replace_labels
@@ -52,16 +52,16 @@ class Tuning:
 
 # Descriptors are cheap and their head learns from nothing. What was trained on hundreds of hours is
 # moved gently, with the statistics it came with: a few clips would estimate worse ones.
-_DESCRIPTORS = Tuning(rate=1e-3, weight_decay=0.02, batch=16)
-_CONVOLUTIONS = Tuning(rate=2e-4, weight_decay=0.02, batch=8, norms=Norms(mode="frozen"))
-_TRANSFORMERS = Tuning(rate=3e-5, weight_decay=0.05, batch=4)
+_TUNING: Mapping[Layers, Tuning] = {
+    "descriptors": Tuning(rate=1e-3, weight_decay=0.02, batch=16),
+    "convolutions": Tuning(rate=2e-4, weight_decay=0.02, batch=8, norms=Norms(mode="frozen")),
+    "attention": Tuning(rate=3e-5, weight_decay=0.05, batch=4),
+}
 
 
 def tuning(model: ActionModelConfig) -> Tuning:
     """The learning rate, weight decay, batch and norms for a start with this model."""
-    if isinstance(model.backbone, DescriptorsConfig):
-        return _DESCRIPTORS
-    return _TRANSFORMERS if hasattr(model.backbone, "heads") else _CONVOLUTIONS
+    return _TUNING[model.backbone.made_of]
 
 
 def own_labels(
@@ -132,12 +132,9 @@ def _model_for(
     if not config.head.label_layers:  # an encoder of the hub knows no classes
         config = replace(config, head=LinearHeadConfig())
     if config.head.task == "classification":
-        backbone: Any = config.backbone
-        if hasattr(backbone, "detection"):  # people are found on a map that keeps its resolution
-            backbone = replace(backbone, detection=True)
         config = replace(
             config,
-            backbone=backbone,
+            backbone=config.backbone.dense(),
             head=LinearHeadConfig(),
             input=replace(config.input, crop=None, multiple=1),
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from tubelet.config import Extensible
 from tubelet.types import InputSpec
 
 Config = TypeVar("Config", covariant=True)
+Layers = Literal["convolutions", "attention", "descriptors"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +77,11 @@ class Backbone(nn.Module):
 class BackboneConfig(Extensible, ABC):
     """Arguments of a backbone, and all that the rest of the package asks about it.
 
-    A subclass is a frozen dataclass whose fields have defaults.
+    A subclass is a frozen dataclass whose fields have defaults. `made_of`: what its layers are,
+    from which fine-tuning takes its learning rate.
     """
+
+    made_of: ClassVar[Layers] = "convolutions"
 
     @abstractmethod
     def build(self) -> Backbone:
@@ -87,6 +91,10 @@ class BackboneConfig(Extensible, ABC):
     def tiny(self) -> Self:
         """The same kind of network with one block per stage and a few channels, for clips of at
         most 8 frames at 32 pixels: smoke runs and the contract tests train it in seconds."""
+
+    def dense(self) -> Self:
+        """The form for detection, whose map keeps its resolution; itself, if it has no other."""
+        return self
 
     def architecture(self) -> Self:
         """This configuration without what only training sees (drop path), as its named variant

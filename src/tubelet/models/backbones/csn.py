@@ -56,6 +56,9 @@ class CSNConfig(BackboneConfig):
     def build(self) -> CSN:
         return CSN(self)
 
+    def dense(self) -> Self:
+        return replace(self, detection=True)
+
     def tiny(self) -> Self:
         return replace(self, blocks=(1, 1, 1, 1), width=4)
 

@@ -24,7 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
-from tubelet.models.backbones.base import Backbone, BackboneConfig, FeatureSpec, Variant, as_maps
+from tubelet.models.backbones.base import (
+    Backbone,
+    BackboneConfig,
+    FeatureSpec,
+    Layers,
+    Variant,
+    as_maps,
+)
 from tubelet.types import InputSpec, ShapeError
 
 _CELL = 4
@@ -51,6 +58,7 @@ class DescriptorsConfig(BackboneConfig):
     """
 
     summary: ClassVar[str] = "hand-made gradients, optical flow and colour, for small data sets"
+    made_of: ClassVar[Layers] = "descriptors"
 
     colour: bool = True
     extended: bool = False

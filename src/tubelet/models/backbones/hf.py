@@ -27,6 +27,7 @@ from tubelet.models.backbones.base import (
     Backbone,
     BackboneConfig,
     FeatureSpec,
+    Layers,
     as_maps,
 )
 from tubelet.models.backbones.vit import IMAGENET_MEAN, IMAGENET_STD, resize_grid, sinusoid
@@ -48,6 +49,7 @@ class HubConfig(BackboneConfig):
     """
 
     summary: ClassVar[str] = "any video encoder of transformers, by its id on the hub"
+    made_of: ClassVar[Layers] = "attention"
 
     id: str = "facebook/vjepa2-vitl-fpc64-256"
     settings: str = '{"model_type": "vjepa2"}'
@@ -56,6 +58,9 @@ class HubConfig(BackboneConfig):
 
     def build(self) -> HubBackbone:
         return HubBackbone(self)
+
+    def dense(self) -> Self:
+        return replace(self, detection=True)
 
     def tiny(self) -> Self:
         data = json.loads(self.settings)

@@ -75,6 +75,9 @@ class R2Plus1dConfig(BackboneConfig):
     def build(self) -> R2Plus1d:
         return R2Plus1d(self)
 
+    def dense(self) -> Self:
+        return replace(self, detection=True)
+
     def tiny(self) -> Self:
         return replace(self, blocks=(1, 1, 1, 1), width=4)
 

@@ -77,6 +77,9 @@ class ResNet3dConfig(BackboneConfig):
     def build(self) -> ResNet3d:
         return ResNet3d(self)
 
+    def dense(self) -> Self:
+        return replace(self, detection=True)
+
     def tiny(self) -> Self:
         res2, res3, res4, res5 = (((0,) if after else ()) for after in self.nonlocal_after)
         attention = (res2, res3, res4, res5)

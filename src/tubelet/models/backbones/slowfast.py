@@ -79,6 +79,9 @@ class SlowFastConfig(BackboneConfig):
     def build(self) -> SlowFast:
         return SlowFast(self)
 
+    def dense(self) -> Self:
+        return replace(self, detection=True)
+
     def tiny(self) -> Self:
         return replace(
             self,

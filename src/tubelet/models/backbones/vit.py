@@ -24,6 +24,7 @@ from tubelet.models.backbones.base import (
     Backbone,
     BackboneConfig,
     FeatureSpec,
+    Layers,
     Published,
     Variant,
     as_maps,
@@ -48,6 +49,7 @@ class ViTConfig(BackboneConfig):
     """
 
     summary: ClassVar[str] = "plain joint video transformer (VideoMAE, UMT)"
+    made_of: ClassVar[Layers] = "attention"
 
     width: int = 768
     layers: int = 12
@@ -65,6 +67,9 @@ class ViTConfig(BackboneConfig):
 
     def build(self) -> ViT:
         return ViT(self)
+
+    def dense(self) -> Self:
+        return replace(self, detection=True)
 
     def tiny(self) -> Self:
         return replace(self, width=16, layers=1, heads=2, mlp=32, positions=(4, 2, 2))

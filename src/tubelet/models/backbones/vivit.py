@@ -24,6 +24,7 @@ from tubelet.models.backbones.base import (
     Backbone,
     BackboneConfig,
     FeatureSpec,
+    Layers,
     Published,
     Variant,
     as_maps,
@@ -43,6 +44,7 @@ class ViViTConfig(BackboneConfig):
     """
 
     summary: ClassVar[str] = "video transformer over tubelets, factorised or joint"
+    made_of: ClassVar[Layers] = "attention"
 
     width: int = 768
     layers: int = 12
@@ -58,6 +60,9 @@ class ViViTConfig(BackboneConfig):
 
     def build(self) -> ViViT:
         return ViViT(self)
+
+    def dense(self) -> Self:
+        return replace(self, detection=True)
 
     def tiny(self) -> Self:
         return replace(
