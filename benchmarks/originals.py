@@ -1,13 +1,13 @@
 """The whole way from a film to scores, the originals beside ours: loader, network, probabilities.
 
     python -m benchmarks.originals --clips ../shared/data/clips --pyslowfast DIR --mmaction2 DIR
-        --pytorchvideo DIR [--only PART …] [--out parity.json]
+        --pytorchvideo DIR [--only PART …] [--out parity.json] [--keep tests/golden/originals.json]
 
 Each DIR is a checkout of the project, which this interpreter must be able to import with what the
 project needs (OpenCV, Detectron2 or MMCV's RoIAlign, …). Checkpoints are random but seeded, in the
 original's layout, with the last layer stretched until the people of the first film differ by a
 logit and a half. AVA's loaders read pictures that FFmpeg cuts from the film at 30 a second and that
-are stored losslessly; ours reads the film. `--out` also holds the figures that the tests keep.
+are stored losslessly; ours reads the film. `--keep` adds to the figures that the tests hold.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from tubelet.types import InputSpec, Key, People, Preprocessing
 
 BOUND = 1e-3
 SPREAD = 1.5
+KEPT_CLASSES = 8
 FIRST_SECOND = 900  # of AVA's pictures
 
 
@@ -65,6 +66,25 @@ FILMS = (
     ("misc/two_children_jumping_bed_960x540.mp4", 3),
     ("misc/man_juggling_football_1280x720.mp4", 4),
 )
+_PTV = InputSpec(fps=30.0, short_side=256, preprocessing=originals.PYTORCHVIDEO_AVA)
+_MM = InputSpec(
+    fps=30.0,
+    short_side=256,
+    mean=(123.675 / 255, 116.28 / 255, 103.53 / 255),
+    std=(58.395 / 255, 57.12 / 255, 57.375 / 255),
+    preprocessing=originals.MMACTION_AVA,
+)
+INPUTS = {
+    "ptv_slow": replace(_PTV, frames=4, stride=16),
+    "ptv_slowfast": _PTV,
+    "sf_slowfast": replace(_PTV, short_side=224, preprocessing=originals.PYSLOWFAST_AVA),
+    "mm_slowfast": _MM,
+    "mm_videomae": replace(_MM, frames=16, stride=4, preprocessing=originals.MMACTION_AVA_KINETICS),
+}
+MMACTION_CONFIGS = {
+    "mm_slowfast": "slowfast_kinetics400-pretrained-r50_8xb16-4x16x1-20e_ava21-rgb",
+    "mm_videomae": "vit-base-p16_videomae-k400-pre_8xb8-16x4x1-20e-adamw_ava-kinetics-rgb",
+}
 BOXES = (
     ((0.11, 0.05, 0.42, 0.93), (0.52, 0.13, 0.83, 0.88), (0.0, 0.31, 1.0, 1.0)),
     ((0.36, 0.21, 0.63, 0.97), (0.02, 0.0, 0.31, 0.57), (0.7, 0.44, 1.0, 1.0)),
@@ -132,24 +152,29 @@ class Project(ABC):
 
     def ours(self, rules: Preprocessing) -> ActionModel:
         """The checkpoint converted, with the project's own preprocessing or another."""
-        spec = self.spec
-        facts = replace(
-            self.facts,
-            task="detection",
-            exclusive=False,
-            frames=spec.frames,
-            stride=spec.stride,
-            fps=spec.fps,
-            short_side=spec.short_side,
-            mean=spec.mean,
-            std=spec.std,
-            preprocessing=rules,
-        )
-        said = (Said(source="the original's configuration", facts=facts),)
-        converted = convert_state(self.network.state_dict(), said=said)
-        model = converted.config.build()
-        model.load_state_dict(converted.state)
-        return model
+        spec = replace(self.spec, preprocessing=rules)
+        return converted(self.network.state_dict(), spec, self.facts)
+
+
+def converted(state: dict[str, Tensor], spec: InputSpec, facts: Facts) -> ActionModel:
+    """An original's checkpoint as our detector, with the clip of `spec`."""
+    stated = replace(
+        facts,
+        task="detection",
+        exclusive=False,
+        frames=spec.frames,
+        stride=spec.stride,
+        fps=spec.fps,
+        short_side=spec.short_side,
+        mean=spec.mean,
+        std=spec.std,
+        preprocessing=spec.preprocessing,
+    )
+    said = (Said(source="the original's configuration", facts=stated),)
+    found = convert_state(state, said=said)
+    model = found.config.build()
+    model.load_state_dict(found.state)
+    return model
 
 
 def theirs(module: str) -> Any:
@@ -246,9 +271,7 @@ def levels(clip: Tensor, spec: InputSpec) -> Tensor:
 class PySlowFast(Project):
     name = "PySlowFast AVA, SlowFast R50 32×2"
     facts = Facts(aligned=True, alpha=4, colour="rgb")
-    spec = InputSpec(
-        frames=32, stride=2, fps=30.0, short_side=224, preprocessing=originals.PYSLOWFAST_AVA
-    )
+    spec = INPUTS["sf_slowfast"]
 
     def __init__(self, root: Path, pictures: Pictures) -> None:
         self._pictures = pictures
@@ -373,21 +396,26 @@ class MMAction2(Project):
 def mine(model: ActionModel, film: Film) -> Seen:
     """Our way from the film, as `tubelet detect` takes it with the given people."""
     key = Key(video=film.path.stem, time_ms=film.second * 1000)
-    people = People.of(film.boxes)
-    spec = model.input
+    given = GivenPeople([(key, People.of(film.boxes))])
     detector = ActionDetector(model, device="cpu", precision="fp32")
-    (found,) = detector.detect(film.path, people=GivenPeople([(key, people)]))
+    (found,) = detector.detect(film.path, people=given)
+    return replace(taken(model.input, film), scores=torch.from_numpy(found.action_scores))
+
+
+def taken(spec: InputSpec, film: Film) -> Seen:
+    """Our clip and boxes of the film, without scores."""
+    key_ms = film.second * 1000
     with Video(film.path) as video:
         hw = video.info.hw
         times = [frame.time_ms for frame in video.frames((16, 16))]
-        clip, geometry = prepare(
-            read_window(film.path, key.time_ms, spec, clip_size(hw, spec)), hw, spec
-        )
+    pixels = read_window(film.path, key_ms, spec, clip_size(hw, spec))
+    clip, geometry = prepare(pixels, hw, spec)
+    boxes_px, _ = boxes_in_clip(People.of(film.boxes).boxes, geometry, spec)
     return Seen(
-        frames=window(times, key.time_ms, spec).tolist(),
+        frames=window(times, key_ms, spec).tolist(),
         clip=clip.double(),
-        boxes_px=torch.from_numpy(boxes_in_clip(people.boxes, geometry, spec)[0]),
-        scores=torch.from_numpy(found.action_scores),
+        boxes_px=torch.from_numpy(boxes_px),
+        scores=torch.zeros(len(film.boxes), 0),
     )
 
 
@@ -414,7 +442,7 @@ def compare(project: Project, films: list[Film]) -> dict[str, Any]:
             own = mine(model, film)
             rows[way] = apart(own, original, project)
             if way == "exact":
-                kept = figures(own, project.columns(original.scores))
+                kept = figures(own.frames, original, project)
         report["films"][film.path.name] = {"difference": rows, "kept": kept}
         for way, row in rows.items():
             text = "  ".join(f"{key} {value:.2e}" for key, value in row.items())
@@ -423,18 +451,29 @@ def compare(project: Project, films: list[Film]) -> dict[str, Any]:
     return report
 
 
-def figures(own: Seen, scores: Tensor) -> dict[str, Any]:
-    """What the tests hold of a film: our frames, some pixels, boxes, and the original's scores."""
-    count, height, width = own.clip.shape[1:]
+def figures(frames: list[int], original: Seen, project: Project) -> dict[str, Any]:
+    """What the tests hold of a film: the original's clip at places, its boxes and its scores of the
+    first classes; the frames are ours, whose pixels are the same."""
+    count, height, width = original.clip.shape[1:]
     places = [(0, 0, 0), (count // 2, height // 2, width // 2), (count - 1, height - 1, width - 1)]
     return {
-        "frames": own.frames,
+        "frames": frames,
         "size": [height, width],
-        "pixels": [own.clip[:, t, y, x].tolist() for t, y, x in places],
-        "level_sum": float(own.clip.sum()),
-        "boxes_px": own.boxes_px.tolist(),
-        "scores": [[round(v, 5) for v in row[:8]] for row in scores.tolist()],
+        "pixels": [original.clip[:, t, y, x].tolist() for t, y, x in places],
+        "level_sum": float(original.clip.sum()),
+        "boxes_px": original.boxes_px.tolist(),
+        "scores": project.columns(original.scores)[:, :KEPT_CLASSES].tolist(),
     }
+
+
+def keep(report: dict[str, Any], path: Path) -> None:
+    """Add a report's figures to those that the tests hold, rounded to what they compare."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    for name, project in report.items():
+        films = {film: found["kept"] for film, found in project["films"].items()}
+        known[name] = {"gain": project["gain"], "bias": project["bias"], "films": films}
+    rounded = json.loads(json.dumps(known), parse_float=lambda text: round(float(text), 5))
+    path.write_text(json.dumps(rounded) + "\n")
 
 
 def main() -> int:
@@ -444,6 +483,7 @@ def main() -> int:
         parser.add_argument(option, type=Path)
     parser.add_argument("--only", nargs="*", default=[], help="parts of names")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--keep", type=Path, help="tests/golden/originals.json")
     options = parser.parse_args()
     films = films_in(options.clips)
     roots = (options.pyslowfast, options.mmaction2, options.pytorchvideo)
@@ -460,35 +500,22 @@ def main() -> int:
         for film in found["films"].values()
     )
     sys.stdout.write(f"largest difference of a probability: {worst:.1e} (bound {BOUND})\n")
+    if options.keep:
+        keep(report, options.keep)
     if options.out:
         options.out.write_text(json.dumps(stamped(report), indent=1))
     return int(worst > BOUND)
 
 
 def projects(options: argparse.Namespace, pictures: Pictures) -> Iterator[Project]:
-    base = InputSpec(fps=30.0, short_side=256)
-    imagenet = replace(
-        base,
-        mean=(123.675 / 255, 116.28 / 255, 103.53 / 255),
-        std=(58.395 / 255, 57.12 / 255, 57.375 / 255),
-    )
     if options.pytorchvideo:
-        hub = replace(base, preprocessing=originals.PYTORCHVIDEO_AVA)
-        for model, frames, stride in (
-            ("slow_r50_detection", 4, 16),
-            ("slowfast_r50_detection", 32, 2),
-        ):
-            spec = replace(hub, frames=frames, stride=stride)
-            yield PyTorchVideo(model, spec)
+        yield PyTorchVideo("slow_r50_detection", INPUTS["ptv_slow"])
+        yield PyTorchVideo("slowfast_r50_detection", INPUTS["ptv_slowfast"])
     if options.pyslowfast:
         yield PySlowFast(options.pyslowfast, pictures)
     if options.mmaction2:
-        ava = replace(imagenet, preprocessing=originals.MMACTION_AVA)
-        name = "slowfast_kinetics400-pretrained-r50_8xb16-4x16x1-20e_ava21-rgb"
-        yield MMAction2(options.mmaction2, name, ava, pictures)
-        videomae = replace(ava, frames=16, stride=4, preprocessing=originals.MMACTION_AVA_KINETICS)
-        name = "vit-base-p16_videomae-k400-pre_8xb8-16x4x1-20e-adamw_ava-kinetics-rgb"
-        yield MMAction2(options.mmaction2, name, videomae, pictures)
+        for name, config in MMACTION_CONFIGS.items():
+            yield MMAction2(options.mmaction2, config, INPUTS[name], pictures)
 
 
 def stamped(report: dict[str, Any]) -> dict[str, Any]:
