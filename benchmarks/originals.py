@@ -61,6 +61,11 @@ class Film:
     second: int
     boxes: tuple[tuple[float, float, float, float], ...]
 
+    @property
+    def name(self) -> str:
+        """As long as AVA's: MMAction2 takes other lengths for Kinetics' names with their times."""
+        return self.path.stem[:11]
+
 
 FILMS = (
     ("misc/two_children_jumping_bed_960x540.mp4", 3),
@@ -205,7 +210,7 @@ class Pictures:
         self._cut: dict[Path, list[int]] = {}
 
     def of(self, film: Film) -> tuple[Path, list[int]]:
-        folder = self.folder / film.path.stem
+        folder = self.folder / film.name
         if film.path not in self._cut:
             folder.mkdir(parents=True, exist_ok=True)
             numbers: dict[bytes, int] = {}
@@ -362,7 +367,7 @@ class MMAction2(Project):
         folder, _ = self._pictures.of(film)
         lists = folder.parent / "lists"
         lists.mkdir(exist_ok=True)
-        second, name = FIRST_SECOND + film.second, film.path.stem
+        second, name = FIRST_SECOND + film.second, film.name
         box = ",".join(map(str, film.boxes[0]))
         (lists / "truth.csv").write_text(f"{name},{second:04d},{box},1,0\n")
         (lists / "none.csv").write_text("")

@@ -79,7 +79,8 @@ def umt(film: Film, folder: Path) -> Loaded:
         transforms=transform,
     )
     clip, boxes, _ = dataset[0]
-    return Loaded(clip=levels(clip, UMT), boxes_px=boxes.bbox)
+    joined = theirs("alphaction.dataset.collate_batch").batch_different_videos([clip], 16)
+    return Loaded(clip=levels(joined[0], UMT), boxes_px=boxes.bbox)
 
 
 UMT = InputSpec(
@@ -87,6 +88,7 @@ UMT = InputSpec(
     stride=8,
     fps=25.0,
     short_side=256,
+    multiple=16,
     mean=(122.7717 / 255, 115.9465 / 255, 102.9801 / 255),
     std=(57.375 / 255,) * 3,
     preprocessing=originals.UMT_AVA,

@@ -88,6 +88,8 @@ class Preprocessing:
     Pixels. `kernel` resizes: "swscale" inside the decoder; "cv2", its bilinear on bytes; "torch",
     `interpolate` without antialiasing. `size_rounding` of the longer side, `crop_rounding` of a
     crop's offset; "halves": twice the rounded half of what is over, for a crop at the far end.
+    `padding` of what fills up to `InputSpec.multiple`: the "mean" where a project pads after it
+    normalises.
 
     Boxes. `box_scale`: each of the "axes" by its own size, or both by that of the "long_side".
     `box_edge`: a box ends at the edge of the "frame"; at the centre of its "last_pixel" (W − 1);
@@ -102,6 +104,7 @@ class Preprocessing:
     kernel: Kernel = "swscale"
     size_rounding: Literal["nearest", "floor", "half_up"] = "nearest"
     crop_rounding: Literal["floor", "ceil", "nearest", "halves"] = "floor"
+    padding: Literal["black", "mean"] = "black"
     box_scale: Literal["axes", "long_side"] = "axes"
     box_edge: Literal["frame", "last_pixel", "inclusive"] = "frame"
     min_person_score: float | None = None

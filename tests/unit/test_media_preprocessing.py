@@ -179,6 +179,16 @@ def test_central_crops_round_as_named() -> None:
     assert left == {"PYSLOWFAST_CLIPS": 43, "PYTORCHVIDEO_CLIPS": 42, "MMACTION_CLIPS": 42}
 
 
+def test_what_fills_up_to_a_multiple_is_black_or_the_mean() -> None:
+    spec = InputSpec(frames=1, short_side=20, multiple=16, mean=(0.1, 0.5, 0.9))
+    clip = np.full((1, 20, 30, 3), 200, np.uint8)
+    black, _ = prepare(clip, (20, 30), spec)
+    assert black[:, 0, 25, 31].tolist() == [0, 0, 0]
+    grey, _ = prepare(clip, (20, 30), replace(spec, preprocessing=Preprocessing(padding="mean")))
+    assert grey[:, 0, 25, 31].tolist() == [26, 128, 230]
+    assert (black[..., :20, :30] == 200).all() and (grey[..., :20, :30] == 200).all()
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_it_travels_with_the_input(name: str) -> None:
     spec = InputSpec(fps=30.0, preprocessing=NAMED[name])

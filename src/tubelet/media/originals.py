@@ -39,6 +39,7 @@ UMT_AVA = Preprocessing(
     shift=3,
     kernel="cv2",
     size_rounding="floor",
+    padding="mean",
     box_edge="inclusive",
     min_person_score=0.8,
 )

@@ -139,7 +139,7 @@ def prepare(
     frames = _cut(_resize(frames, plan.resized_hw), plan)
     if augment is not None and rng is not None:
         frames = _recolour(frames, augment, rng)
-    return _pad(frames, plan.out_hw), plan
+    return _pad(frames, plan.out_hw, spec), plan
 
 
 def _plan(
@@ -230,7 +230,7 @@ def look(
             expected=plan.resized_hw,
             got=tuple(frames.shape[2:]),
         )
-    return _pad(_cut(frames, plan), plan.out_hw), plan
+    return _pad(_cut(frames, plan), plan.out_hw, spec), plan
 
 
 def _cropped(hw: Hw, side: int | tuple[int, int] | None) -> Hw:
@@ -301,8 +301,11 @@ def _recolour(frames: Tensor, augment: Augment, rng: np.random.Generator) -> Ten
     return mixed.clamp_(0, 255).to(frames.dtype).reshape(frames.shape)
 
 
-def _pad(frames: Tensor, hw: Hw) -> Tensor:
+def _pad(frames: Tensor, hw: Hw, spec: InputSpec) -> Tensor:
     out = frames.new_zeros(*frames.shape[:2], *hw)
+    if spec.preprocessing.padding == "mean":
+        mean = 255 * torch.tensor(spec.mean)
+        out[:] = (mean if out.is_floating_point() else mean.round()).view(3, 1, 1, 1)
     out[:, :, : frames.shape[2], : frames.shape[3]] = frames
     return out
 

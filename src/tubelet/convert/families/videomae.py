@@ -51,12 +51,12 @@ def _blocks(at: str, fc1: str, fc2: str) -> tuple[Rule, ...]:
     )
 
 
-def _spec(frames: int, stride: int) -> InputSpec:
+def _spec(frames: int, stride: int, multiple: int = 16) -> InputSpec:
     return InputSpec(
         frames=frames,
         stride=stride,
         short_side=224,
-        multiple=16,
+        multiple=multiple,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
     )
@@ -120,7 +120,7 @@ MMACTION = Family(
         drops=(Drop(source=r"data_preprocessor\..*", reason="pixel mean and standard deviation"),),
     ),
     backbone=ViTConfig(),
-    input=_spec(16, 4),
+    input=_spec(16, 4, multiple=1),  # pixels that fill no patch are dropped
     detection_head=LinearHeadConfig(resolution=8),
     detection=r"roi_head\..*",
     computed=_COMPUTED,
