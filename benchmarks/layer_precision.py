@@ -1,11 +1,13 @@
 """Weight gradients of bf16 convolutions beside fp32, raw and as the library runs them.
 
     python benchmarks/layer_precision.py [--json FILE]
+    python benchmarks/layer_precision.py --shipped
 
 Each row: the relative L2 error of the weight gradient that torch gives under autocast, in both
 memory formats, and what is left once the layer was prepared, with the precision that it then runs
 in. Memory that a kernel may forget to write holds NaN before each run, so that luck plays no part.
-Run it under ONEDNN_MAX_CPU_ISA to see what another processor would do.
+Run it under ONEDNN_MAX_CPU_ISA to see what another processor would do. `--shipped`: what the probe
+finds of the networks whose weights ship, on the clips that they were trained on.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import copy
 import json
 import math
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -21,10 +24,16 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.models.layers.conv import Conv3d
+from tubelet.models.shapes import calls_of
 from tubelet.numerics.layers import layer_calls, release
 from tubelet.numerics.precision import autocast
 from tubelet.numerics.prepare import prepare
+from tubelet.numerics.probe import probe
 from tubelet.numerics.processor import processor
+from tubelet.people.detectors.small import calls_of as detector_calls
+from tubelet.people.training.person_small import person_small
+from tubelet.recipes import recipe_named
+from tubelet.train.recipe import Recipe
 
 CPU = torch.device("cpu")
 LAYERS = {
@@ -90,11 +99,36 @@ def row(name: str, size: tuple[int, int, int, int], *, channels_last: bool) -> d
     return result
 
 
+def shipped() -> None:
+    """The probe of every stage of the shipped recipes, with gradients, without the cache."""
+    with tempfile.TemporaryDirectory() as empty:
+        look = partial(probe, device=CPU, precision="bf16", backward=True, folder=Path(empty))
+        for name in ("playground_small", "jhmdb21_small"):
+            recipe = recipe_named(name)
+            assert isinstance(recipe, Recipe)
+            for index, stage in enumerate(recipe.stages):
+                config = recipe.model_at(index)
+                height, width = stage.clip_hw(config)
+                frames = (stage.input or config.input).frames
+                shape = (stage.batch, 3, frames, height, width * 4 // 3)  # of 4:3 film
+                found = look(calls_of(config, shape))
+                print(f"{name}, {stage.name}: {found}; worst error {found.worst:.4f}")
+        person = person_small()
+        net = person.model.build()
+        for hw in person.augment.canvases_hw:
+            found = look(detector_calls(net, (person.batch, 3, *hw)))
+            print(f"person_small, {hw}: {found}; worst error {found.worst:.4f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--shipped", action="store_true")
     chosen = parser.parse_args()
     print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    if chosen.shipped:
+        shipped()
+        return
     print(f"{'layer':22}{'(B,T,H,W)':14}{'format':15}{'torch':>9}{'tubelet':>9}  runs in")
     rows = []
     for name in LAYERS:

@@ -13,7 +13,13 @@ from pathlib import Path
 
 from tubelet.data.tables import read_ava_csv
 from tubelet.data.untrusted.reading import find_video
-from tubelet.people.detectors.small import SmallDetectorConfig
+from tubelet.people.detectors.base import PersonDetector
+from tubelet.people.detectors.small import (
+    KIND,
+    WEIGHTS,
+    SmallDetectorConfig,
+    SmallPersonDetector,
+)
 from tubelet.people.measure import measure
 from tubelet.people.named import person_detector
 from tubelet.people.training.person_small import labelled_frames
@@ -38,9 +44,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--detector", default="person_small")
+    parser.add_argument("--precision", default="fp32", help="of the small detectors")
     parser.add_argument("--threshold", type=float, default=SmallDetectorConfig().threshold)
     options = parser.parse_args()
-    detector = person_detector(options.detector, threshold=LOWEST)
+    detector: PersonDetector = person_detector(options.detector, threshold=LOWEST)
+    if isinstance(detector, SmallPersonDetector):
+        weights = WEIGHTS if options.detector == KIND else options.detector
+        config = SmallDetectorConfig(threshold=LOWEST)
+        detector = SmallPersonDetector.load(weights, config=config, precision=options.precision)
     for name, (truth, videos, every) in SETS.items():
         folder = options.data / videos
         here = [v for v in read_ava_csv(options.data / truth).videos() if find_video(folder, v)]
