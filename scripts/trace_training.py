@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import pairwise
@@ -34,7 +34,7 @@ from tubelet.cli import main as tubelet_command
 SOURCE = Path(tubelet.__file__).parent
 FOLLOWED = ("cli", "train", "testing")
 VALUES = ("__len__", "__post_init__")  # nothing happens in them that a reader follows
-QUICK = ("stages.0.steps=1", "stages.0.batch=2", "stages.0.data.clips=2")
+QUICK = ("stages.0.steps=1", "stages.0.batch=2", "stages.0.data.clips=2", "stages.0.precision=fp32")
 
 
 class FirstStep(BaseException):
@@ -59,47 +59,49 @@ class Calls:
     """
 
     found: list[Call] = field(default_factory=list)
-    order: list[str] = field(default_factory=list)
+    order: dict[str, None] = field(default_factory=dict)
     _seen: set[tuple[str, str]] = field(default_factory=set)
-    _names: dict[CodeType, str | None] = field(default_factory=dict)
+    # By identity, since a code object's hash reads all of it; the object is kept, so no id returns.
+    _names: dict[int, tuple[CodeType, str | None]] = field(default_factory=dict)
 
     def watch(self, frame: FrameType, event: str, _: Any) -> None:
         """For `sys.setprofile`."""
         callee = self._name(frame.f_code) if event == "call" else None
         if callee is None:
             return
+        caller = next(self._callers(frame), None)
+        if caller is None or (caller, callee) in self._seen:
+            return
         stack = list(self._callers(frame))
-        if not stack or any(name.endswith(":<module>") for name in stack):
+        if any(name.endswith(":<module>") for name in stack):
             return  # an import runs, nobody calls
-        caller = stack[0]
-        if callee not in self.order:
-            self.order.append(callee)
-        if (caller, callee) not in self._seen and _module(caller) != _module(callee):
-            self._seen.add((caller, callee))
+        self._seen.add((caller, callee))
+        self.order.setdefault(callee)
+        if _module(caller) != _module(callee):
             above = frame.f_back
             direct = above is not None and self._name(above.f_code) is not None
-            steps = [callee, *stack]
-            depth = sum(_module(a) != _module(b) for a, b in pairwise(steps))
+            depth = sum(_module(a) != _module(b) for a, b in pairwise([callee, *stack]))
             self.found.append(Call(depth, caller, callee, direct))
 
-    def _callers(self, frame: FrameType) -> list[str]:
-        names = []
+    def _callers(self, frame: FrameType) -> Iterator[str]:
         above = frame.f_back
         while above is not None:
             name = self._name(above.f_code)
             if name is not None:
-                names.append(name)
+                yield name
             above = above.f_back
-        return names
 
     def _name(self, code: CodeType) -> str | None:
-        if code not in self._names:
-            path = Path(code.co_filename)
-            own = path.is_relative_to(SOURCE)
-            parts = path.relative_to(SOURCE).with_suffix("").parts if own else ()
-            parts = parts[:-1] if parts[-1:] == ("__init__",) and len(parts) > 1 else parts
-            self._names[code] = f"{'.'.join(parts)}:{code.co_qualname}" if own else None
-        return self._names[code]
+        known = self._names.get(id(code))
+        if known is not None:
+            return known[1]
+        path = Path(code.co_filename)
+        own = path.is_relative_to(SOURCE)
+        parts = path.relative_to(SOURCE).with_suffix("").parts if own else ()
+        parts = parts[:-1] if parts[-1:] == ("__init__",) and len(parts) > 1 else parts
+        name = f"{'.'.join(parts)}:{code.co_qualname}" if own else None
+        self._names[id(code)] = code, name
+        return name
 
 
 def _module(name: str) -> str:

@@ -193,17 +193,17 @@ def test_a_mosaic_shows_four_clips_with_their_people() -> None:
 
 def test_a_family_has_one_backbone_and_a_head_for_each_dataset() -> None:
     main = config_of().build()
-    family = TiedModels(main, {"events": config_of("event")})
-    other = family.model_of("events")
-    assert family.model_of("anything else") is main
+    models = TiedModels(main, {"events": config_of("event")})
+    other = models.model_of("events")
+    assert models.model_of("anything else") is main
     mine = {id(p) for p in main.backbone.parameters()}
     assert {id(p) for p in other.backbone.parameters()} == mine
     assert {id(b) for b in other.backbone.buffers()} == {id(b) for b in main.backbone.buffers()}
     count = sum(p.numel() for p in main.parameters())
     head = sum(p.numel() for p in other.head.parameters())
-    assert sum(p.numel() for p in family.parameters()) == count + head
-    family.to(torch.float32).share()
-    family.load_state_dict({k: v + 1 for k, v in family.state_dict().items()})
+    assert sum(p.numel() for p in models.parameters()) == count + head
+    models.to(torch.float32).share()
+    models.load_state_dict({k: v + 1 for k, v in models.state_dict().items()})
     assert torch.equal(next(main.backbone.parameters()), next(other.backbone.parameters()))
 
 
@@ -211,9 +211,9 @@ def test_dense_and_pooled_forms_of_a_transformer_share_what_they_have_in_common(
     tiny = ViViTConfig(width=16, layers=1, heads=2, mlp=32, temporal_layers=1, positions=(1, 2, 2))
     dense = replace(config_of(), backbone=tiny)
     pooled = replace(config_of(), backbone=replace(tiny, detection=False), head=ClipHeadConfig())
-    family = TiedModels(dense.build(), {"clips": pooled})
-    mine = {id(p) for p in family.main.backbone.parameters()}
-    theirs = {id(p) for p in family.model_of("clips").backbone.parameters()}
+    models = TiedModels(dense.build(), {"clips": pooled})
+    mine = {id(p) for p in models.main.backbone.parameters()}
+    theirs = {id(p) for p in models.model_of("clips").backbone.parameters()}
     assert len(mine & theirs) >= len(mine) - 2
     with pytest.raises(ConfigError, match="another backbone"):
         TiedModels(dense.build(), {"events": config_of("event")})
@@ -469,10 +469,10 @@ def test_layer_decay_counts_each_backbone_by_itself() -> None:
     alone = TiedModels(config.build(), {})
     shared = TiedModels(config.build(), {"b": config, "c": config})
     rates = []
-    for family in (alone, shared):
-        groups = Optimizer(rate=1.0, layer_decay=0.5).build(family).param_groups
+    for models in (alone, shared):
+        groups = Optimizer(rate=1.0, layer_decay=0.5).build(models).param_groups
         rate = {id(p): g["lr"] for g in groups for p in g["params"]}
-        rates.append({n: rate[id(p)] for n, p in family.main.named_parameters()})
+        rates.append({n: rate[id(p)] for n, p in models.main.named_parameters()})
     assert rates[0] == rates[1]
 
 
