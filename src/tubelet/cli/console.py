@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from tubelet.train.reporters import StepReport
+from tubelet.train.reporters import Reporter, StepReport
 
 out = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
 messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -78,7 +78,7 @@ def print_paragraph(text: str, *, indent: int = 4) -> None:
     out.print("\n".join(lines), soft_wrap=True)
 
 
-class ConsoleReporter:
+class ConsoleReporter(Reporter):
     """A line every `every` steps: loss, clips a second, and when it will be done."""
 
     def __init__(self, every: int = 10) -> None:
