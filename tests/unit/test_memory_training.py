@@ -182,6 +182,26 @@ def test_the_video_level_loss_is_equation_1() -> None:
     torch.testing.assert_close(weighted, plain + 0.5 * entropy(videos, target))
 
 
+def test_a_videos_label_is_the_union_over_its_windows() -> None:
+    """Charades: each window has labels of its own, and the first one's are not the video's."""
+    model = model_of("classification")
+    model.config = replace(model.config, labels=replace(model.labels, exclusive=False))
+    windows = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
+    known = torch.tensor([[True, True, True], [True, True, True], [False, True, True]])
+    batch = replace(batch_of("classification", [7, 7, 2]), targets=windows, known=known)
+    logits = torch.randn(3, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    video = (loss_of(model, ActionLoss(), batch, video_weight=w)(logits) for w in (1.0, 0.0))
+    difference = next(video) - next(video)
+    means = torch.stack([logits[2], logits[:2].mean(0)])
+    union = torch.tensor([[0, 1.0, 0], [1, 0, 1]])
+    terms = torch.nn.functional.binary_cross_entropy_with_logits(means, union, reduction="none")
+    annotated = torch.tensor([[0.0, 1, 1], [1, 1, 1]])
+    torch.testing.assert_close(difference, (terms * annotated).sum() / 5)
+    difference.backward()
+    assert logits.grad is not None
+    assert float(logits.grad[0, 2]) < 0  # the later window's action is pulled up, not pushed down
+
+
 def test_the_video_level_loss_is_refused_in_detection() -> None:
     model, batch = model_of("detection"), batch_of("detection", [0, 0, 0])
     with pytest.raises(ConfigError, match="video-level"):

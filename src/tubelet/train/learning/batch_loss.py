@@ -24,7 +24,11 @@ LogitLoss = Callable[[Tensor], Tensor]
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BatchLoss:
     """The mean loss of the rows + `video_weight` · the loss of each video's mean prediction (Eq. 1
-    of 004, for classification), times `scale`. `group (B,)`: which clips are of one video."""
+    of 004, for classification), times `scale`. `group (B,)`: which clips are of one video.
+
+    A video's label is the union over its clips: in Charades each window has labels of its own, and
+    the mean prediction answers for all of them.
+    """
 
     loss: ActionLoss
     exclusive: bool
@@ -39,11 +43,11 @@ class BatchLoss:
         rows = self.loss(logits, self.targets, self.known, exclusive=self.exclusive)
         if not self.video_weight:
             return rows * self.scale
-        first = _first_of(self.group)
+        known = self.known.to(self.targets.dtype)
         videos = self.loss(
             video_logits(logits, self.group),
-            self.targets[first],
-            self.known[first],
+            _union(self.targets * known, self.group),
+            _union(known, self.group) > 0,
             exclusive=self.exclusive,
         )
         return (rows + self.video_weight * videos) * self.scale
@@ -74,6 +78,13 @@ def loss_of(
 def video_logits(logits: Tensor, group: Tensor) -> Tensor:
     """Mean prediction of each video (H of Eq. 1), by number: `(B, K)` → `(V, K)`."""
     return share(logits, group)[_first_of(group)]
+
+
+def _union(marks: Tensor, group: Tensor) -> Tensor:
+    """Per video and class the largest of its clips' `marks`, by number: `(B, K)` → `(V, K)`."""
+    _, number, count = torch.unique(group, return_inverse=True, return_counts=True)
+    rows = number[:, None].expand_as(marks)
+    return marks.new_zeros(len(count), marks.shape[1]).scatter_reduce(0, rows, marks, "amax")
 
 
 def _first_of(group: Tensor) -> Tensor:
