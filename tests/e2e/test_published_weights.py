@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     with serving() as running:
         monkeypatch.setenv("TUBELET_MIRROR", running.url)
         yield running
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # gigabytes, where every row is tested
 
 
 Serve = Callable[[str], PublishedWeights]
