@@ -50,17 +50,13 @@ REFUSED = (
     (r"pysf-(x3d|rev-mvit|mvit).*", "an architecture that tubelet does not have"),
     (r"pysf-(mae|maskfeat)-.*", "self-supervised: no classifier in the file"),
     (r"mm-slowonly-lfb-.*", "its head reads a long-term feature bank that is not in the file"),
-    (
-        r"mm-c2d-.*-nopool-.*",
-        "a plain 2-D ResNet, whose stem pool pads, under the names of C2D, whose does not",
-    ),
     (r"tv-(r3d|mc3|s3d|mvit|swin3d).*", "an architecture that tubelet does not have"),
     (
         r"scenic-vivit-l-16x2-fe-ek100",
         "97 verbs and 300 nouns in one projection: two questions, which one label set cannot hold",
     ),
     (r"hf-vivit-b-16x2-ft", "nobody could verify that this id exists"),
-    (r"vmz-c2-.*", "a Caffe2 file of VMZ with blob names of its own"),
+    (r"vmz-c2-g-blend-.*", "a picture network out of one that also hears: its blobs are unknown"),
     (r"alphaction-.*|stmixer-.*", "published without a licence"),
     (r"evad-.*", "a query-based decoder, which tubelet does not have"),
     (r"tuber-.*", "a decoder of tubelet queries, which tubelet does not have"),
@@ -136,7 +132,7 @@ def facts(row: Row) -> Row:
         said |= mmaction2(row)
     elif source in ("pyslowfast", "pytorchvideo"):
         said |= facebook(row)
-    elif source == "vmz":
+    elif source.startswith("vmz"):
         said["norm_eps"] = 1e-3
     elif source == "torchvision":
         said["norm_eps"] = 1e-5
@@ -190,7 +186,7 @@ def given_input(row: Row) -> Row:
         said["short_side"] = 256
     if row["source"] in ("vmz", "torchvision") and given["test_size"] == 112:
         said["short_side"] = 128  # VMZ and torchvision resize to 128 × 171 and cut 112 × 112
-    elif row["source"] in ("vmz", "huggingface"):
+    elif row["source"] in ("vmz", "vmz (Caffe2)", "huggingface"):
         said["short_side"] = 256
     fps = {"PYSLOWFAST": 30.0, "PYTORCHVIDEO": 30.0, "MMACTION_AVA": 30.0, "UMT": 25.0}
     pipeline = originals(row) or ""
@@ -232,7 +228,7 @@ def mmaction2(row: Row) -> Row:
     if family.startswith("I3D"):
         said["time_strides"] = [1, 1, 2] if "heavy" in name else [2, 2, 2]
     if family == "C2D":
-        said["time_strides"] = [1, 1, 2]
+        said["time_strides"] = [1, 1, 1] if "nopool" in name else [1, 1, 2]
     if family in ("I3D-NL", "Slow-only-NL") and "nl-head" not in name:
         kinds = ("dot-product", "embedded-gaussian", "gaussian")
         kind = next((k for k in kinds if k in name), "embedded-gaussian")

@@ -233,6 +233,9 @@ LAYOUTS: tuple[tuple[str, str, tuple[Change, ...]], ...] = (
     (r"vmz-r2plus1d-152-.*", "vmz_r2plus1d_152", ()),
     (r"vmz-ir-csn-152-.*", "vmz_ir_csn_152", ()),
     (r"vmz-ip-csn-152-.*", "vmz_ip_csn_152", ()),
+    (r"vmz-c2-ircsn-50-.*", "vmz_ir_csn_152", (depth(R50),)),
+    (r"vmz-c2-ircsn-152-.*", "vmz_ir_csn_152", ()),
+    (r"vmz-c2-ipcsn-152-.*", "vmz_ip_csn_152", ()),
     (r"tv-r2plus1d-18-k400", "tv_r2plus1d_18", ()),
     (
         r"hf-vivit-b-16x2-k400",
@@ -314,6 +317,8 @@ def published_bytes(row: PublishedWeights, shared: Path, seed: int = 0) -> bytes
     state = values(shapes_of(row, shared), seed)
     if row.source == "scenic":
         return _flax(state)
+    if row.source == "vmz (Caffe2)":
+        return _blobs(vmz_blobs(state))
     if _is_caffe2(row):
         return _caffe2(state, packed="c2d-nopool" in row.name)
     wrapped: Any = state
@@ -392,15 +397,39 @@ def _t(pathway: str) -> str:
     return "t_" if pathway == "1" else ""
 
 
+def vmz_blobs(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """VMZ's Caffe2 blobs of a channel-separated network: blocks counted through all stages."""
+    stages = [name.split(".")[:2] for name in state if name.endswith(".conv1.0.weight")]
+    number = {tuple(place): i for i, place in enumerate(stages)}
+    preserved = "layer1.0.conv2.0.2.weight" in state
+    last = 3 if preserved else 4
+    parts = {"conv1.0": "conv_1", "conv1.1": "spatbn_1", "conv3.0": f"conv_{last}"}
+    parts |= {"conv3.1": f"spatbn_{last}", "conv2.1": f"spatbn_{2 if preserved else 3}"}
+    parts |= {"conv2.0": "conv_3", "conv2.0.0": "conv_2_middle", "conv2.0.1": "spatbn_2_middle"}
+    parts |= {"conv2.0.2": "conv_2"}
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        head, _, kind = name.rpartition(".")
+        suffix = _NORM.get(kind, "")
+        if kind == "weight" and tensor.ndim > 1:
+            suffix = "w"
+        if kind == "num_batches_tracked":
+            continue
+        if head.startswith("layer"):
+            stage, block, rest = head.split(".", 2)
+            i = number[stage, block]
+            down = {"downsample.0": f"shortcut_projection_{i}"}
+            down |= {"downsample.1": f"shortcut_projection_{i}_spatbn"}
+            blob = down.get(rest) or f"comp_{i}_{parts[rest]}"
+        else:
+            blob = {"stem.0": "conv1", "stem.1": "conv1_spatbn_relu", "fc": "last_out_L400"}[head]
+        found[f"{blob}_{suffix}"] = tensor
+    return found
+
+
 def _caffe2(state: Mapping[str, Tensor], *, packed: bool) -> bytes:
-    """A pickle of blobs as Caffe2 wrote it, training state beside them; or a gzip tar of one."""
-    blobs: dict[str, Any] = {
-        blob: tensor.numpy()
-        for name, tensor in state.items()
-        if (blob := caffe2_name(name)) is not None
-    }
-    blobs |= {"lr": np.array(0.1, np.float32), "conv1_w_momentum": np.zeros(3, np.float32)}
-    data = pickle.dumps({"blobs": blobs}, protocol=2)
+    """A pickle of blobs, or a gzip tar of one."""
+    data = _blobs({b: t for n, t in state.items() if (b := caffe2_name(n)) is not None})
     if not packed:
         return data
     buffer = io.BytesIO()
@@ -409,6 +438,13 @@ def _caffe2(state: Mapping[str, Tensor], *, packed: bool) -> bytes:
         member.size = len(data)
         tar.addfile(member, io.BytesIO(data))
     return buffer.getvalue()
+
+
+def _blobs(state: Mapping[str, Tensor]) -> bytes:
+    """A pickle as Caffe2 wrote it, training state beside the weights."""
+    blobs: dict[str, Any] = {blob: tensor.numpy() for blob, tensor in state.items()}
+    blobs |= {"lr": np.array(0.1, np.float32), "conv1_w_momentum": np.zeros(3, np.float32)}
+    return pickle.dumps({"blobs": blobs}, protocol=2)
 
 
 def _flax(state: Mapping[str, Tensor]) -> bytes:

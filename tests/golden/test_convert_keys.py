@@ -10,9 +10,12 @@ from typing import Literal
 
 import pytest
 import torch
+from tests.published_files import vmz_blobs
 
 from tubelet.convert import Facts, Said, convert_state
+from tubelet.convert.families import pyslowfast, vmz
 from tubelet.errors import OpenQuestions
+from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
 
 FACTS = Facts(
@@ -66,3 +69,36 @@ def test_c2d_does_not_say_whether_it_pools_time(shared: Path) -> None:
     with pytest.raises(OpenQuestions) as asked:
         convert_state(state, said=[Said(source="this test", facts=facts)])
     assert [question.key for question in asked.value.questions] == ["time_strides"]
+
+
+@pytest.mark.parametrize("network", ["vmz_ir_csn_152", "vmz_ip_csn_152"])
+def test_blobs_of_vmz_are_their_pytorch_twins(network: str, shared: Path) -> None:
+    about = json.loads((shared / "golden" / f"{network}.json").read_text())
+    with torch.device("meta"):
+        state = {name: torch.empty(shape) for name, shape in about["state_dict"].items()}
+    blobs = vmz_blobs(state)
+    assert vmz.is_caffe2(blobs) and not pyslowfast.is_caffe2(blobs)
+    names = vmz.caffe2_names(blobs)
+    assert {names[blob]: t.shape for blob, t in blobs.items()} == {
+        name: t.shape for name, t in state.items() if not name.endswith("num_batches_tracked")
+    }
+    assert vmz.caffe2_names(["comp_99_conv_1_w", "lr"]) == {
+        "comp_99_conv_1_w": "comp_99_conv_1_w",
+        "lr": "lr",
+    }
+
+
+def test_c2d_without_its_pool_pads_its_stem(shared: Path) -> None:
+    """MMAction2's two "nopool" files are its 2-D ResNet: MaxPool2d(3, 2, padding=1)."""
+    about = json.loads((shared / "golden" / "more" / "mm_c2d_r50_cls_64.json").read_text())
+    with torch.device("meta"):
+        state = {name: torch.empty(shape) for name, shape in about["state_dict"].items()}
+    padding = {}
+    for after in (1, 2):
+        facts = Facts(
+            time_strides=(1, 1, after), exclusive=True, frames=8, stride=8, task="classification"
+        )
+        backbone = convert_state(state, said=[Said(source="row", facts=facts)]).config.backbone
+        assert isinstance(backbone, ResNet3dConfig)
+        padding[backbone.pool_time] = backbone.stem_padding
+    assert padding == {True: 0, False: 1}

@@ -46,6 +46,9 @@ def _single_pathway(backbone: ResNet3dConfig, given: Mapping[str, Any]) -> dict[
         if after not in (1, 2):
             raise CheckpointError("the pool after res2 strides by 1 or 2 in time", got=after)
         fields |= {"stem_time_strides": tuple(stem), "pool_time": after == 2}
+        if after == 1 and backbone.stem_padding == 0:
+            # MMAction2's "C2D without pool" is its plain 2-D ResNet, whose stem pool pads.
+            fields["stem_padding"] = 1
     attention = backbone.attention
     if "nonlocal_kind" in given:
         attention = replace(attention, kind=given["nonlocal_kind"])

@@ -167,12 +167,14 @@ def convert(
     foreign = read_foreign(path, weights=settle(outside).facts.weights)
     statements = [*outside, *foreign.said]
     state, dropped = foreign.state, foreign.dropped
-    if pyslowfast.is_caffe2(state):
+    house = next((h for h in (pyslowfast, vmz) if h.is_caffe2(state)), None)
+    if house is not None:
         blobs = Table(rules=(Rule(source=r"(?P<blob>.*)", target="{blob}"),), drops=CAFFE2_DROPS)
         kept = rename(state, blobs)
-        state = {pyslowfast.from_caffe2(key): value for key, value in kept.state.items()}
+        names = house.caffe2_names(kept.state)
+        state = {names[key]: value for key, value in kept.state.items()}
         dropped = dropped | kept.dropped
-        statements.append(CAFFE2)
+        statements += [CAFFE2] if house is pyslowfast else []
     converted = convert_state(state, name=name, said=statements, labels=labels, where=path)
     return replace(converted, source=foreign.path, dropped=dropped | converted.dropped)
 

@@ -145,6 +145,11 @@ def is_caffe2(names: Iterable[str]) -> bool:
     return {"conv1_w", "pred_w"} <= set(names)
 
 
+def caffe2_names(names: Iterable[str]) -> dict[str, str]:
+    """Caffe2's blobs → PySlowFast's names."""
+    return {name: from_caffe2(name) for name in names}
+
+
 _C2_NORM = {"s": "weight", "b": "bias", "rm": "running_mean", "riv": "running_var"}
 _C2_KIND = {"w": "weight", "b": "bias"}
 _C2_PATHWAY = {"t_": "1", "": "0"}

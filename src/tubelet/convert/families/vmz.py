@@ -7,7 +7,8 @@ else is VMZ's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from tubelet.convert.family import (
@@ -108,3 +109,49 @@ IR_CSN = _family(
     (*_PLAIN_STEM, *_OUTER, *conv_norm(_AT + r"conv2\.", _BLOCK + ".b", "0", "1")),
     CSNConfig(),
 )
+
+
+_C2_LAYERS = {16: (3, 4, 6, 3), 33: (3, 4, 23, 3), 50: (3, 8, 36, 3)}
+"""Blocks of the four stages by their sum: Caffe2 counts blocks through all of them."""
+_C2_KIND = {"w": "weight", "s": "weight", "b": "bias", "rm": "running_mean", "riv": "running_var"}
+_C2_PARTS = {
+    # ir-CSN leaves number 2 out; in ip-CSN it is both the mixing and the depthwise convolution.
+    "ir": {"conv_1": "conv1.0", "conv_3": "conv2.0", "conv_4": "conv3.0"}
+    | {"spatbn_1": "conv1.1", "spatbn_3": "conv2.1", "spatbn_4": "conv3.1"},
+    "ip": {"conv_1": "conv1.0", "conv_2_middle": "conv2.0.0", "conv_2": "conv2.0.2"}
+    | {"conv_3": "conv3.0", "spatbn_1": "conv1.1", "spatbn_2_middle": "conv2.0.1"}
+    | {"spatbn_2": "conv2.1", "spatbn_3": "conv3.1"},
+}
+
+
+def is_caffe2(names: Iterable[str]) -> bool:
+    """Whether these are Caffe2's blobs of a VMZ channel-separated network."""
+    return {"conv1_w", "comp_0_conv_1_w"} <= set(names)
+
+
+def caffe2_names(names: Iterable[str]) -> dict[str, str]:
+    """Caffe2's blobs of a VMZ network → the names of its PyTorch twin; unknown ones stay as they
+    are."""
+    blobs = list(names)
+    kind = "ip" if "comp_0_conv_2_middle_w" in blobs else "ir"
+    count = sum(bool(re.fullmatch(r"comp_\d+_conv_1_w", blob)) for blob in blobs)
+    places = [
+        f"layer{stage}.{block}"
+        for stage, length in enumerate(_C2_LAYERS.get(count, ()), 1)
+        for block in range(length)
+    ]
+    return {blob: _c2_name(blob, places, _C2_PARTS[kind]) for blob in blobs}
+
+
+def _c2_name(blob: str, places: Sequence[str], parts: Mapping[str, str]) -> str:
+    if m := re.fullmatch(r"conv1_(?:(w)|spatbn_relu_(s|b|rm|riv))", blob):
+        return f"stem.{0 if m[1] else 1}.{_C2_KIND[m[1] or m[2]]}"
+    if m := re.fullmatch(r"last_out_L\d+_([wb])", blob):
+        return f"fc.{_C2_KIND[m[1]]}"
+    if m := re.fullmatch(r"shortcut_projection_(\d+)_(?:(w)|spatbn_(s|b|rm|riv))", blob):
+        place = f"downsample.{0 if m[2] else 1}.{_C2_KIND[m[2] or m[3]]}"
+    elif (m := re.fullmatch(r"comp_(\d+)_(\w+)_(w|s|b|rm|riv)", blob)) and m[2] in parts:
+        place = f"{parts[m[2]]}.{_C2_KIND[m[3]]}"
+    else:
+        return blob
+    return f"{places[int(m[1])]}.{place}" if int(m[1]) < len(places) else blob
