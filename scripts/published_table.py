@@ -47,7 +47,7 @@ UMT_AVA = ([122.7717 / 255, 115.9465 / 255, 102.9801 / 255], [57.375 / 255] * 3)
 # Rows that are listed as not offered, by pattern of the name; the first that matches counts.
 REFUSED = (
     (r"pysf-ssl-.*", "self-supervised: a backbone without a classifier; it is for initial weights"),
-    (r"pysf-(x3d|rev-mvit|mvit).*", "an architecture that tubelet does not have"),
+    (r"pysf-(rev-mvit|mvit).*", "an architecture that tubelet does not have"),
     (r"pysf-(mae|maskfeat)-.*", "self-supervised: no classifier in the file"),
     (r"mm-slowonly-lfb-.*", "its head reads a long-term feature bank that is not in the file"),
     (r"tv-(r3d|mc3|s3d|mvit|swin3d).*", "an architecture that tubelet does not have"),
@@ -199,7 +199,8 @@ def given_input(row: Row) -> Row:
 def facebook(row: Row) -> Row:
     """PySlowFast and PyTorchVideo: sizes of the clip head, RoIAlign, non-local blocks."""
     if row["task"] == "classification":
-        said: Row = {"train_crop": row["input"]["train_crop"]}
+        crops = {"pysf-x3d-xs": 160, "pysf-x3d-s": 160, "pysf-x3d-l": 312}  # their YAML's
+        said: Row = {"train_crop": crops.get(row["name"], row["input"]["train_crop"])}
     else:  # AVA/c2/*.yaml and the hub's detectors
         said = {"aligned": False}
     if row["name"] == "pysf-c2d-nopool-r50-8x8-k400":

@@ -70,6 +70,21 @@ def depth(blocks: tuple[int, ...], at: str = r"(?P<head>.*layer)") -> Change:
     return change
 
 
+def x3d_l(shapes: Shapes) -> Shapes:
+    """X3D-L's depth: blocks alternate, with squeeze-and-excitation and without."""
+    grown = dict(shapes)
+    for stage, have, wanted in ((2, 3, 5), (3, 5, 10), (4, 11, 25), (5, 7, 15)):
+        for number in range(have, wanted):
+            like = have - 1 - (number - have + 1) % 2
+            at = f"s{stage}.pathway0_res{like}."
+            grown |= {
+                name.replace(at, f"s{stage}.pathway0_res{number}."): shape
+                for name, shape in shapes.items()
+                if name.startswith(at)
+            }
+    return grown
+
+
 def rename(pattern: str, to: str) -> Change:
     return lambda shapes: {re.sub(pattern, to, name): shape for name, shape in shapes.items()}
 
@@ -147,6 +162,8 @@ LAYOUTS: tuple[tuple[str, str, tuple[Change, ...]], ...] = (
         "keys/Kinetics__SLOW_8x8_R50",
         (reshape(r"s\d\.pathway0_res\d+\.branch2\.a\.weight", kernel_time(1)),),
     ),
+    (r"pysf-x3d-(xs|s|m)", "keys/Kinetics__X3D_M", ()),
+    (r"pysf-x3d-l", "keys/Kinetics__X3D_M", (x3d_l,)),
     (r"pysf-i3d-r50-.*", "keys/Kinetics__I3D_8x8_R50", ()),
     (r"pysf-i3d-nln-.*", "keys/Kinetics__I3D_NLN_8x8_R50", ()),
     (r"pysf-slow-r50-4x16-ava22", "keys/AVA__SLOW_8x8_R50_SHORT", ()),
