@@ -2,7 +2,7 @@
 
     python benchmarks/detect_memory.py [--minutes 1 10] [--every 1.0]
 
-Each film is a playground clip shown again and again at 320×240, 25 frames a second; each run is a
+Each film is a playground clip shown again and again at 320×240, 25 frames per second; each run is a
 process of its own, and its peak is what the operating system counted (`ru_maxrss`).
 """
 

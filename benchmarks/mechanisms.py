@@ -5,7 +5,7 @@
 
 Each world of the playground is balanced so that a model without the mechanism stays at 50 %:
 `partner` (does the other one, far away, make the same gesture?), `event` (which gesture did I make,
-up to four keyframes ago? five keyframes a film, so that N = 5 reaches all of it) and `scene` (what
+up to four keyframes ago? five keyframes per video, so N = 5 reaches all of it) and `scene` (what
 colour has the lamp at the edge, outside what a person's features see?).
 
 All variants stand on one trained backbone, that of the shipped playground model, frozen, and have
@@ -71,7 +71,7 @@ from tubelet.train.learning.losses import ActionLoss
 from tubelet.train.loop.schedules import CosineSchedule
 from tubelet.types import InputSpec, Key, People
 
-BATCH = 30  # clips a step; divides by N = 1, 3 and 5
+BATCH = 30  # clips per step; divides by N = 1, 3 and 5
 RATE, DECAY = 1e-3, 0.02
 SHIPPED = Path(tubelet.__file__).parent / "weights" / "playground_small.safetensors"
 _COLUMNS = {"partner": (0, 1), "event": (2, 3), "scene": (0, 1)}

@@ -2,7 +2,7 @@
 
     python benchmarks/person_detector.py --data ../shared/data [--detector person_small]
 
-JHMDB labels one person a clip, so other people who are found count against the AP there. The last
+JHMDB labels one person per clip, so other people who are found count against the AP there. The last
 column is recall at the detector's own threshold, which is what `tubelet detect` uses.
 """
 
@@ -62,7 +62,7 @@ def main() -> None:
         whole = measure(pairs)
         print(
             f"{name}: AP@0.5 {whole.ap:.3f}, recall {whole.recall:.3f} of {whole.truth} people; "
-            f"at score {options.threshold:g}: recall {sure.recall:.3f}, {boxes:.1f} boxes a frame",
+            f"score {options.threshold:g}: recall {sure.recall:.3f}, {boxes:.1f} boxes per frame",
             flush=True,
         )
 

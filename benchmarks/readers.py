@@ -30,7 +30,7 @@ REQUIRED_S = 2.0
 
 
 def make(path: Path, rows: int) -> None:
-    """A file like AVA's training file: about 1.8 actions a person, 1.6 people a keyframe."""
+    """A file like AVA's training file: about 1.8 actions per person, 1.6 people per keyframe."""
     rng = np.random.default_rng(0)
     people = rows * 5 // 9 + 1
     corner, size = rng.random((people, 2)) * 0.5, 0.1 + rng.random((people, 2)) * 0.4

@@ -22,7 +22,7 @@ LARGEST = 1 << 30  # bytes of a video
 
 
 def actions(model: Any, film: Path, *, every: float, threshold: float) -> list[dict[str, Any]]:
-    """One entry a person: the track's moments, boxes, and actions above `threshold`."""
+    """One entry per person: the track's moments, boxes, and actions above `threshold`."""
     found = []
     for tube in tubelet.link(model.detect(film, every=every)):
         moments = [

@@ -37,7 +37,7 @@ CARD = """# {name}
 | views | {views} |
 | parameters | {parameters:,} |
 | file | {bytes:,} bytes, fp16 |
-| input | {frames_in} frames, every {stride}, at {fps} frames a second, short side {side} |
+| input | {frames_in} frames, every {stride}, at {fps} frames per second, short side {side} |
 | date | {date} |
 | recipe | `tubelet train {name} --data DATA` ({stages}) |
 

@@ -26,7 +26,7 @@ _OURS = {"tubelet.data.sources.base": "tubelet.playground.sources"}
 
 @cache
 def load_plugins() -> tuple[str, ...]:
-    """Import every plugin, once a process; returns their modules' names.
+    """Import every plugin, once per process; returns their modules' names.
 
     TUBELET_PLUGINS, where set, is the list instead: modules separated by commas, or nothing at
     all. Raises ConfigError for a plugin that cannot be imported.

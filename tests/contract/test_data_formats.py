@@ -86,7 +86,7 @@ def test_a_name_that_two_formats_have_is_refused() -> None:
             return (FORMATS[0],)
 
     try:
-        with pytest.raises(ConfigError, match="two annotation formats are called 'cvat'"):
+        with pytest.raises(ConfigError, match="duplicate annotation format 'cvat'"):
             formats()
     finally:
         del Twice

@@ -169,7 +169,7 @@ MISTAKES = {
     ),
     "text for a label map": (
         ("evaluate", "found.csv", "truth.csv", "--labels", "truth.csv"),
-        "no label could be read",
+        "no label found",
     ),
     "another set's label map": (
         ("evaluate", "found.csv", "truth.csv", "--labels", "other.pbtxt"),

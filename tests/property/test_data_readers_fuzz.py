@@ -192,7 +192,7 @@ def test_csv_errors_name_the_row(lines: list[str], kind: Kind, tmp_path: Path) -
 def test_a_stray_quote_swallows_no_rows(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text('v,902\n"v,903\nw",904\n', encoding="utf-8")
-    with pytest.raises(DataError, match=r"runs over the end of its line") as caught:
+    with pytest.raises(DataError, match=r"unclosed quote") as caught:
         read_ava_csv(path)
     assert "row 2" in str(caught.value.where)
 

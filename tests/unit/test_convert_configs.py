@@ -174,7 +174,7 @@ def test_inheritance(below: Any, above: Any, both: Any) -> None:
 def test_bases_in_a_circle_and_absent_ones(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("_base_ = 'b.py'\n")
     (tmp_path / "b.py").write_text("_base_ = 'a.py'\n")
-    with pytest.raises(InputError, match="circle"):
+    with pytest.raises(InputError, match="circular"):
         read_file(tmp_path / "a.py")
     (tmp_path / "b.py").unlink()
     with pytest.raises(InputError, match="put it there"):

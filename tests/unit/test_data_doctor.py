@@ -97,7 +97,7 @@ def test_an_empty_table_and_a_repeated_name() -> None:
 def test_sets_that_share_a_video() -> None:
     found = _one("video-shared", _train(_table()), DataSet(name="val", truth=_table()))
     assert (found.severity, found.count, found.examples) == ("error", 2, ("a", "b"))
-    with pytest.raises(InputError, match="one name"):
+    with pytest.raises(InputError, match="duplicate set name"):
         examine([_train(_table()), _train(_table())])
 
 

@@ -59,7 +59,7 @@ def test_one_map_in_many_spellings(text: str, tmp_path: Path) -> None:
     ],
 )
 def test_text_that_is_no_list_of_names_is_refused(text: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no label could be read[\s\S]*row \d"):
+    with pytest.raises(DataError, match=r"no label found[\s\S]*row \d"):
         _read(tmp_path, text)
 
 
@@ -111,16 +111,16 @@ def test_a_repeated_name_is_told_apart_by_its_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "what", "where"),
     [
-        ("", "no label could be read", "labels"),
-        ("\n \n", "no label could be read", "labels"),
+        ("", "no label found", "labels"),
+        ("\n \n", "no label found", "labels"),
         ("item {\n}\n", "incomplete", "row 1"),
         ('item {\n name: "a"\n id: 1\n}\nitem {\n name: "b"\n}\n', "incomplete", "row 5"),
         ('item {\n name: "a"\n id: 1\n}\nitem {\n name: "b"\n id: 1\n}\n', "twice", "row 5"),
-        ("items [\n {oops}\n]\n", "no label could be read", "row 2"),
-        ("1: walk\nrun\n", "no id", "row 2"),
-        ("[1, 2]", "not an id and a name", "entry 1"),
-        ('{"a": ', "not JSON", "labels"),
-        ("{}", "no label could be read", "labels"),
+        ("items [\n {oops}\n]\n", "no label found", "row 2"),
+        ("1: walk\nrun\n", "missing id", "row 2"),
+        ("[1, 2]", "expected an id and a name", "entry 1"),
+        ('{"a": ', "invalid JSON", "labels"),
+        ("{}", "no label found", "labels"),
     ],
 )
 def test_a_bad_map_says_where(text: str, what: str, where: str, tmp_path: Path) -> None:

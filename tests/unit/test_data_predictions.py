@@ -64,7 +64,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
         read_predictions(path)
     path.write_text("video,0902\n")
-    with pytest.raises(DataError, match="not Parquet"):
+    with pytest.raises(DataError, match="not a Parquet file"):
         read_predictions(path)
     write_parquet(path, pl.DataFrame({"video": ["a"], "score": [1.0]}))
     for read in (read_predictions, read_clip_scores):

@@ -73,9 +73,9 @@ def test_row_numbers_count_every_line_of_the_file(tmp_path: Path) -> None:
     ("bad", "where", "what"),
     [
         ("v,x,.1,.2,.3,.4,1,0", "column 2", "not a number"),
-        ("v,nan,.1,.2,.3,.4,1,0", "column 2", "no usable time"),
-        ("v,,.1,.2,.3,.4,1,0", "column 2", "no usable time"),
-        (",0902,.1,.2,.3,.4,1,0", "column 1", "names no video"),
+        ("v,nan,.1,.2,.3,.4,1,0", "column 2", "invalid time"),
+        ("v,,.1,.2,.3,.4,1,0", "column 2", "invalid time"),
+        (",0902,.1,.2,.3,.4,1,0", "column 1", "missing video id"),
         ("v,0902,.1,.2,.3", "columns 3 to 6", "incomplete box"),
         ("v,0902,,,,,1,0", "columns 3 to 6", "incomplete box"),
         ("v,0902,.1,.2,inf,.4,1,0", "columns 3 to 6", "not a finite number"),
@@ -113,14 +113,14 @@ def test_detections_may_be_inverted_unscored_and_score_anything(tmp_path: Path) 
     path = _file(tmp_path, "v,1,.3,.2,.1,.4,1,-3\nv,1,.1,.2,.3,.4,1\nv,1,.1,.2,.3,.4,2,17\n")
     table = read_ava_csv(path, kind="detections")
     assert table.frame["score"].to_list() == [-3.0, None, 17.0]
-    with pytest.raises(DataError, match="names no action"):
+    with pytest.raises(DataError, match="missing action"):
         read_ava_csv(_file(tmp_path, "v,1,.1,.2,.3,.4\n"), kind="detections")
-    with pytest.raises(DataError, match="score is not a finite number"):
+    with pytest.raises(DataError, match="invalid score"):
         read_ava_csv(_file(tmp_path, "v,1,.1,.2,.3,.4,1,nan\n"), kind="detections")
 
 
 def test_headers_in_another_order_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="'score' stands in the wrong place"):
+    with pytest.raises(DataError, match="'score' is in the wrong place"):
         read_ava_csv(_file(tmp_path, "video,time,score,x1,y1,x2,y2\nv,1,.9,.1,.2,.3,.4\n"))
     with pytest.raises(DataError, match="8th column is 'score'"):
         read_ava_csv(_file(tmp_path, "video,time,x1,y1,x2,y2,label,score\nv,1,.1,.2,.3,.4,1,1\n"))
@@ -191,7 +191,7 @@ def test_wrong_columns_are_refused() -> None:
         Annotations.of(video=["a"], time_us=[1, 2])
     with pytest.raises(ShapeError, match="wrong columns"):
         Annotations(frame=Annotations.of(video=["a"], time_us=[1]).frame.drop("video"))
-    with pytest.raises(ShapeError, match="video and a time"):
+    with pytest.raises(ShapeError, match="missing video or time"):
         Annotations.of(video=[None], time_us=[1])  # type: ignore[list-item]
 
 

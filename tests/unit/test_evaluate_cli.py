@@ -107,7 +107,7 @@ def test_tubes_at_other_moments_are_warned_of(tmp_path: Path, capfd: Capture) ->
     truth = truth_file(tmp_path / "truth.csv", range(10))
     found = detection_file(tmp_path / "det.csv", range(2))
     assert evaluate(found, truth, "--metric", "video", "--out", tmp_path / "report") == 0
-    assert "80% of the labelled moments have no detection" in capfd.readouterr().err
+    assert "80% of the keyframes have no detection" in capfd.readouterr().err
     assert {p.suffix for p in (tmp_path / "report").iterdir()} == {".json", ".csv", ".html"}
     assert "labelled tubes" in (tmp_path / "report" / "report.html").read_text()
 
@@ -115,8 +115,8 @@ def test_tubes_at_other_moments_are_warned_of(tmp_path: Path, capfd: Capture) ->
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ("film,0001,0.1,0.1,0.5,0.5,1", "no person id"),
-        ("film,0001,0.3,0.1,0.5,0.5,1,1", "two places at one moment"),
+        ("film,0001,0.1,0.1,0.5,0.5,1", "missing person id"),
+        ("film,0001,0.3,0.1,0.5,0.5,1,1", "two boxes of one person"),
     ],
 )
 def test_truth_without_identities_is_refused(
@@ -176,13 +176,13 @@ def test_scores_and_lists_round_trip(tmp_path: Path) -> None:
 
 
 WRONG = {
-    "no class ids": ("a,0.5,0.5\n", "does not number the classes"),
-    "a class twice": ("video,1,1\na,0.5,0.5\n", "its own number"),
-    "a word": ("video,0,1\na,0.5,0.5\nb,0.5,x\n", "not a video and 2 scores"),
+    "no class ids": ("a,0.5,0.5\n", "missing class ids"),
+    "a class twice": ("video,1,1\na,0.5,0.5\n", "duplicate class id"),
+    "a word": ("video,0,1\na,0.5,0.5\nb,0.5,x\n", "expected a video and 2 scores"),
     "too few": ("video,0,1\na,0.5,0.5\nb,0.5\n", "row 3"),
-    "too many": ("video,0,1\na,0.5,0.5,0.5\n", "not a video and 2 scores"),
+    "too many": ("video,0,1\na,0.5,0.5,0.5\n", "expected a video and 2 scores"),
     "a NaN": ("video,0,1\na,0.5,0.5\nb,nan,0.5\n", "row 3"),
-    "nothing": ("", "does not number the classes"),
+    "nothing": ("", "missing class ids"),
     "another video": ("video,0,1\nz,0.5,0.5\n", "1 of 1 labelled videos have no scores"),
     "another class": ("video,4,5\na,0.5,0.5\n", "class 1 of video 'a' has no score"),
 }
@@ -206,7 +206,7 @@ def test_what_a_metric_cannot_do_is_said(tmp_path: Path, capfd: Capture) -> None
         ((found, truth, "--metric", "videos"), "frame, video, topk, charades"),
         ((found, truth, "--metric", "video", "--iou", "0.7"), "--iou belongs to the frame metric"),
         ((scores, tmp_path / "two.txt", "--metric", "topk"), "has several classes"),
-        ((scores, truth, "--metric", "topk"), "not a path and a class"),
+        ((scores, truth, "--metric", "topk"), "expected a path and a class"),
     ):
         assert evaluate(*arguments) == 2
         assert says in capfd.readouterr().err

@@ -61,7 +61,7 @@ def test_report_says_what_it_counted() -> None:
     assert report.protocol.dropped == {"action not evaluated": 1, "frame without truth": 1}
     assert report.protocol.detections_scored == 4
     assert report.protocol.frames_with_truth == 2
-    assert any("9" in w and "label map lacks" in w for w in report.warnings)
+    assert any("9" in w and "missing from the label map" in w for w in report.warnings)
     assert report.curves is not None
     assert report.curves[2].precision.tolist() == [0.5]
     assert report.curves[2].recall.tolist() == [0.5]

@@ -182,7 +182,7 @@ def test_annotations_without_a_film_are_refused() -> None:
     table = Annotations.of(
         video=["gone"], time_us=[0], boxes=[[0, 0, 1, 1]], label=[1], source="truth.csv"
     )
-    with pytest.raises(DataError, match="1 annotated videos have no file"):
+    with pytest.raises(DataError, match="no file for 1 annotated videos"):
         VideoDataset(name="x", annotations=table, labels=LabelSpace.of(["a"]), videos={})
 
 

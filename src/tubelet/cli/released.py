@@ -15,7 +15,7 @@ from tubelet.releases.table import weights_path
 
 
 def list_released(pattern: str, *, as_json: bool) -> None:
-    """Published checkpoints by data set, the best of each first; two lines a row."""
+    """Published checkpoints by data set, the best of each first; two lines per row."""
     rows = matching(pattern, published().values())
     if not rows:
         raise InputError(

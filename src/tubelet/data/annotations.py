@@ -1,6 +1,6 @@
 """`Annotations`: the one normal form of every box annotation, detection and proposal file.
 
-Legend: R rows. A row is one (box, action) of one moment. `label` null: a box without an action;
+Legend: R rows. A row is one (box, action) at one time. `label` null: a box without an action;
 box null: a frame without people. Times are integer microseconds, because the official AVA script
 keys a frame on its seconds with six decimals; boxes are xyxy in fractions of the frame.
 """
@@ -32,7 +32,7 @@ CONTENT = tuple(name for name in SCHEMA if name != "row")
 
 
 class Keyframe(NamedTuple):
-    """One labelled moment: `labels[i]` are the action ids of person `i`, in file order."""
+    """One labelled keyframe: `labels[i]` are the action ids of person `i`, in file order."""
 
     key: Key
     people: People
@@ -71,7 +71,7 @@ class Annotations:
         except pl.exceptions.PolarsError as error:
             raise ShapeError("an annotation table has the wrong types", got=error) from error
         if frame["video"].null_count() or frame["time_us"].null_count():
-            raise ShapeError("every annotation needs a video and a time", got="null")
+            raise ShapeError("missing video or time in an annotation", got="null")
         object.__setattr__(self, "frame", frame)
 
     @classmethod
@@ -141,7 +141,7 @@ class Annotations:
         return sorted(self.frame["video"].unique().to_list())
 
     def keys(self) -> list[Key]:
-        """Every labelled moment once, sorted by video and time."""
+        """Every keyframe once, sorted by video and time."""
         moments = self.frame.select("video", _TIME_MS).unique().sort("video", "time_ms")
         return [Key(video=video, time_ms=time) for video, time in moments.iter_rows()]
 
@@ -150,7 +150,7 @@ class Annotations:
         return self._filtered(pl.col("video").is_in(videos))
 
     def without(self, moments: Annotations) -> Annotations:
-        """The rows whose (video, time) is none of `moments` (excluded timestamps)."""
+        """The rows whose (video, time) is not among `moments` (excluded timestamps)."""
         kept = self.frame.join(
             moments.frame.select("video", "time_us").unique(),
             on=["video", "time_us"],
@@ -160,11 +160,11 @@ class Annotations:
         return Annotations(frame=kept, source=self.source)
 
     def at_least(self, score: float) -> Annotations:
-        """The rows scored `score` or higher; rows without a score stay."""
+        """The rows scored `score` or higher; rows without a score are kept."""
         return self._filtered(pl.col("score").is_null() | (pl.col("score") >= score))
 
     def every(self, period_ms: int) -> Annotations:
-        """Of each video the moments nearest to the multiples of `period_ms`."""
+        """The timestamps of each video nearest to the multiples of `period_ms`."""
         period = period_ms * 1000
         multiple = (pl.col("time_us") / period).round()
         distance = (pl.col("time_us") - multiple * period).abs()
@@ -181,9 +181,9 @@ class Annotations:
         return f"{self.source}, {place}" if self.source else place
 
     def keyframes(self) -> Iterator[Keyframe]:
-        """Moments sorted by video and time, people in file order.
+        """Keyframes sorted by video and time, people in file order.
 
-        Rows of one moment with the same box and person id are one person with several actions.
+        Rows of one keyframe with the same box and person id are one person with several actions.
         A person's score is the highest of its rows, 1 where the file has none.
         """
         people = self._people()
@@ -223,5 +223,5 @@ _TIME_MS = ((pl.col("time_us") + 500) // 1000).alias("time_ms")
 def seconds_to_us(seconds: float, where: object = None) -> int:
     """Integer microseconds of a time in seconds; DataError unless finite and under 300 years."""
     if not abs(seconds) < 1e10:
-        raise DataError("the time is impossible", where=where, expected="seconds", got=seconds)
+        raise DataError("invalid time", where=where, expected="seconds", got=seconds)
     return round(seconds * 1e6)

@@ -80,7 +80,7 @@ class ClipLabels:
 
 
 def write_clip_list(path: str | Path, clips: ClipLabels) -> None:
-    """Write `video<tab>class id` lines, one a class of a video, as the format "paths" reads them.
+    """Write `video<tab>class id` lines, one per class of a video, as the format "paths" reads them.
 
     Times are not kept, and videos without a class are left out.
     """

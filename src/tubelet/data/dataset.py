@@ -33,7 +33,7 @@ class ClipDataset(Protocol):
     def __len__(self) -> int: ...
 
     def key(self, index: int) -> Key:
-        """The moment of sample `index`, without reading any frame."""
+        """The key of sample `index`, without reading any frame."""
         ...
 
     def label_ids(self, index: int) -> tuple[int, ...]:
@@ -92,7 +92,7 @@ def assemble(
 ) -> Sample:
     """A Sample from decoded frames and the people of the keyframe.
 
-    Under augmentation the random crop is drawn around one of the people, those who are then
+    Under augmentation the random crop is drawn around one of the people, people who are then
     hardly visible are dropped, and boxes are jittered.
     """
     focus = None
@@ -120,7 +120,7 @@ class VideoDataset:
     """Labelled keyframes of films.
 
     `videos` maps ids to footage (see `Films` for `cache_short_side`). With `boxes`, the people of
-    a keyframe are these boxes, which have no targets, and no longer the annotated ones: testing on
+    a keyframe are these boxes, which have no targets, instead of the annotated ones: testing on
     a detector's boxes. The keyframes stay those of `annotations`.
     """
 

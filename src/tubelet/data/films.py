@@ -1,4 +1,4 @@
-"""The films of a dataset: where each lies, what it is, and the clip of a moment."""
+"""The videos of a dataset: where each is, its properties, and the clip at a time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def find_footage(
 
     A file called by the id (any extension, or a folder of frames) is taken first; otherwise a cut
     in Kinetics' way, `id_000010_000020`, that holds the video's first key: it begins at its own
-    first number. Raises DataError for an id that leads out of the folder.
+    first number. Raises DataError for an id that points outside the folder.
     """
     found: dict[str, Footage] = {}
     cuts: dict[str, list[_Cut]] | None = None
@@ -104,7 +104,7 @@ class Films:
         missing = sorted(set(videos) - self._videos.keys())
         if missing:
             raise DataError(
-                f"{len(missing)} annotated videos have no file",
+                f"no file for {len(missing)} annotated videos",
                 where=source,
                 got=", ".join(missing[:5]),
                 hint="check the video folder",

@@ -1,4 +1,4 @@
-"""Several datasets of the same classes as one: AVA-Kinetics is AVA and a part of Kinetics."""
+"""Several datasets of the same classes as one: AVA-Kinetics is AVA plus a part of Kinetics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class JoinedDataset:
 
     def __init__(self, *, name: str, parts: Sequence[ClipDataset]) -> None:
         if not parts:
-            raise ConfigError(f"the joined dataset {name!r} has no part")
+            raise ConfigError(f"the joined dataset {name!r} has no parts")
         self.name, self.labels = name, parts[0].labels
         for part in parts:
             if (part.labels.ids, part.labels.names) != (self.labels.ids, self.labels.names):

@@ -1,4 +1,4 @@
-"""A dataset's labelled moments, video by video."""
+"""A dataset's keyframes, video by video."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tubelet.types import Ints
 
 
 class KeyframesByVideo:
-    """The labelled moments of every video in time order, and the sample that each one is."""
+    """The keyframes of every video in time order, and the sample of each."""
 
     def __init__(self, dataset: ClipDataset) -> None:
         found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -25,11 +25,11 @@ class KeyframesByVideo:
             self._times[video], self._samples[video] = ordered[:, 0], ordered[:, 1]
 
     def videos(self) -> list[str]:
-        """Every video, in the order in which the dataset first names it."""
+        """Every video, in the dataset's order of first appearance."""
         return list(self._times)
 
     def times(self, video: str) -> Ints:
-        """Labelled moments of `video` in milliseconds, ascending."""
+        """Keyframes of `video` in milliseconds, ascending."""
         return self._times[video]
 
     def samples(self, video: str) -> list[int]:

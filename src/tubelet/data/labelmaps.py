@@ -50,8 +50,8 @@ def read_label_map(path: str | Path, *, exclusive: bool = False) -> LabelSpace:
     `LabelSpace.groups` (pose, person_object, person_person, or the file's own word in lower
     case). Lines `1: name`, `c001 name` and `name,1` keep their ids; plain names are numbered
     from 1. JSON is a list of names, `{id: name}`, `{name: id}`, or what `LabelSpace.to_json`
-    writes. Raises DataError with the row, and with the file's first lines when nothing in it is
-    a label.
+    writes. Raises DataError with the row, and with the file's first lines if it contains no
+    label.
     """
     text = read_text(path, limit=_LARGEST)
     try:
@@ -88,15 +88,15 @@ def _space(
     exclusive: bool,
     groups: Mapping[str, tuple[int, ...]] | None = None,
 ) -> LabelSpace:
-    """A LabelSpace of (id, name, row) entries; a repeated id or name names both rows.
+    """A LabelSpace of (id, name, row) entries; the error for a repeated id names both
 
-    A name that stands twice with two ids gets its id appended: MMAction2's own sample does that.
+    rows. A name used by two ids gets its id appended: MMAction2's own sample does that.
     """
     row_of_id: dict[int, int] = {}
     for label_id, _, row in entries:
         if label_id in row_of_id:
             raise DataError(
-                f"label id {label_id} stands twice",
+                f"duplicate label id {label_id}",
                 where=f"{path}, row {row}",
                 expected=f"an id other than that of row {row_of_id[label_id]}",
             )
@@ -116,7 +116,7 @@ def _space(
 def _nothing(text: str, path: str | Path) -> DataError:
     first = [line[:80] for line in text.splitlines() if line.strip()][:3]
     return DataError(
-        "no label could be read from the label map",
+        "no label found in the label map",
         where=path,
         expected='label { name: "walk" label_id: 1 } blocks, "1: walk" lines, names, or JSON',
         got="an empty file" if not first else "first lines " + " | ".join(first),
@@ -136,7 +136,7 @@ def _from_pbtxt(text: str, path: str | Path, exclusive: bool) -> LabelSpace:
         name = fields.get("name", fields.get("display_name"))
         if raw_id is None or name is None or not re.fullmatch(r"-?\d{1,18}", raw_id):
             raise DataError(
-                "a block of the label map is incomplete",
+                "incomplete block in the label map",
                 where=where,
                 expected='name: "…" and an integer id or label_id',
                 got=fields or "no field",
@@ -180,7 +180,7 @@ def _from_lines(text: str, path: str | Path, exclusive: bool) -> LabelSpace:
     for (row, line), match in zip(lines, matches, strict=True):
         if match is None or len(match["id"]) > 18:
             raise DataError(
-                "a line of the label map has no id",
+                "missing id in a line of the label map",
                 where=f"{path}, row {row}",
                 expected="1: name",
                 got=line[:80],
@@ -206,7 +206,7 @@ def _from_json(text: str, path: str | Path, exclusive: bool) -> LabelSpace:
     except (ValueError, RecursionError) as error:
         if _BLOCK.search(text):
             return _from_pbtxt(text, path, exclusive)
-        raise DataError("the label map is not JSON", where=path, got=error) from error
+        raise DataError("invalid JSON in the label map", where=path, got=error) from error
     pairs: list[tuple[Any, Any]]
     if isinstance(data, dict) and {"ids", "names"} <= set(data):
         return _own_json(data, path)
@@ -220,7 +220,7 @@ def _from_json(text: str, path: str | Path, exclusive: bool) -> LabelSpace:
     for position, (label_id, name) in enumerate(pairs, 1):
         if not _is_id(label_id) or not isinstance(name, str) or not name.strip():
             raise DataError(
-                "an entry of the label map is not an id and a name",
+                "invalid entry in the label map: expected an id and a name",
                 where=f"{path}, entry {position}",
                 expected='["walk", …], {"1": "walk"} or {"walk": 1}',
                 got=f"{label_id!r}: {name!r}"[:80],
@@ -244,7 +244,7 @@ def _own_json(data: dict[str, Any], path: str | Path) -> LabelSpace:
             n for n in space.names if not isinstance(n, str)
         ]
     except (TypeError, ValueError, AttributeError) as error:
-        raise DataError("the label map's JSON is malformed", where=path, got=error) from error
+        raise DataError("malformed JSON in the label map", where=path, got=error) from error
     if bad:
-        raise DataError("a label is not an integer id and a name", where=path, got=bad[0])
+        raise DataError("invalid label: expected an integer id and a name", where=path, got=bad[0])
     return space

@@ -21,7 +21,7 @@ COLUMNS = {name: _TYPES[kind] for name, kind in PREDICTION_COLUMNS.items()}
 
 
 def is_parquet(path: str | Path) -> bool:
-    """Whether a file of this name holds, or is to hold, Parquet."""
+    """Whether a file of this name is Parquet."""
     return Path(path).suffix.lower() == ".parquet"
 
 
@@ -40,15 +40,15 @@ def write_predictions(path: str | Path, table: Annotations) -> None:
 def read_predictions(path: str | Path) -> Annotations:
     """Read detections of either form.
 
-    Raises InputError where the file cannot be read, DataError naming the row of what is no
-    detection: no video, time, box, class or score, a number that is not finite, a box in pixels.
+    Raises InputError where the file cannot be read, DataError naming the invalid row: a
+    missing video, time, box, class or score, a number that is not finite, a box in pixels.
     """
     if not is_parquet(path):
         return read_ava_csv(path, kind="detections")
     frame = read_parquet(path)
     if dict(frame.schema) != COLUMNS:
         raise DataError(
-            "the columns are not those of predictions",
+            "invalid columns for predictions",
             where=path,
             expected=", ".join(f"{name} {kind}" for name, kind in COLUMNS.items()),
             got=", ".join(f"{name} {kind}" for name, kind in frame.schema.items()),
@@ -60,7 +60,7 @@ def read_predictions(path: str | Path) -> Annotations:
     if bad.any():
         row = bad.arg_max() or 0
         raise DataError(
-            "the row is no detection",
+            "invalid detection row",
             where=f"{path}, row {row + 1}",
             expected="a video, a time, a box in [0, 1], a class and a finite score",
             got=", ".join(map(str, frame.row(row))),
@@ -97,5 +97,5 @@ def read_parquet(path: str | Path, *, rows: int | None = None) -> pl.DataFrame:
         ) from error
     except pl.exceptions.PolarsError as error:
         raise DataError(
-            "the file is not Parquet", where=path, got=str(error).splitlines()[0][:120]
+            "not a Parquet file", where=path, got=str(error).splitlines()[0][:120]
         ) from None

@@ -1,4 +1,4 @@
-"""From somebody's own annotations to files that a recipe can train on."""
+"""From a user's annotations to files that a recipe can train on."""
 
 from __future__ import annotations
 
@@ -46,16 +46,14 @@ def prepare(
     format that `tubelet data convert` reads.
 
     Whole videos go to one side or the other, `val_share` of them (at least one) to validation, so
-    that no film is in both. `every_ms`: keep one labelled frame in so many milliseconds. Raises
-    InputError or DataError where there are no names for the classes, or fewer than two videos.
+    that no video is in both. `every_ms`: keep one labelled frame in so many milliseconds. Raises
+    InputError or DataError if the classes have no names, or fewer than two videos.
     """
     if not 0 < val_share < 1:
-        raise InputError(
-            "the share of validation videos is out of range", expected="0…1", got=val_share
-        )
+        raise InputError("invalid share of validation videos", expected="0…1", got=val_share)
     if source.resolve() in {(out / name).resolve() for name in _WRITTEN}:
         raise InputError(
-            "this would write over the annotations themselves",
+            "this would overwrite the annotations",
             where=source,
             hint="choose another output folder",
             arguments=("out",),
@@ -87,13 +85,13 @@ def _read(
 ) -> tuple[Annotations, LabelSpace]:
     table, named = read(source, format_name, options)
     if not isinstance(table, Annotations):
-        raise DataError("these annotations name no people", where=source, expected="boxes")
+        raise DataError("the annotations contain no people", where=source, expected="boxes")
     space = options.labels or named
     if space is None:
         raise InputError(
-            "the annotations do not name their classes",
+            "missing class names in the annotations",
             where=source,
-            hint="give a label map",
+            hint="provide a label map",
             arguments=("labels",),
         )
     return table, space
@@ -106,17 +104,17 @@ def _videos_with_files(table: Annotations, videos: Path, source: Path) -> list[s
     missing = [name for name in names if find_video(videos, name) is None]
     if missing:
         raise DataError(
-            f"{len(missing)} annotated videos have no file",
+            f"no file for {len(missing)} annotated videos",
             where=source,
             expected=f"a video in {videos}",
             got=", ".join(missing[:5]),
         )
     if len(names) < 2:
         raise DataError(
-            "one video cannot be both trained on and tested on",
+            "a single video cannot be used for both training and testing",
             where=source,
             got=", ".join(names) or "no video",
-            hint="annotate at least two, or cut it in two files",
+            hint="annotate at least two, or split it into two files",
         )
     return names
 

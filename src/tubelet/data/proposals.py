@@ -22,8 +22,8 @@ _PROPOSAL = [*_MOMENT, *BOX]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonQuality:
     """How well boxes find people, all at one IoU: `recall` of the G truth people and average
-    precision `ap`, both NaN without truth; `moments_without`: labelled moments with people and no
-    proposal at all."""
+    precision `ap`, both NaN without truth; `moments_without`: keyframes with people and no proposal
+    at all."""
 
     people: int
     proposals: int
@@ -73,8 +73,8 @@ def for_testing(proposals: Annotations, *, min_score: float) -> Annotations:
 
 
 def with_boxes(truth: Annotations, boxes: Annotations) -> Annotations:
-    """The keyframes of `truth` with the people of `boxes` and no labels: one row a box, or a row
-    without a box for a keyframe where `boxes` has none. Boxes of other moments are left out."""
+    """The keyframes of `truth` with the people of `boxes` and no labels: one row per box, or a row
+    without a box for a keyframe where `boxes` has none. Boxes at other times are left out."""
     moments = truth.frame.select(_MOMENT).unique(maintain_order=True)
     rows = moments.join(
         _boxes(boxes).drop("proposal_row"), on=_MOMENT, how="left", maintain_order="left_right"
@@ -86,7 +86,7 @@ def quality(truth: Annotations, proposals: Annotations, *, iou: float = 0.5) -> 
     """Recall and AP of boxes as person detections, as the AVA script would score one class.
 
     Proposals are taken by falling score; each tries only the truth person that it overlaps most,
-    and a person counts once. Only the truth's own moments are scored, those without people too.
+    and a person counts once. Only the truth's keyframes are scored, including those without people.
     """
     _check_iou(iou)
     moments = truth.frame.select(_MOMENT).unique()
@@ -143,7 +143,7 @@ def _best_pairs(
 
 
 def _all_pairs(people: pl.DataFrame, boxes: pl.DataFrame) -> pl.DataFrame:
-    """Every (proposal, truth) of one moment with their IoU; 0 where the union is empty."""
+    """Every (proposal, truth) pair of one keyframe with its IoU; 0 where the union is empty."""
     left, top = pl.max_horizontal("x1", "x1_t"), pl.max_horizontal("y1", "y1_t")
     right, bottom = pl.min_horizontal("x2", "x2_t"), pl.min_horizontal("y2", "y2_t")
     common = (right - left).clip(lower_bound=0) * (bottom - top).clip(lower_bound=0)

@@ -175,7 +175,7 @@ def read_excluded(path: str | Path) -> Annotations:
 
 
 def read_included(path: str | Path) -> tuple[int, ...]:
-    """One time a line in seconds (AVA's included timestamps) → microseconds, in file order."""
+    """One time per line in seconds (AVA's included timestamps) → microseconds, in file order."""
     times = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():
@@ -211,7 +211,7 @@ def _check_header(names: list[str], where: str, kind: Kind) -> None:
         known = _HEADER_NAMES.get(name)
         if known is not None and known != place:
             raise DataError(
-                f"column {name!r} stands in the wrong place",
+                f"column {name!r} is in the wrong place",
                 where=where,
                 expected=f"column {known + 1}",
                 got=f"column {place + 1}",
@@ -227,7 +227,7 @@ def _check_header(names: list[str], where: str, kind: Kind) -> None:
 
 
 def _parse_fast(data: bytes, layout: _Layout) -> pl.DataFrame | None:
-    """Columns of `_COLUMNS` and `row` by polars' parser, or None if it does not like the file."""
+    """Columns of `_COLUMNS` and `row` by polars' parser, or None if it cannot parse the file."""
     body = data
     for _ in range(layout.header_lines):
         body = body[body.index(b"\n") + 1 :] if b"\n" in body else b""
@@ -262,7 +262,7 @@ def _parse_slow(data: bytes, layout: _Layout, path: str | Path) -> pl.DataFrame:
             first, number = number + 1, reader.line_num
             if number > first:  # else one stray quote would swallow rows without a word
                 raise DataError(
-                    "a quoted cell runs over the end of its line",
+                    "unclosed quote: a quoted cell spans lines",
                     where=f"{path}, row {first}",
                     got=f"one row that ends in line {number}",
                     hint="close the quote",
@@ -271,15 +271,15 @@ def _parse_slow(data: bytes, layout: _Layout, path: str | Path) -> pl.DataFrame:
                 continue
             where = f"{path}, row {number}"
             if len(cells) > 8:
-                raise DataError(
-                    "the row has too many columns", where=where, expected=8, got=len(cells)
-                )
+                raise DataError("too many columns", where=where, expected=8, got=len(cells))
             numbers = [_number(c, where, i) for i, c in enumerate(cells[1:], 2)]
             numbers += [None] * (7 - len(numbers))
             rows.append([cells[0], *numbers, number])
     except csv.Error as error:
         raise DataError(
-            "the row is not comma-separated text", where=f"{path}, row {reader.line_num}", got=error
+            "invalid row: not comma-separated text",
+            where=f"{path}, row {reader.line_num}",
+            got=error,
         ) from error
     schema = {"video": pl.String, **dict.fromkeys(_NUMBERS, pl.Float64), "row": pl.UInt32}
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -298,7 +298,7 @@ def _number(cell: str, where: str, column: int) -> float | None:
         return None
     if not _is_number(cell):
         raise DataError(
-            "a cell is not a number",
+            "invalid number",
             where=f"{where}, column {column}",
             expected=_COLUMNS[column - 1],
             got=repr(cell[:60]),
@@ -340,51 +340,51 @@ def _always(kind: Kind) -> list[_Check]:
     checks = [
         _Check(
             bad=pl.col("video").fill_null("").str.strip_chars() == "",
-            what="the row names no video",
+            what="missing video id",
             column="column 1",
             expected="a video id",
         ),
         _Check(
             bad=~(pl.col("seconds").abs() < 1e10).fill_null(False),
-            what="the row has no usable time",
+            what="invalid time",
             column="column 2",
             expected="seconds, such as 0902 or 902.4",
         ),
         _Check(
             bad=((absent > 0) & (absent < 4))
             | ((absent == 4) & (label.is_not_null() | last.is_not_null())),
-            what="the row has an incomplete box",
+            what="incomplete box",
             column="columns 3 to 6",
             expected=f"one of {', '.join(map(str, _WIDTHS))} columns",
         ),
         _Check(
             bad=pl.any_horizontal(~c.is_finite() for c in corners),
-            what="a coordinate is not a finite number",
+            what="invalid coordinate: not a finite number",
             column="columns 3 to 6",
             expected="x1,y1,x2,y2 in [0, 1]",
         ),
         _Check(
             bad=_fractional(label),
-            what="the action id is not an integer",
+            what="invalid action id: not an integer",
             column="column 7",
             expected=integer,
-            hint="a score belongs into column 8; leave column 7 empty in a proposals file",
+            hint="a score belongs in column 8; leave column 7 empty in a proposals file",
         ),
     ]
     if kind == "truth":
         hint = "if the 8th column is a score, read the file as detections or proposals"
-        what = "the person id is not an integer"
+        what = "invalid person id: not an integer"
         return [
             *checks,
             _Check(
                 bad=_fractional(last), what=what, column="column 8", expected=integer, hint=hint
             ),
         ]
-    what = "the score is not a finite number"
+    what = "invalid score: not a finite number"
     checks.append(_Check(bad=~last.is_finite(), what=what, column="column 8", expected="a number"))
     if kind == "detections":
         bad = label.is_null() & corners[0].is_not_null()
-        what = "the detection names no action"
+        what = "missing action of the detection"
         checks.append(_Check(bad=bad, what=what, column="column 7", expected="an action id"))
     return checks
 

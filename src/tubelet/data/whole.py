@@ -34,16 +34,16 @@ class FilmReader(Protocol):
 
 
 class WholeVideoDataset:
-    """One sample a video: a clip somewhere in it, with the classes of the video.
+    """One sample per video: a clip somewhere in it, with the classes of the video.
 
-    A sample's only "person" is the whole frame, so that what a detection model says of a person, a
-    classification model says of the clip; a random crop never takes it away.
+    A sample's only "person" is the whole frame, so that what a detection model predicts for a
+    person, a classification model predicts for the clip; a random crop never takes it away.
 
     `targets_of`: "video", every class of the video; "window", the classes whose interval meets the
     clip (Charades; a row without times counts everywhere). Where classes are exclusive a video
-    without one is unlabelled, its targets None; elsewhere it shows none of the classes.
-    `missing`: videos of the list that are known to be absent; they are left out. `films`: who shows
-    the videos, where they are no files.
+    without one is unlabelled, its targets None; otherwise it shows none of the classes.
+    `missing`: videos of the list that are known to be absent; they are left out. `films`: what
+    renders the videos, where they are not files.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ class Interval:
 
 
 def videos_of(report: FrameReport) -> int:
-    """How many videos have a detection or a truth that counts."""
+    """Number of videos with a detection or a truth that counts."""
     return int(np.count_nonzero(_taking_part(report)))
 
 
@@ -51,8 +51,8 @@ def bootstrap(
 ) -> Interval:
     """Percentile bootstrap of the mAP, with videos as the unit.
 
-    Frames of one film resemble each other, so films are drawn with replacement, each as often as
-    chance has it, and the mAP is computed again from the same matches. Deterministic for a seed.
+    Frames of one video resemble each other, so whole videos are drawn with replacement,
+    and the mAP is computed again from the same matches. Deterministic for a seed.
     Raises InputError for fewer than two videos, resamples below 1 or a level outside (0, 1).
     """
     if resamples < 1 or not 0 < level < 1:

@@ -21,7 +21,7 @@ I32 = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
 
 NO_LABEL = int(np.iinfo(np.int64).min)
-"""Label of a row that names no action: a bare person box, or a frame without people."""
+"""Label of a row without an action: a bare person box, or a frame without people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,7 +55,7 @@ class BoxTable:
             check_shape(self.scored, (n,), "BoxTable.scored")
         if n and not 0 <= int(self.video.min()) <= int(self.video.max()) < len(self.videos):
             raise ShapeError(
-                "BoxTable.video has a code that names no video",
+                "BoxTable.video has a code without a video",
                 expected=f"0 to {len(self.videos) - 1}",
                 got=f"{self.video.min()} to {self.video.max()}",
             )
@@ -79,7 +79,7 @@ class BoxTable:
         scores: npt.ArrayLike | None = None,
         scored: npt.ArrayLike | None = None,
     ) -> BoxTable:
-        """A table from one video name a row; without labels or scores, none are known."""
+        """A table from one video name per row; without labels or scores, none are known."""
         listed = np.asarray(videos, dtype=np.str_).reshape(-1)
         names, codes = np.unique(listed, return_inverse=True)
         n = len(listed)
@@ -118,7 +118,7 @@ def _refuse_rows(bad: Bools, values: F64, what: str) -> None:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise DataError(
-            f"a {what} is not a number",
+            f"invalid {what}: not a number",
             where=f"row {row + 1} of the table ({int(bad.sum())} such rows)",
             expected="finite numbers",
             got=values[row].tolist(),

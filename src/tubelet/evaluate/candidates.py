@@ -37,7 +37,7 @@ class Candidates:
     column: Columns
 
     def keep(self, mask: Bools) -> int:
-        """Keep what `mask` says; return how many rows went."""
+        """Keep the rows in `mask`; return how many were dropped."""
         kept = np.flatnonzero(mask)
         gone = len(mask) - len(kept)
         if gone:

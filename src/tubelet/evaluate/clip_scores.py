@@ -1,8 +1,8 @@
 """Classification of whole videos: the files of scores and labels, and the figures of both.
 
-A score file is a table with the line `video,<class id>,<class id>,…` on top and a row a video, or
-a row a view of it; `.parquet` holds the same table. Charades' submissions (`id s0 s1 …`, spaces,
-no line on top) are read too.
+A score file is a table with the header `video,<class id>,<class id>,…` and a row per video, or
+a row per view of it; `.parquet` holds the same table. Charades' submissions (`id s0 s1 …`, spaces,
+no header) are read too.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ClipScores:
         check_shape(self.scores, (len(self.videos), len(self.ids)), "ClipScores.scores")
 
     def joined(self, join: Literal["mean", "max"]) -> ClipScores:
-        """One row a video, in order of appearance: the mean or the maximum of its views."""
+        """One row per video, in order of appearance: the mean or the maximum of its views."""
         place: dict[str, int] = {}
         rows = np.array([place.setdefault(video, len(place)) for video in self.videos], np.int64)
         if join == "max":
@@ -57,7 +57,7 @@ class ClipScores:
 
 
 def write_clip_scores(path: str | Path, found: ClipScores) -> None:
-    """Write a score file, whole or not at all; a CSV with seven significant digits a score."""
+    """Write a score file, whole or not at all; a CSV with seven significant digits per score."""
     if is_parquet(path):
         columns = [pl.Series(str(i), found.scores[:, k]) for k, i in enumerate(found.ids)]
         videos = pl.Series("video", found.videos, dtype=pl.String)
@@ -74,10 +74,10 @@ def write_clip_scores(path: str | Path, found: ClipScores) -> None:
 
 
 def read_clip_scores(path: str | Path, labels: LabelSpace | None = None) -> ClipScores:
-    """Read a score file. `labels`: the classes of a file that does not number them itself.
+    """Read a score file. `labels`: the classes of a file without class ids.
 
-    Raises DataError naming the row for a score that is missing or no finite number, and for a
-    first line that names no classes.
+    Raises DataError naming the row for a score that is missing or not finite, and for a header
+    without classes.
     """
     if is_parquet(path):
         return _scores_of(read_parquet(path), path)
@@ -91,7 +91,7 @@ def read_clip_scores(path: str | Path, labels: LabelSpace | None = None) -> Clip
         ids, rest = labels.ids, text
     else:
         raise DataError(
-            "the file's first line does not number the classes",
+            "missing class ids in the header",
             where=f"{path}, row 1",
             expected="video,0,1,2,…",
             got=first[:80],
@@ -107,7 +107,7 @@ def is_clip_scores(path: str | Path) -> bool:
         return "time_ms" not in read_parquet(path, rows=0).columns
     head = read_head(path, 1 << 16).decode("utf-8-sig", "replace")
     name, *ids = head.lstrip().partition("\n")[0].split(",")
-    # AVA's tables may begin with the same word, but never with nothing else than numbers.
+    # AVA's tables may begin with the same word, but never with numbers alone after it.
     return name.strip().lower() in _FIRST and all(map(_CLASS.fullmatch, ids))
 
 
@@ -115,9 +115,9 @@ def _class_ids(cells: list[str], path: str | Path) -> tuple[int, ...]:
     wrong = [cell for cell in cells if not _CLASS.fullmatch(cell)]
     if wrong or len(set(map(int, cells))) < len(cells):
         raise DataError(
-            "the first line does not give each class its own number",
+            "duplicate class id in the header",
             where=f"{path}, row 1",
-            got=wrong[0] if wrong else "a number twice",
+            got=wrong[0] if wrong else "a repeated class id",
         )
     return tuple(map(int, cells))
 
@@ -141,7 +141,7 @@ def _parse(
         frame = pl.DataFrame(schema=schema)
     except pl.exceptions.PolarsError as error:
         raise DataError(
-            f"the rows are not a video and {len(ids)} scores",
+            f"invalid rows: expected a video and {len(ids)} scores",
             where=path,
             got=str(error).splitlines()[0][:120],
         ) from None
@@ -153,7 +153,7 @@ def _scores_of(frame: pl.DataFrame, path: str | Path) -> ClipScores:
     kinds = [frame.schema[name].is_numeric() for name in frame.columns[1:]]
     if not frame.width or frame.schema[frame.columns[0]] != pl.String or not all(kinds):
         raise DataError(
-            "the columns are not those of clip scores",
+            "invalid columns for clip scores",
             where=path,
             expected="video, then a column of numbers for each class id",
             got=", ".join(frame.columns[:8]),
@@ -169,7 +169,7 @@ def _checked(frame: pl.DataFrame, ids: tuple[int, ...], first: int, path: str | 
     if bad.any():
         row = int(bad.argmax())
         raise DataError(
-            "the row lacks a score, or has one that is no finite number",
+            "missing or non-finite score",
             where=f"{path}, row {row + first}",
             expected=f"a video and {len(ids)} scores",
         )

@@ -39,6 +39,6 @@ def curve(hits: Bools, scores: F64, instances: int) -> Curve:
 
 
 def mean(values: npt.NDArray[Any]) -> float:
-    """Mean of what is a number; NaN if nothing is."""
+    """Mean of the values that are not NaN; NaN if all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")

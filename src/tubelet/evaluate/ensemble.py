@@ -22,16 +22,16 @@ _PERSON = ["video", "time_ms", *_CORNERS, "nth"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """How much of the joined predictions each member has: people of moments, or videos."""
+    """How much of the joined predictions each member covers: people at keyframes, or videos."""
 
     total: int
     unit: str
     of_members: tuple[int, ...]
 
     def notes(self, names: Sequence[str]) -> list[str]:
-        """A sentence for each member that lacks something the others have."""
+        """A sentence for each member with missing predictions."""
         return [
-            f"{name} lacks {self.total - count:,} of {self.total:,} {self.unit}; "
+            f"{name} is missing {self.total - count:,} of {self.total:,} {self.unit}; "
             "their scores are the mean of the other members"
             for name, count in zip(names, self.of_members, strict=True)
             if count < self.total
@@ -40,7 +40,7 @@ class Coverage:
 
 def normalised(weights: Sequence[float], members: int) -> tuple[float, ...]:
     """Weights that sum to 1; none given means equal ones. Raises ConfigError unless there is one
-    positive number a member."""
+    positive number per member."""
     given = tuple(weights) or (1.0,) * members
     if not members or len(given) != members or not all(0 < w < math.inf for w in given):
         raise ConfigError(
@@ -56,10 +56,10 @@ def join_detections(
 ) -> tuple[Annotations, Coverage]:
     """Scores of the same people averaged. `weights` as `normalised` gives them.
 
-    A person is a box (to single precision) of a moment (to the millisecond) of a video; of equal
+    A person is a box (to single precision) at a time (to the millisecond) in a video; of equal
     boxes the first belongs to the first. An action that a member does not list for a person has
-    the score 0; a person whom it does not list at all is averaged over those who do. Raises
-    DataError where a member shares nobody with those before it.
+    the score 0; a person missing from it is averaged over the others. Raises DataError where
+    a member shares no person with those before it.
     """
     rows, people = _rows(Annotations.of(video=[], time_us=[]), 0.0)
     counts = []
@@ -81,7 +81,7 @@ def join_detections(
             raise DataError(
                 "the members of the ensemble share no person",
                 where=table.source,
-                expected="equal boxes at equal moments of equal videos",
+                expected="the same boxes at the same times in the same videos",
                 hint="predict all members on the same boxes",
             )
         counts.append(len(own_people))
@@ -118,8 +118,8 @@ def join_clips(
 ) -> tuple[ClipScores, Coverage]:
     """Scores of the same videos averaged, each member's own views of a video first.
 
-    `weights` as `normalised` gives them. A video that a member lacks is averaged over those who
-    have it. Raises DataError where members score different classes or share no video.
+    `weights` as `normalised` gives them. A video missing from a member is averaged over the
+    others. Raises DataError where members score different classes or share no video.
     """
     place: dict[str, int] = {}
     ids: tuple[int, ...] = ()

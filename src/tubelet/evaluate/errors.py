@@ -5,7 +5,7 @@ IoU to the nearest instance of the detection's own class and a to that of any ev
 every false alarm has the first cause that fits, t being the evaluation's threshold and b = 0.1:
 
     duplicate       s ≥ t    its instance already belongs to a better detection
-    classification  a ≥ t    a person is there, who does something else
+    classification  a ≥ t    a person is there, doing something else
     localisation    s ≥ b    the right action, but the box is off
     both            a ≥ b    a person is near, the box is off and the action wrong
     background      a < b    nobody is there
@@ -13,8 +13,8 @@ every false alarm has the first cause that fits, t being the evaluation's thresh
 `missed` is an instance that no detection claims and none of its class even comes near (s ≥ b).
 
 TIDE asks for localisation before classification and duplicate; here a box on the right person
-counts by what is said of that person, because another person of the class often stands close by.
-The cost of a cause is the mAP that mending it alone would add: the best misplaced detection of an
+counts by what is said of that person, because another person of the class is often close by. The
+cost of a cause is the mAP that fixing it alone would add: the best misplaced detection of an
 unclaimed instance becomes a hit and the others go; detections with any other cause go; missed
 instances no longer count.
 """
@@ -43,7 +43,7 @@ BLOCK = 1 << 18
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorBreakdown:
-    """`cost` mAP that mending each cause, or "missed", would add; `counts` detections by cause
+    """`cost` mAP that fixing each cause, or "missed", would add; `counts` detections by cause
     (and "hit") among each class's best n, n being its number of instances, as in Hoiem et al.
     2012; `all_counts` the same among all scored detections; `missed` instances."""
 

@@ -44,7 +44,7 @@ def evaluate_frames(
 
     `excluded`: (video, time in µs) of frames to leave out. The official script has no such
     option and scores them; a warning says when it matters. `iou` in (0, 1], inclusive. `cap`
-    replaces the protocol's limit of rows a frame. `curves` keeps precision–recall curves.
+    replaces the protocol's limit of rows per frame. `curves` keeps precision–recall curves.
 
     Raises ConfigError for an unknown protocol, InputError for an impossible `iou` or `cap`, and
     DataError for rows on which the original evaluator fails.
@@ -132,7 +132,7 @@ def _summary(
 def _warnings(
     found: Matches, labels: LabelSpace, ids: tuple[int, ...], rules: EvaluationProtocol
 ) -> list[str]:
-    """What makes a reader doubt the figure, most damaging first."""
+    """Reasons to doubt the figure, most damaging first."""
     detections, truth = found.detections, found.truth
     notes = []
     if not len(detections):
@@ -142,7 +142,7 @@ def _warnings(
     elif not found.frames_shared:
         notes.append(_no_shared_frame(detections, truth))
     if found.instances.sum() == 0:
-        notes.append("the truth has no row of an evaluated class, so no AP is defined")
+        notes.append("no truth row is of an evaluated class, so no AP is defined")
     for name, table in (("detections", detections), ("truth", truth)):
         high = np.nanmax(table.boxes) if len(table) and not _all_empty(table) else 0.0
         if high > PIXELS:
@@ -155,7 +155,7 @@ def _warnings(
         notes.append(f"no detection is of an evaluated class (ids {listed}…)")
     if rules.name == "ava" and found.frames_excluded:
         notes.append(
-            f"{found.frames_excluded} frames were excluded as asked; "
+            f"{found.frames_excluded} frames were excluded as requested; "
             "the official script has no such option and scores them"
         )
     if len(found) and not np.ptp(found.score):
@@ -170,7 +170,7 @@ def _all_empty(table: BoxTable) -> bool:
 def _no_shared_frame(detections: BoxTable, truth: BoxTable) -> str:
     common = sorted(set(detections.videos) & set(truth.videos))
     cause = (
-        f"{len(common)} videos are in both, so the times differ (another unit or rate?)"
+        f"{len(common)} videos are in both, so the times differ (different unit or frame rate?)"
         if common
         else "no video name is in both"
     )
@@ -185,7 +185,7 @@ def _labels_outside(detections: BoxTable, labels: LabelSpace) -> str | None:
     strange = [int(i) for i in np.unique(outside) if i != NO_LABEL]
     if not strange:
         return None
-    note = f"detections name action ids that the label map lacks: {strange[:5]}"
+    note = f"detections have action ids missing from the label map: {strange[:5]}"
     if min(strange) == min(labels.ids) - 1:
         note += "; are the ids counted from 0 in one file and from 1 in the other?"
     return note

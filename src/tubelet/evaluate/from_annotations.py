@@ -1,4 +1,4 @@
-"""From the data room's `Annotations` to what the evaluators read: plain columns, and tubes."""
+"""From `Annotations` to what the evaluators read: plain columns, and tubes."""
 
 from __future__ import annotations
 
@@ -53,28 +53,29 @@ def frame_list(annotations: Annotations) -> list[tuple[str, int]]:
 
 
 def true_tubes(truth: Annotations) -> list[ActionTube]:
-    """One tube for each action of each person of a video, over the moments at which it is labelled.
+    """One tube for each action of each person of a video, over the keyframes at which it is
+    labelled.
 
     Times are milliseconds. Raises DataError, with its row, for a labelled box without a person id
-    and for a person who has two boxes at one moment.
+    and for a person with two boxes at one time.
     """
     rows = truth.frame.with_columns(truth.time_ms).with_row_index("at")
     rows = rows.filter(pl.col("label").is_not_null() & pl.col("x1").is_not_null())
     nameless = rows.filter(pl.col("person").is_null())
     if len(nameless):
         raise DataError(
-            "a labelled box has no person id, so it belongs to no tube",
+            "missing person id: a labelled box cannot be assigned to a tube",
             where=truth.where(nameless["at"][0]),
-            expected="an 8th column that numbers the people of a video",
+            expected="person ids in the 8th column",
         )
     rows = rows.unique([*_TUBE, "time_ms", *BOX], maintain_order=True)
     twice = rows.filter(rows.select([*_TUBE, "time_ms"]).is_duplicated())
     if len(twice):
         raise DataError(
-            "a person stands in two places at one moment",
+            "duplicate person: two boxes of one person at the same time",
             where=truth.where(twice["at"][1]),
             got=f"person {twice['person'][1]} of {twice['video'][1]!r}",
-            hint="number the people of a video, each of them once",
+            hint="give each person of a video a unique id",
         )
     tubes = []
     for (video, _, label), own in rows.sort("time_ms").group_by(_TUBE, maintain_order=True):
@@ -90,10 +91,10 @@ def true_tubes(truth: Annotations) -> list[ActionTube]:
 
 
 def unseen_share(found: Sequence[ActionTube], true: Sequence[ActionTube]) -> float:
-    """Share of the truth's labelled moments at which no detected tube has a box; NaN without any.
+    """Share of the truth's keyframes at which no detected tube has a box; NaN without any.
 
-    Tubes overlap only where both have a box at the very same moment, so truth on every frame and
-    detections twice a second cannot match however good they are.
+    Tubes overlap only where both have a box at the same time, so truth on every frame and
+    detections twice per second cannot match however good they are.
     """
     looked = {(tube.video, int(time)) for tube in found for time in tube.times}
     wanted = {(tube.video, int(time)) for tube in true for time in tube.times}

@@ -21,11 +21,11 @@ CELLS = 1 << 18
 
 
 def within_cap(table: BoxTable, found: Candidates, cap: int) -> Bools:
-    """Which rows a heap of `cap` rows a frame keeps: the best scores of all classes together.
+    """Which rows a heap of `cap` rows per frame keeps: the best scores of all classes together.
 
-    A heap takes a new row only when its score beats the worst it holds, and gives up the least
-    (score, class, y1, x1, y2, x2). So of the rows that tie at the limit it is left with the
-    greatest of those among the first `cap` rows that reach the limit.
+    A heap takes a new row only when its score beats the worst it holds, and drops the least
+    (score, class, y1, x1, y2, x2). So of the rows that tie at the limit it keeps the greatest of
+    those among the first `cap` rows that reach it.
     """
     starts, sizes = found.groups()
     keep = np.ones(len(found.row), np.bool_)
@@ -92,7 +92,7 @@ def _entries(table: BoxTable, rows: Rows) -> list[tuple[float, ...]]:
 
 
 def _positions(entries: list[tuple[float, ...]], ordered: list[tuple[float, ...]]) -> list[int]:
-    """Where each of `entries` stands in `ordered`; equal entries are interchangeable."""
+    """Position of each of `entries` in `ordered`; equal entries are interchangeable."""
     places: dict[tuple[float, ...], list[int]] = defaultdict(list)
     for place in range(len(ordered) - 1, -1, -1):
         places[ordered[place]].append(place)
@@ -102,7 +102,7 @@ def _positions(entries: list[tuple[float, ...]], ordered: list[tuple[float, ...]
 def heap_order(
     table: BoxTable, found: Candidates, whole: Candidates, frames: I32, cap: int | None
 ) -> Rows:
-    """An order of `found` in which the rows of `frames` stand as the original's heap leaves them.
+    """An order of `found` in which the rows of `frames` are as the original's heap leaves them.
 
     The heap is run over all rows of the frame, `whole`, because what it evicts shapes it too.
     """

@@ -101,7 +101,7 @@ def match(
     """Score every detection of an evaluated class as hit or false alarm, as `protocol` does.
 
     `label_ids` K evaluated class ids; `excluded` (video, time in µs) pairs; `cap` replaces the
-    protocol's. Raises DataError for what makes the original fail.
+    protocol's. Raises DataError where the original fails.
     """
     _check_files(detections, truth, protocol)
     left_out = _marker_rows(excluded)
@@ -167,7 +167,7 @@ def _check_files(detections: BoxTable, truth: BoxTable, protocol: EvaluationProt
     if protocol.needs_scores and detections.scored is not None and not detections.scored.all():
         row = int(np.flatnonzero(~detections.scored)[0])
         raise DataError(
-            f"the {protocol.name} evaluator needs a score in every detection row",
+            f"missing score: the {protocol.name} evaluator needs one in every detection row",
             where=f"detections, row {row + 1}: {detections.key(row)}",
             hint="add the eighth column, or use the protocol 'ava', which takes it as 1",
         )
@@ -271,7 +271,7 @@ def _remove_empty(table: BoxTable, found: Candidates, protocol: EvaluationProtoc
 
 def _refuse_inverted(table: BoxTable, row: int, name: str, protocol: EvaluationProtocol) -> None:
     raise DataError(
-        f"an inverted box: the {protocol.name} evaluator cannot go on",
+        f"inverted box: the {protocol.name} evaluator fails on it",
         where=f"{name}, row {row + 1}: {table.key(row)}",
         expected="x1 <= x2 and y1 <= y2",
         got=table.boxes[row].tolist(),

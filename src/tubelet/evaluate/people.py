@@ -1,4 +1,4 @@
-"""Person boxes alone: their AP and recall, whatever the people do."""
+"""Person boxes alone: their AP and recall, ignoring actions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def evaluate_people(
 ) -> PeopleReport:
     """Person AP: each distinct box of a frame is one person, its actions forgotten.
 
-    A detected box that stands in several rows has the highest of their scores. Matching is that
+    A detected box in several rows has the highest of their scores. Matching is that
     of the official AVA script without its row cap; detections on frames without truth, and boxes
     without area, do not count.
     """
@@ -74,7 +74,7 @@ def evaluate_people(
 def distinct_boxes(table: BoxTable) -> BoxTable:
     """One row for each distinct box of a frame, in file order, with label 1 and its best score.
 
-    Rows without a box stay: they say that their frame was looked at.
+    Rows without a box are kept: they mark a frame without people.
     """
     frame = join_frames(table).of[0]
     best = table.scores

@@ -1,4 +1,4 @@
-"""What a frame-mAP evaluation says: the classes' figures, the protocol they follow, warnings."""
+"""The result of a frame-mAP evaluation: figures per class, the protocol they follow, warnings."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class FrameReport:
         return {c.id: c.ap for c in self.classes}[class_id]
 
     def table_rows(self) -> list[tuple[int, str, float, int, int, int, float]]:
-        """One row a class in the order of `HEADER`."""
+        """One row per class in the order of `HEADER`."""
         return [
             (c.id, c.name, c.ap, c.instances, c.detections, c.hits, c.recall) for c in self.classes
         ]

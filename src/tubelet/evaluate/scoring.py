@@ -103,7 +103,7 @@ class Tables(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Study:
-    """A frame mAP and what stands behind it: the boxes by themselves, what went wrong, how sure the
+    """A frame mAP and what is behind it: the boxes by themselves, what went wrong, how sure the
     figure is (None for a single video), and, where training labels are known, the mean of frequent
     and rare classes."""
 
@@ -187,7 +187,7 @@ def study_files(
     protocol: str = "ava",
     iou: float = 0.5,
 ) -> Study:
-    """As `evaluate_files`, with everything that helps to read the figure.
+    """As `evaluate_files`, with everything that helps interpret the figure.
 
     `training`: the training labels, by whose counts classes are Head, Mid or Tail.
     """
@@ -210,7 +210,7 @@ def study_files(
 
 
 def tubes_of(detections: Annotations, labels: LabelSpace) -> list[Tube]:
-    """Tubes of a table of detections, its people linked from moment to moment.
+    """Tubes of a table of detections, its people linked from keyframe to keyframe.
 
     A box's score as a person is that of its best action; an action without a row scores 0.
     """
@@ -228,7 +228,7 @@ def score_tubes(tubes: Iterable[Tube], truth: Annotations, labels: LabelSpace) -
     unseen = unseen_share(found, true)
     if not unseen > 0.5:
         return report
-    told = f"{unseen:.0%} of the labelled moments have no detection: detect at the labels' times"
+    told = f"{unseen:.0%} of the keyframes have no detection: detect at the labelled times"
     return replace(report, warnings=(*report.warnings, told))
 
 
@@ -263,7 +263,7 @@ def _label_map(labels: Path | LabelSpace | None) -> LabelSpace | None:
 
 
 def _moments(detections: Annotations, labels: LabelSpace) -> Iterator[Detections]:
-    """One video's rows as records, moment by moment."""
+    """One video's rows as records, keyframe by keyframe."""
     frame = detections.frame.with_columns(detections.time_ms)
     column = {label: i for i, label in enumerate(labels.ids)}
     frame = frame.filter(pl.col("label").is_in(list(column)) & pl.col("x1").is_not_null())
@@ -288,7 +288,7 @@ def join_files(
     predictions: Sequence[Path], out: Path, *, weights: Sequence[float] = ()
 ) -> Coverage:
     """Write the weighted mean of several files of predictions, all of people or all of whole
-    videos, to `out`. Raises DataError where they have nothing in common."""
+    videos, to `out`. Raises DataError if they have nothing in common."""
     shares = normalised(weights, len(predictions))
     kinds = {path: is_clip_scores(path) for path in predictions}
     if len(set(kinds.values())) > 1:
@@ -310,7 +310,7 @@ def join_files(
 def labels_for(truth: BoxTable, labels: Path | LabelSpace | None) -> LabelSpace:
     """The classes to score: a label map, or all ids of the truth, named by their numbers.
 
-    Raises DataError for a file of labels that names no class of the truth.
+    Raises DataError for a label map without any class of the truth.
     """
     if isinstance(labels, LabelSpace):
         return labels
@@ -319,7 +319,7 @@ def labels_for(truth: BoxTable, labels: Path | LabelSpace | None) -> LabelSpace:
         space = read_label_map(labels)
         if ids and not set(ids) & set(space.ids):
             raise DataError(
-                "the label map names no class of the ground truth",
+                "the label map has no class of the ground truth",
                 where=labels,
                 expected=f"ids from {ids[0]} to {ids[-1]}",
                 got=f"ids from {min(space.ids)} to {max(space.ids)}",
@@ -331,7 +331,7 @@ def labels_for(truth: BoxTable, labels: Path | LabelSpace | None) -> LabelSpace:
 
 
 def _joined(found: BoxTable, known: BoxTable, excluded: Annotations | None) -> Tables:
-    """Both tables in milliseconds, unless two moments of the truth would fall together."""
+    """Both tables in milliseconds, unless two times of the truth would coincide."""
     left_out = frame_list(excluded) if excluded is not None else []
     rounded = _in_milliseconds(known)
     if join_frames(rounded).count != join_frames(known).count:

@@ -1,4 +1,4 @@
-"""Clip-level figures: top-k accuracy for one label a clip, Charades mAP for several."""
+"""Clip-level figures: top-k accuracy for one label per clip, Charades mAP for several."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def top_k(scores: npt.ArrayLike, targets: npt.ArrayLike) -> TopK:
     values, wanted = _finite(scores), np.asarray(targets)
     if wanted.shape != values.shape[:1] or not np.issubdtype(wanted.dtype, np.integer):
         raise ShapeError(
-            "targets of top-k must be one class column a clip",
+            "targets of top-k must be one class column per clip",
             expected=f"({len(values)},) integers",
             got=f"{wanted.shape} {wanted.dtype}",
         )
     if len(wanted) and not 0 <= wanted.min() <= wanted.max() < values.shape[1]:
         raise ShapeError(
-            "a target is not a class column",
+            "invalid target: not a class column",
             expected=f"0 to {values.shape[1] - 1}",
             got=f"{wanted.min()} to {wanted.max()}",
         )
@@ -110,14 +110,14 @@ def charades_map(scores: npt.ArrayLike, labels: npt.ArrayLike) -> MultiLabelRepo
 
     As `Charades_v1_classify`: AP is the mean, over a class's positives in order of score, of the
     precision at each (nothing is interpolated); a video without any label gets the score −∞ and
-    so never stands above a positive. A class without a positive has no AP and is not in the mean
+    so never ranks above a positive. A class without a positive has no AP and is not in the mean
     (the original divides by zero there; none of its 157 is empty). Of equal scores the earlier
     video comes first. Raises ShapeError for shapes that do not fit or NaN.
     """
     values, positive = _finite(scores).copy(), np.asarray(labels) == 1
     if positive.shape != values.shape:
         raise ShapeError(
-            "labels must have a row a video and a column a class",
+            "labels must have one row per video and one column per class",
             expected=values.shape,
             got=positive.shape,
         )

@@ -1,8 +1,8 @@
 """Video mAP: whole action tubes against whole action tubes, as on JHMDB and UCF101-24.
 
 Definition, from the ACT detector's evaluation (Kalogeiton et al., ICCV 2017). The overlap of two
-tubes is the mean box IoU over the moments they share, times shared moments over moments of
-either. Detections of a class, over all videos, by falling score: each claims the *still
+tubes is the mean box IoU over the times they share, multiplied by shared times over times
+of either. Detections of a class, over all videos, by falling score: each claims the *still
 unclaimed* true tube of its class and video that it overlaps most, if that overlap reaches the
 threshold; otherwise it is a false alarm. AP is the area under the straight lines between the
 precision–recall points, from precision 1 at recall 0, without a monotonous envelope. mAP is the
@@ -46,9 +46,9 @@ class ActionTube:
         check_shape(boxes, (len(times), 4), "ActionTube.boxes")
         where = f"a tube of class {self.label} in {self.video}"
         if not len(times) or (np.diff(times) <= 0).any():
-            raise ShapeError("the times of a tube must ascend, and be at least one", where=where)
+            raise ShapeError("a tube needs at least one time, in ascending order", where=where)
         if not np.isfinite(boxes).all() or np.isnan(self.score):
-            raise DataError("a tube has a box or score that is not a number", where=where)
+            raise DataError("invalid tube: a box or score is not a number", where=where)
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "boxes", boxes)
 
@@ -70,7 +70,7 @@ class VideoReport:
 
 
 def action_tubes(tube: Tube, *, threshold: float = 0.0) -> list[ActionTube]:
-    """A person's tube as one tube an action, scored by the mean over its moments.
+    """A person's tube as one tube per action, scored by the mean over its moments.
 
     Actions scored below `threshold` are left out. `times` are milliseconds.
     """

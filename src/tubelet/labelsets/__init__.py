@@ -1,6 +1,6 @@
 """The classes of the field's data sets, their names in full and in the order of published weights.
 
-One text file a data set, one class a line. Kinetics is in the alphabetical order that PySlowFast,
+One text file a data set, one class per line. Kinetics is in the alphabetical order that PySlowFast,
 PyTorchVideo, MMAction2, VMZ and torchvision share; Something-Something V2 and Charades have the
 order of their own class files; MultiSports and Kinetics-710 that of MMAction2.
 """

@@ -35,7 +35,7 @@ _PICTURES = "img_"
 class FrameFolder:
     """A folder of numbered pictures with the interface of `Video`; a context manager.
 
-    `fps`: frames a second that the pictures were extracted at. Opening decodes the first picture.
+    `fps`: frames per second that the pictures were extracted at. Opening decodes the first picture.
     Raises InputError when there is no such folder or `fps` is impossible, VideoError (naming the
     file) for no picture, a gap in the numbers, a picture that cannot be decoded or whose size
     differs from the first one's.

@@ -51,7 +51,7 @@ def _taps(size: int, out: int, kernel: Kernel, *, across: bool) -> _Taps:
 
 
 def _like_cv2(image: _Image, hw: tuple[int, int]) -> _Image:
-    """`cv2.resize(…, INTER_LINEAR)` on bytes: two passes of integers, 11 bits a weight."""
+    """`cv2.resize(…, INTER_LINEAR)` on bytes: two passes of integers, 11 bits per weight."""
     top, bottom, down = _taps(image.shape[0], hw[0], "cv2", across=False)
     left, right, across = _taps(image.shape[1], hw[1], "cv2", across=True)
     rows = np.unique(np.concatenate([top, bottom]))

@@ -2,7 +2,7 @@
 (docs/parity.md): values for `InputSpec.preprocessing`.
 
 The rates belong to the `InputSpec` beside them: PySlowFast and MMAction2 cut AVA's films into
-pictures at 30 a second, UMT (on AlphAction's loader) into seconds of 25.
+pictures at 30 per second, UMT (on AlphAction's loader) into seconds of 25.
 """
 
 from __future__ import annotations

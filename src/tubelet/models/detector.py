@@ -48,7 +48,7 @@ class ActionModelConfig:
 
 
 class ActionModel(nn.Module):
-    """frames u8 `(B, 3, T, H, W)` + RoIs → one logit a class for each person.
+    """frames u8 `(B, 3, T, H, W)` + RoIs → one logit per class for each person.
 
     With a classification head there are no RoIs, and "person" below reads "clip". A model with
     collaborative memory shares it among the clips of a `group`; one with a memory bank takes the

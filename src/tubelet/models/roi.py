@@ -4,7 +4,7 @@ RoIAlign is separable: the average of bilinear samples in bin (p, q) is `Ay[p] �
 matrix product of the interpolation weights with the flattened map pools every box. The weights are
 built in fp32 (box arithmetic in bf16 moves samples by pixels) and cast to the map's type.
 
-Shape legend: B clips, C channels, H×W cells, R boxes, P bins a side.
+Shape legend: B clips, C channels, H×W cells, R boxes, P bins per side.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def save_model(
 
 
 def load_model(path: Path) -> ActionModel:
-    """The model a file holds, in eval mode and fp32. Raises CheckpointError if it does not fit."""
+    """The model in a file, in eval mode and fp32. Raises CheckpointError if it does not fit."""
     header, state = read_checkpoint(path)
     if "model" not in header:
         raise CheckpointError("this weights file holds no action model", where=path)

@@ -47,7 +47,7 @@ LABELS = LabelSpace(
         "person-person": _ids(PAIRS),
     },
 )
-"""Multi-label as in AVA: one pose a person, at most one arm action, at most one interaction."""
+"""Multi-label as in AVA: one pose per person, at most one arm action, at most one interaction."""
 
 MOTION_ACTIONS = ("sit down", "get up", "turn around", "hand wave")
 """Not decidable from one frame: `sit down` is `get up` backwards, `turn around` is standing at
@@ -172,7 +172,7 @@ def _turn(t: Array, p: Array, s: Style) -> Array:
 
 
 TURN_RATE = np.pi
-"""Radians a second of `turn around`: half a turn every second."""
+"""Radians per second of `turn around`: half a turn every second."""
 
 _POSES: dict[str, Callable[[Array, Array, Style], Array]] = {
     "stand": _stand,

@@ -148,8 +148,8 @@ def write_dataset(
     """Write `clips` videos with labels in AVA's formats under `out_dir`.
 
     `videos/<id>.mp4`; `<split>.csv` (video_id, timestamp in seconds, x1, y1, x2, y2, action_id,
-    person_id; one row a label, keyframes `every_ms` apart); `labels.pbtxt`; `<split>_videos.txt`
-    (one path a line, relative to `out_dir`). The text files appear last and whole, so an
+    person_id; one row per label, keyframes `every_ms` apart); `labels.pbtxt`; `<split>_videos.txt`
+    (one path per line, relative to `out_dir`). The text files appear last and whole, so an
     interrupted run leaves no list of videos that are not there. `on_clip(done, clips)` is called
     after each video. Raises InputError when `clips` or `every_ms` is below 1, or `out_dir` is a
     file.

@@ -64,7 +64,7 @@ class PlaygroundConfig:
         small, tall = self.person_height
         knobs = (self.clutter, self.occluders, self.camera, self.lighting, self.noise)
         for fits, what, expected, got in (
-            (min(self.height, self.width) >= 16, "size", "at least 16 pixels a side",
+            (min(self.height, self.width) >= 16, "size", "at least 16 pixels per side",
              f"{self.height}x{self.width}"),
             (0.5 <= self.width / max(self.height, 1) <= 4, "shape", "width 0.5 to 4 times height",
              f"{self.height}x{self.width}"),
@@ -188,7 +188,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """Slow pan and zoom with a hand's shake, each a sum of sines; (A, f, phase) rows a channel."""
+    """Slow pan and zoom with a hand's shake, each a sum of sines; (A, f, phase) per channel."""
 
     centre: tuple[float, float]
     zoom: float

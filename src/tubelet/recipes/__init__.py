@@ -1,4 +1,4 @@
-"""Named experiments: one module a paper or data set, each row of a results table a recipe."""
+"""Named experiments: one module per paper or data set, one recipe per row of a results table."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Collaborative memories on AVA (004): Tables 7 and 8.
 
-A node's step has round(8/N) videos a GPU, N clips of each a second apart. Not printed: the
+A node's step has round(8/N) videos per GPU, N clips of each a second apart. Not printed: the
 baselines' schedule (here that of N = 9 with single clips) and the rate for N other than 9, both by
 the linear scaling rule.
 """

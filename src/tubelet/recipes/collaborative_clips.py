@@ -1,7 +1,7 @@
 """Collaborative memories on Kinetics, Charades and Something-Something (004): Tables 1 to 6.
 
 Backbones are trained by themselves, then with the memory (§4.1): each recipe has both stages. A
-node has 64 clips; with N clips a video it takes round(8/N) videos on each of its 8 GPUs (B.1).
+node has 64 clips; with N clips per video it takes round(8/N) videos on each of its 8 GPUs (B.1).
 Not printed: the weight α of Eq. 1 (here 1), the schedules of the Charades and Something-Something
 baselines (here PySlowFast's, which the paper's own are multiples of), and the memory stage's rate
 for N other than 5 (here by the linear scaling rule). Kinetics-600, from which Kinetics-700 starts,
@@ -240,7 +240,7 @@ def _strategies() -> Iterator[Recipe]:
         (first,) = kinetics400_stages(model)
         second = _memory_stage(first)
         videos = videos_of_a_node(_DEFAULT.clips)
-        # The backbone's epochs are of 64 videos a step, those with memory of 16.
+        # The backbone's epochs are of 64 videos per step, those with memory of 16.
         epochs = 15 + (first.epochs or 0) * videos / 64
         whole = replace(
             second,

@@ -95,7 +95,7 @@ def moments(split: Literal["train", "val"]) -> ClipSource:
 
 
 def something(version: Literal[1, 2], split: Literal["train", "val"]) -> ClipSource:
-    """Something-Something: v1 is folders of frames at 12 a second, v2 films."""
+    """Something-Something: v1 is folders of frames at 12 per second, v2 films."""
     full = {"train": "train", "val": "validation"}[split]
     if version == 1:
         return ClipSource(

@@ -1,4 +1,4 @@
-"""Recipes on JHMDB-21: one person a clip does one of 21 actions (Jhuang et al. 2013)."""
+"""Recipes on JHMDB-21: one person per clip does one of 21 actions (Jhuang et al. 2013)."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def playground_small() -> Recipe:
     augment = Augment(flip=0.5, scale=(0.9, 1.15), brightness=0.2, box_jitter=0.05)
     return Recipe(
         name="playground_small",
-        summary="SlowFast 4×6 (+8×3), one block a stage, on endless playground clips",
+        summary="SlowFast 4×6 (+8×3), one block per stage, on endless playground clips",
         model=ActionModelConfig(
             backbone=SlowFastConfig(
                 blocks=(1, 1, 1, 1), width=32, alpha=2, beta_inv=4, fusion_kernel=5

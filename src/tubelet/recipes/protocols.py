@@ -71,7 +71,8 @@ def kinetics_stage(
     start: Start | None = None,
 ) -> Stage:
     """Kinetics from scratch (001 §3, 004 B.1): a half-period cosine after 34 epochs of warm-up,
-    statistics of 8 clips. 004's rates a node of 64 clips are 001's a batch of 1024, divided."""
+    statistics of 8 clips. 004's rates for a node of 64 clips are 001's for a batch of 1024,
+    divided."""
     config = classifier(model, KINETICS[classes])
     deep = getattr(config.backbone, "depth", 50) > 50
     return Stage(

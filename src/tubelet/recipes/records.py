@@ -24,7 +24,7 @@ COSTS = Path(__file__).with_name("costs.json")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeRecord:
     """One line of the list. `parameters` and `gflops` are of the model that is tested, for one view
-    at its own size (sums, for an ensemble); `views`: how many a clip or video has. `data`: folders
+    at its own size (sums, for an ensemble); `views`: how many per clip or video. `data`: folders
     below the data folder. `published`: what the paper prints; `reproduced`: what was measured
     here."""
 

@@ -1,6 +1,6 @@
 """Any recipe in seconds: the same stages, parts, memory, views and tests on tiny rendered data.
 
-What a recipe does stays; how much of it is there shrinks: one block a stage and a few channels, two
+What a recipe does stays; how much of it shrinks: one block per stage and a few channels, two
 steps, clips of a few frames at 32 pixels, and the playground instead of films. A weights file to
 start from is left out.
 """

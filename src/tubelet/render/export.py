@@ -120,7 +120,7 @@ def write_tubes(
     labels: LabelSpace,
     every_ms: int,
 ) -> None:
-    """Write `tubes.json` (schema at this file's head), one tube a line.
+    """Write `tubes.json` (schema at this file's head), one tube per line.
 
     Raises DataError for a score that is not finite and for a tube of another label space.
     """

@@ -136,7 +136,7 @@ def _action_row(tube: Tube, part: Segment) -> list[str | Text]:
 
 
 def report_table(report: Mapping[str, Any]) -> RenderableType:
-    """An evaluation: one row a class with its AP as a bar, best first, then the mean.
+    """An evaluation: one row per class with its AP as a bar, best first, then the mean.
 
     `report`: `{"map": float, "classes": [{"name", "ap" (None without truth), "instances"}],
     "protocol": {…}}`, as `report_page.write_report_page` takes it.

@@ -107,7 +107,7 @@ class Predictor:
     which are left out; without it they raise VideoError.
     `on_note` is told which layers a lower precision cannot be trusted with.
 
-    A model with memory sees a film's keyframes from start to end, once a view. Of whole videos,
+    A model with memory sees a film's keyframes from start to end, once per view. Of whole videos,
     collaborative memory is filled by the centre crops and shared by all views (004 §4.1), and a
     memory bank stays empty. Raises ConfigError where model, views and dataset do not go together.
     """
@@ -143,7 +143,7 @@ class Predictor:
 
     @property
     def of_videos(self) -> bool:
-        """Whether a sample is a whole video, one score a class, instead of people."""
+        """Whether a sample is a whole video, one score per class, instead of people."""
         return isinstance(self.dataset, WholeVideoDataset)
 
     def items(self) -> Iterator[Item]:

@@ -36,7 +36,7 @@ class Views:
 
     @property
     def count(self) -> int:
-        """How many views a clip (or a video) has."""
+        """How many views a clip (or video) has."""
         return max(1, len(self.scales)) * self.moments * len(self.looks())
 
     def specs(self, spec: InputSpec) -> tuple[InputSpec, ...]:

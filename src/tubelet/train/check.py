@@ -59,10 +59,10 @@ def _wrong(stage: Stage, config: ActionModelConfig, context: RunContext) -> Iter
     if draws_a_step(stage.batch, together) % share:
         yield (
             f"its batch of {stage.batch} does not divide among {context.world.size} processes and "
-            f"{stage.accumulate} minibatches of {together} clips a video"
+            f"{stage.accumulate} minibatches of {together} clips per video"
         )
     if stage.norms.clips is not None and together > 1:
-        yield "with several clips a video, norms already count clips of different videos only"
+        yield "with several clips per video, norms already count clips of different videos only"
     if stage.collaborative.mode == "multi_iteration" and not collaborative:
         yield "multi-iteration is for models with collaborative memory"
     yield from _wrong_norms(stage, context)
@@ -93,7 +93,7 @@ def _wrong_part(
     if whole and not classifies:
         yield f"{part.data.name!r} labels whole videos, but the model's head looks for people"
     if whole and banked:
-        yield f"{part.data.name!r} has one moment a video: set bank to empty"
+        yield f"{part.data.name!r} has one moment per video: set bank to empty"
     if not classifies and stage.collaborative.video_weight:
         yield "the video-level loss is for classification, where a video has one label"
     if augment is not None and augment.mosaic and (banked or classifies or together > 1):

@@ -74,7 +74,7 @@ class Silent:
 
 
 class JsonLines:
-    """A stage's metrics, one line a step. A resumed run drops the lines it is about to repeat."""
+    """A stage's metrics, one line per step. A resumed run drops the lines it is about to repeat."""
 
     def __init__(self, path: Path, *, keep_steps: int) -> None:
         lines = path.read_text().splitlines()[:keep_steps] if path.is_file() else []

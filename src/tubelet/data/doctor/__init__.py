@@ -1,6 +1,6 @@
 """Finds why training on a set would fail or its mAP be zero or wrong, before anything is trained.
 
-`examine` looks at tables in memory; `examine_files` reads them first, and what cannot be read
+`examine` looks at tables in memory; `examine_files` reads them first, and an unreadable file
 becomes a finding too.
 """
 
@@ -45,13 +45,13 @@ def examine(
 ) -> list[Finding]:
     """Every finding about these sets, gravest first.
 
-    Read the tables with `strict=False`, or the readers refuse what the doctor should see. With
+    Read the tables with `strict=False`, or the readers refuse the rows the doctor should see. With
     `videos` (a folder) each video is opened once; `fps` is the rate the model expects. Raises
-    InputError for two sets of one name and for a folder that is not there.
+    InputError for a duplicate set name or a missing folder.
     """
     names = [part.name for part in sets]
     if len(set(names)) != len(names):
-        raise InputError("two sets have one name", got=", ".join(names))
+        raise InputError("duplicate set name", got=", ".join(names))
     case = Case(sets=tuple(sets), labels=labels, fps=fps)
     findings = [*check_boxes(case), *check_labels(case), *check_people(case)]
     if videos is not None:

@@ -1,4 +1,4 @@
-"""What one table's boxes and rows can be wrong in."""
+"""What can be wrong with one table's boxes and rows."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _check(table: Annotations, subject: str) -> Iterator[Finding]:
         severity="warning",
         code="box-empty",
         subject=subject,
-        message="boxes have no area: no detection can ever match them",
+        message="boxes have zero area: no detection can ever match them",
         fix="delete these rows or draw the boxes again",
     )
     yield from _twice(table, subject)
@@ -69,7 +69,7 @@ def _outside(table: Annotations, subject: str) -> Iterator[Finding]:
         severity="note" if most < 0.01 else "warning",
         code="box-outside-frame",
         subject=subject,
-        message=f"boxes reach out of the frame, by up to {most:.2g} of it",
+        message=f"boxes extend beyond the frame, by up to {most:.2g} of it",
         fix="clip the coordinates to 0…1; training clips them, evaluation takes them as they are",
     )
 
@@ -102,8 +102,8 @@ def _twice(table: Annotations, subject: str) -> Iterator[Finding]:
         severity="warning",
         code="row-twice",
         subject=subject,
-        message="rows repeat an earlier one; a repeated truth row can never be found",
-        fix="delete the repetitions (sort | uniq)",
+        message="duplicate rows; a repeated truth row can never be matched",
+        fix="delete the duplicates (sort | uniq)",
     )
     boxes = pl.struct(BOX).n_unique().over("video", "time_us", "person")
     yield from about_rows(
@@ -112,6 +112,6 @@ def _twice(table: Annotations, subject: str) -> Iterator[Finding]:
         severity="warning",
         code="person-in-two-places",
         subject=subject,
-        message="one person id has different boxes at one moment",
-        fix="give each person an id of its own, and each of its actions the same box",
+        message="one person id has different boxes at the same time",
+        fix="give each person a unique id, and the same box in each of its action rows",
     )

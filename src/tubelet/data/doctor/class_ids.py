@@ -11,7 +11,7 @@ from tubelet.labels import LabelSpace
 
 
 def check_labels(case: Case) -> Iterator[Finding]:
-    """Ids outside the map, classes without rows, a name for two ids, sets that share a video."""
+    """Ids outside the map, classes without rows, duplicate names, videos in two sets."""
     if case.labels is not None:
         yield from _repeated_names(case.labels)
         for part in case.sets:
@@ -25,7 +25,7 @@ def check_labels(case: Case) -> Iterator[Finding]:
                 severity="error",
                 code="no-actions",
                 subject=f"{part.name} truth",
-                message="no box names an action",
+                message="no box has an action",
                 fix="is this a proposals file? the action id is column 7",
             )
     yield from _shared_videos(case)
@@ -51,7 +51,7 @@ def _unknown_ids(used: pl.Series, labels: LabelSpace, name: str, case: Case) -> 
         subject=f"{name} truth",
         message=f"action ids {_some(sorted(strangers))} are not in the label map "
         f"({len(labels)} ids from {low} to {high})",
-        fix=f"the file seems to count from another number: try every id {shift}, or only those "
+        fix=f"the ids seem to start from another number: try every id {shift}, or only those "
         "of the attribute that starts there"
         if below or above
         else "use the label map that belongs to this file",
@@ -70,10 +70,10 @@ def _repeated_names(labels: LabelSpace) -> Iterator[Finding]:
             severity="warning",
             code="name-twice",
             subject="label map",
-            message="a class name stands for two ids",
+            message="duplicate class name: two ids share it",
             count=len(twice),
             examples=tuple(f"id {i}: {name}" for i, name in twice[:EXAMPLES]),
-            fix="rename one of them: was another class meant?",
+            fix="rename one of them: is it a typo?",
         )
 
 
@@ -90,7 +90,7 @@ def _absent_classes(case: Case, labels: LabelSpace) -> Iterator[Finding]:
             code="class-without-training-row" if training else "class-without-row",
             subject=f"{part.name} truth",
             message=f"{len(absent)} of {len(counted)} classes have no row in {part.name}"
-            + (": they cannot be learnt" if training else ": their AP is not defined"),
+            + (": they cannot be learned" if training else ": their AP is not defined"),
             count=len(absent),
             examples=tuple(f"{i}: {labels.names[labels.column(i)]}" for i in absent[:EXAMPLES]),
             fix="label examples of them, or take them out of the label map"

@@ -1,4 +1,4 @@
-"""Whether the videos are there, hold the labelled moments, and run at the expected rate."""
+"""Whether the videos exist, contain the labelled keyframes, and have the expected frame rate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RATE_TOLERANCE = 0.01
 
 @dataclass(slots=True)
 class _FoundVideos:
-    """What the videos of one set turned out to be."""
+    """What was found about the videos of one set."""
 
     spans: list[tuple[str, float, float, float]] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
@@ -36,7 +36,7 @@ def check_films(case: Case, folder: Path) -> Iterator[Finding]:
              f"put them into {folder}, named by their id"),
             ("error", "video-broken", seen.broken, "videos cannot be opened",
              "download or encode them again"),
-            ("error", "video-id-unsafe", seen.unsafe, "video ids lead out of the video folder",
+            ("error", "video-id-unsafe", seen.unsafe, "video ids point outside the video folder",
              "rename them; such rows are never read"),
         ):  # fmt: skip
             if listed:
@@ -78,7 +78,7 @@ def _look(part: DataSet, folder: Path) -> _FoundVideos:
 
 
 def _outside(truth: Annotations, seen: _FoundVideos, name: str) -> Iterator[Finding]:
-    """Labelled moments before the first or after the last frame, half a frame allowed."""
+    """Keyframes before the first or after the last frame, with half a frame's tolerance."""
     schema = {"video": pl.String, **dict.fromkeys(("start", "end", "fps"), pl.Float64)}
     spans = pl.DataFrame(seen.spans, schema=schema, orient="row")
     rows = truth.frame.with_row_index("at").join(spans, on="video", maintain_order="left")
@@ -92,13 +92,13 @@ def _outside(truth: Annotations, seen: _FoundVideos, name: str) -> Iterator[Find
         severity="error",
         code="keyframe-outside-film",
         subject=f"{name} truth",
-        message="labelled moments lie before the first or after the last frame of their video",
+        message="labelled keyframes are before the first or after the last frame of their video",
         count=len(out),
         examples=tuple(
-            f"{describe(truth, at)} (film {start / 1000:.3f}–{end / 1000:.3f} s)"
+            f"{describe(truth, at)} (video {start / 1000:.3f}–{end / 1000:.3f} s)"
             for at, start, end in out.select("at", "start", "end").head(EXAMPLES).iter_rows()
         ),
-        fix="the times would fit as frame numbers: divide them by the frame rate"
+        fix="the times look like frame numbers: divide them by the frame rate"
         if frames
         else "times are seconds of the whole source video: was the file cut from a longer one?",
     )
@@ -114,7 +114,7 @@ def _rates(seen: _FoundVideos, expected: float | None, name: str) -> Iterator[Fi
         severity="warning" if expected is not None else "note",
         code="frame-rate",
         subject=f"{name} truth",
-        message=f"videos do not run at {wanted:g} frames a second"
+        message=f"videos are not at {wanted:g} frames per second"
         + ("" if expected is not None else ", as the first one does"),
         count=len(odd),
         examples=tuple(f"{video}: {fps:.4g}" for video, fps in odd[:EXAMPLES]),

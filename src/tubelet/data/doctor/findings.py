@@ -1,4 +1,4 @@
-"""`Finding`: one thing the doctor has to say, with where to look and what to do."""
+"""`Finding`: one problem found, with where to look and what to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """`severity`: error (mAP will be wrong or training fail), warning (likely a mistake), note.
+    """`severity`: error (mAP will be wrong or training fails), warning (likely a mistake), note.
 
     `code` is stable for programs; `subject` names the set or file; `count` how often it occurs;
     up to three `examples` name file and row; `fix` is the likely remedy.
@@ -41,7 +41,8 @@ class Finding:
 class DataSet:
     """One part of an experiment: `name` is "train", "val" or any other.
 
-    `excluded` are moments that neither train nor count (AVA's excluded timestamps).
+    `excluded` are timestamps used neither for training nor in the score (AVA's excluded
+    timestamps).
     """
 
     name: str

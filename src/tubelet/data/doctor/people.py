@@ -1,4 +1,4 @@
-"""Whether the proposals fit the truth: the moments, the people, and whether they are real."""
+"""Whether the proposals fit the truth: keyframes, people, and whether they are detections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POOR, _FAIR = 0.5, 0.8
 
 
 def check_people(case: Case) -> Iterator[Finding]:
-    """Moments that do not meet, recall and AP of the boxes, truth sold as proposals."""
+    """Keyframes that do not match, recall and AP of the boxes, truth passed off as proposals."""
     for part in case.sets:
         if part.proposals is None or not len(part.truth) or not len(part.proposals):
             continue
@@ -37,7 +37,7 @@ def _nothing_meets(part: DataSet, truth: Annotations) -> Finding:
         proposals.frame.select("video", rounded), on=["video", "second"], how="semi"
     )
     if not videos:
-        fix = "the video ids differ: is one of them with a folder or an extension?"
+        fix = "the video ids differ: does one file include a folder or an extension?"
     elif len(seconds):
         fix = "the times agree only when rounded to seconds: write both with the same decimals"
     else:
@@ -46,7 +46,7 @@ def _nothing_meets(part: DataSet, truth: Annotations) -> Finding:
         severity="error",
         code="no-moment-in-common",
         subject=f"{part.name} proposals",
-        message="no proposal lies on a labelled moment: mAP will be 0",
+        message="no proposal is on a labelled keyframe: mAP will be 0",
         count=len(proposals),
         examples=(
             f"truth: {', '.join(map(str, truth.keys()[:2]))}",
@@ -72,8 +72,8 @@ def _unmet(part: DataSet, truth: Annotations, proposals: Annotations) -> Iterato
         severity="error" if len(lonely) * 2 > moments else "warning",
         code="moment-without-proposal",
         subject=f"{part.name} truth",
-        message=f"of {moments} labelled moments, some have no proposal: their people are missed",
-        fix="run the person detector on these moments too",
+        message=f"of {moments} labelled keyframes, some have no proposal: their people are missed",
+        fix="run the person detector on these keyframes too",
     )
     labelled = part.truth.frame.select(_MOMENT).unique()
     extra = offered.join(labelled, on=_MOMENT, how="anti")
@@ -83,10 +83,10 @@ def _unmet(part: DataSet, truth: Annotations, proposals: Annotations) -> Iterato
             severity="note",
             code="proposal-without-moment",
             subject=f"{part.name} proposals",
-            message="proposals lie on moments that are not labelled",
+            message="proposals are on unlabelled frames",
             count=len(extra),
             examples=(f"{video} at {time_us / 1e6:.3f} s",),
-            fix="training ignores them; evaluation ignores or counts them by its protocol",
+            fix="training ignores them; evaluation ignores or counts them, by its protocol",
         )
 
 
@@ -100,7 +100,7 @@ def _quality(part: DataSet, truth: Annotations, proposals: Annotations) -> Itera
         code="proposal-quality",
         subject=f"{part.name} proposals",
         message=f"the proposals find {found.recall:.1%} of {found.people} people at IoU 0.5 "
-        f"(person AP {found.ap:.1%}); nobody can score the others",
+        f"(person AP {found.ap:.1%}); the others cannot be scored",
         count=found.people - round(found.recall * found.people),
         fix="use a better person detector, or a lower score threshold"
         if found.recall < _FAIR

@@ -76,7 +76,7 @@ def _is_ava(head: str) -> bool:
     if all(len(r) == 2 and re.search(r"\.(mp4|avi|mkv|webm)$", r[0].strip()) for r in body):
         return False  # a list of files and classes; a frame without people names its video's id
     fits = [len(row) in (2, 6, 7, 8) and _numeric(row[1:6]) for row in body]
-    # Most rows decide: the reader, which knows the row, should complain about the others.
+    # The majority of rows decides: the reader, which knows the row, reports the others.
     return bool(body) and 2 * sum(fits) >= len(fits)
 
 
@@ -185,7 +185,7 @@ def formats() -> tuple[Format, ...]:
     names = [row.name for row in found]
     for row in added:
         if names.count(row.name) > 1:
-            raise ConfigError(f"two annotation formats are called {row.name!r}", got=row.about)
+            raise ConfigError(f"duplicate annotation format {row.name!r}", got=row.about)
     return found
 
 
@@ -203,11 +203,11 @@ def sniff(path: str | Path) -> str:
             return candidate.name
     first = next(iter(_lines(text)), "an empty file")
     raise DataError(
-        "the file's format is not known",
+        "unknown file format",
         where=path,
         expected=", ".join(f.name for f in known),
         got=repr(first[:80]),
-        hint="name the format",
+        hint="state the format",
     )
 
 
@@ -248,7 +248,7 @@ def convert(
     writer = _format(to)
     if writer.write is None:
         writable = ", ".join(f.name for f in formats() if f.write is not None)
-        raise InputError(f"tubelet does not write {to!r}", expected=f"one of {writable}")
+        raise InputError(f"cannot write the format {to!r}", expected=f"one of {writable}")
     imported = read(source, from_, options)
     if not isinstance(imported.table, Annotations):
         raise InputError(
@@ -284,4 +284,6 @@ def _sniff_pickle(path: str | Path) -> str:
     if isinstance(content, (list, tuple)):
         first = content[0] if content else None
         return "mmaction2-predictions" if isinstance(first, dict) else "acar"
-    raise DataError("the pickle holds no annotation format", where=path, got=type(content).__name__)
+    raise DataError(
+        "the pickle is not in a known annotation format", where=path, got=type(content).__name__
+    )

@@ -77,7 +77,7 @@ def _label(index: Any, labels: LabelSpace, where: str) -> int:
     column = as_int(index, where)
     if not 0 <= column < len(labels):
         raise DataError(
-            "a label is not an index of the classes",
+            "invalid label: not an index of the classes",
             where=where,
             expected=f"0 to {len(labels) - 1}",
             got=column,

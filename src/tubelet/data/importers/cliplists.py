@@ -66,7 +66,7 @@ def read_paths(path: str | Path, options: Options | None = None) -> Imported:
         last = cells[-1]
         if len(cells) not in (2, 3) or not re.fullmatch(r"-?\d{1,9}", last) or not cells[0]:
             raise DataError(
-                "the row is not a path and a class",
+                "invalid row: expected a path and a class",
                 where=where,
                 expected="path label",
                 got=line[:80],
@@ -84,7 +84,7 @@ def read_ssv1(path: str | Path, options: Options | None = None) -> Imported:
             continue
         if not re.fullmatch(r"\s*\d+\s*", video):
             raise DataError(
-                "the row is not an id and a class",
+                "invalid row: expected an id and a class",
                 where=f"{path}, row {number}",
                 expected="74225;Holding something",
                 got=line[:80],
@@ -117,7 +117,7 @@ def read_charades(path: str | Path, options: Options | None = None) -> Imported:
         for action in listed:
             if len(action) != 3 or not re.fullmatch(r"c\d{3}", action[0]):
                 raise DataError(
-                    "an action is malformed",
+                    "malformed action",
                     where=where,
                     expected="c092 11.90 21.20",
                     got=" ".join(action)[:80],
@@ -137,7 +137,7 @@ def read_moments(path: str | Path, options: Options | None = None) -> Imported:
         where = f"{path}, row {number}"
         if len(cells) not in (2, 4):
             raise DataError(
-                "the row has the wrong number of columns",
+                "wrong number of columns",
                 where=where,
                 expected="path,class,agreeing,disagreeing",
                 got=len(cells),
@@ -202,7 +202,9 @@ def _reader(path: str | Path, header: int | None) -> list[tuple[int, list[str]]]
             rows.append((reader.line_num, cells))
     except csv.Error as error:
         raise DataError(
-            "the row is not comma-separated text", where=f"{path}, row {reader.line_num}", got=error
+            "invalid row: not comma-separated text",
+            where=f"{path}, row {reader.line_num}",
+            got=error,
         ) from None
     return rows
 
@@ -218,6 +220,6 @@ def _table(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 def _column(header: list[str], name: str, path: str | Path) -> int:
     if name not in header:
         raise DataError(
-            f"the column {name!r} is missing", where=f"{path}, row 1", got=", ".join(header)[:200]
+            f"missing column {name!r}", where=f"{path}, row 1", got=", ".join(header)[:200]
         )
     return header.index(name)

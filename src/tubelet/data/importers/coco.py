@@ -40,7 +40,7 @@ def read(path: str | Path, options: Options | None = None) -> Imported:
         image = as_mapping(value, where)
         key = as_text(field_of(image, "id", where), where)
         if key in images:
-            raise DataError(f"the image id {key[:40]!r} stands twice", where=where)
+            raise DataError(f"duplicate image id {key[:40]!r}", where=where)
         images[key] = (*_moment(image, where), _size(image, where))
     categories = _categories(document, path)
     annotations = as_sequence(field_of(document, "annotations", path), path)
@@ -53,7 +53,7 @@ def read(path: str | Path, options: Options | None = None) -> Imported:
         one = as_mapping(value, where)
         key = as_text(field_of(one, "image_id", where), where)
         if key not in images:
-            raise DataError(f"no image has the id {key[:40]!r}", where=where)
+            raise DataError(f"unknown image id {key[:40]!r}", where=where)
         seen.add(key)
         video, time_us, size = images[key]
         x, y, width, height = as_box(field_of(one, "bbox", where), where)
@@ -126,7 +126,7 @@ def _moment(image: Any, where: str) -> tuple[str, int]:
     match = re.fullmatch(r"(.+)[/_](\d{1,9}(?:\.\d{1,6})?)\.\w{1,5}", name)
     if match is None:
         raise DataError(
-            "an image does not say its video and time",
+            "missing video or time of an image",
             where=where,
             expected="the fields movie and timestamp, or a file name video/0902.jpg",
             got=name[:80],
@@ -138,7 +138,7 @@ def _size(image: Any, where: str) -> tuple[int, int]:
     width = as_int(field_of(image, "width", where), where)
     height = as_int(field_of(image, "height", where), where)
     if min(width, height) < 1:
-        raise DataError("an image has no size", where=where, got=(width, height))
+        raise DataError("missing size of an image", where=where, got=(width, height))
     return width, height
 
 

@@ -43,7 +43,7 @@ class _Task:
 def read(path: str | Path, options: Options | None = None) -> Imported:
     """Boxes of tracks and images, with the values of their select attributes as actions.
 
-    Attributes whose choices are all numbers (a person's id) and the choice `None` are no actions.
+    Attributes whose choices are all numbers (a person's id) and the choice `None` are not actions.
     Where no label has such attributes, the labels themselves are the actions. The person id is the
     track's. A video is named by its task's source file without extension. Frame times need
     `options.fps` or `options.videos`: CVAT does not write the rate.
@@ -80,15 +80,15 @@ def read(path: str | Path, options: Options | None = None) -> Imported:
 
 
 def write(path: str | Path, table: Annotations, options: Options | None = None) -> None:
-    """Write `table` as one CVAT project: a task a video, a track a person.
+    """Write `table` as one CVAT project: a task per video, a track per person.
 
     Needs the frame rate, the frame size and the label space (`options`). Raises InputError for a
-    time that is no frame's, and for people without an id that CVAT could not track.
+    time that is not a frame's, and for people without an id, whom CVAT cannot track.
     """
     options = options or Options()
     labels = options.labels
     if labels is None:
-        raise InputError("CVAT wants names for the actions", hint="give the label map")
+        raise InputError("CVAT needs class names", hint="provide the label map")
     frames = _frames(table, options)
     root = ET.Element("annotations")
     ET.SubElement(root, "version").text = "1.1"
@@ -127,10 +127,10 @@ def _parse(path: str | Path) -> ET.Element:
         root = ET.fromstring(data)
     except (expat.ExpatError, ET.ParseError, ValueError, LookupError) as error:
         raise DataError(
-            "the file is not XML", where=f"{path}, row {guard.ErrorLineNumber}", got=error
+            "invalid XML", where=f"{path}, row {guard.ErrorLineNumber}", got=error
         ) from None
     if root.tag != "annotations":
-        raise DataError("the XML is not CVAT's", where=path, expected="<annotations>", got=root.tag)
+        raise DataError("not a CVAT XML file", where=path, expected="<annotations>", got=root.tag)
     return root
 
 
@@ -148,13 +148,13 @@ def _tasks(root: ET.Element, path: str | Path) -> dict[str, _Task]:
         )
         size = (as_int(width, where), as_int(height, where)) if width and height else None
         if size is not None and min(size) < 1:
-            raise DataError("the task has no frame size", where=where, got=size)
+            raise DataError("missing frame size of the task", where=where, got=size)
         task_id = (element.findtext("id") or "").strip()
         tasks[task_id] = _Task(video=_stem(source), first_frame=first, size=size)
         if in_project:
             first += as_int(element.findtext("size") or 0, where)
     if not tasks:
-        raise DataError("the CVAT file names no task", where=path, expected="<meta><task>")
+        raise DataError("the CVAT file has no task", where=path, expected="<meta><task>")
     return tasks
 
 
@@ -171,24 +171,28 @@ def _boxes(
         where = f"{path}, track {track.get('id', number)}"
         task = tasks.get(track.get("task_id", ""), only)
         if task is None:
-            raise DataError("the track belongs to no task", where=where, got=track.get("task_id"))
+            raise DataError(
+                "the track does not belong to any task", where=where, got=track.get("task_id")
+            )
         person = as_int(track.get("id", number), where)
         for box in track.findall("box"):
             if box.get("outside") != "1":
                 frame = as_int(box.get("frame"), where) - task.first_frame
                 place = f"{where}, frame {box.get('frame')}"
                 if frame < 0:
-                    raise DataError("the frame lies before its task", where=place)
+                    raise DataError("the frame is before its task's first", where=place)
                 yield task, frame, box, track.get("label", ""), person, place
     for image in root.findall("image"):
         where = f"{path}, image {image.get('id')}"
         task = tasks.get(image.get("task_id", ""), only)
         if task is None:
-            raise DataError("the image belongs to no task", where=where, got=image.get("task_id"))
+            raise DataError(
+                "the image does not belong to any task", where=where, got=image.get("task_id")
+            )
         frame = as_int(image.get("id"), where) - task.first_frame
         size = (as_int(image.get("width"), where), as_int(image.get("height"), where))
         if frame < 0 or min(size) < 1:
-            raise DataError("the image has no size, or lies before its task", where=where)
+            raise DataError("the image has no size, or is before its task's first", where=where)
         sized = _Task(video=task.video, first_frame=task.first_frame, size=size)
         for box in image.findall("box"):
             yield sized, frame, box, box.get("label", ""), None, where
@@ -224,9 +228,9 @@ def _frames(table: Annotations, options: Options) -> dict[str, dict[int, int]]:
         number = round(time_us / 1e6 * fps)
         if abs(number / fps * 1e6 - time_us) > 1000 or number < 0:
             raise InputError(
-                "the time is not a frame's at this rate",
+                "no frame has this time at this frame rate",
                 where=table.where(index),
-                got=f"{time_us / 1e6} s at {fps} frames a second",
+                got=f"{time_us / 1e6} s at {fps} frames per second",
             )
         frames.setdefault(video, {})[time_us] = number
     return frames
@@ -272,7 +276,7 @@ def _write_tracks(
             continue
         if person is None:
             raise InputError(
-                "CVAT tracks people by id, and this box has none", where=table.where(index)
+                "missing person id: CVAT tracks people by id", where=table.where(index)
             )
         actions = boxes.setdefault((person, time_us, x1, y1, x2, y2), [])
         if label is not None:

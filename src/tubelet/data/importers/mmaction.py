@@ -31,12 +31,12 @@ def read_proposals(path: str | Path, options: Options | None = None) -> Imported
         where = f"{path}, key {str(name)[:80]!r}"
         video, comma, seconds = as_text(name, where).rpartition(",")
         if not comma or not video:
-            raise DataError("a key is not 'video,seconds'", where=where)
+            raise DataError("invalid key: expected 'video,seconds'", where=where)
         time_us = seconds_to_us(as_float(seconds, where), where)
         array = _matrix(boxes, where)
         if array.size and array.shape[1] not in (4, 5):
             raise DataError(
-                "the boxes have the wrong width", where=where, expected="(N, 5)", got=array.shape
+                "wrong number of box columns", where=where, expected="(N, 5)", got=array.shape
             )
         if not array.size:
             rows.add(video, time_us, None)
@@ -96,12 +96,12 @@ def _matrix(value: Any, where: object) -> np.ndarray[Any, np.dtype[np.float64]]:
     try:
         array = np.asarray(value, np.float64)
     except (TypeError, ValueError):
-        raise DataError("the boxes are not numbers", where=where) from None
+        raise DataError("invalid boxes: not numbers", where=where) from None
     if array.size == 0:
         return array.reshape(0, 5)
     if array.ndim != 2 or not np.isfinite(array).all():
         raise DataError(
-            "the boxes are not rows of finite numbers",
+            "invalid boxes: not rows of finite numbers",
             where=where,
             expected="(N, 5)",
             got=array.shape,

@@ -1,4 +1,4 @@
-"""PySlowFast's frame lists: `original_vido_id video_id frame_id path labels`, one line a frame.
+"""PySlowFast's frame lists: `original_vido_id video_id frame_id path labels`, one line per frame.
 
 (Its predicted-boxes CSV is an AVA CSV of the kind `proposals`: see `tables.read_ava_csv`.)
 """
@@ -22,9 +22,9 @@ class FrameList:
     frames: Mapping[str, tuple[str, ...]]
 
     def paths(self, folder: str | Path, video: str) -> list[Path]:
-        """The frames' paths below `folder`; DataError for one that would lead out of it."""
+        """The frames' paths below `folder`; DataError for one that points outside it."""
         if video not in self.frames:
-            raise DataError(f"the frame list has no video {video!r}")
+            raise DataError(f"unknown video {video!r} in the frame list")
         return [inside(folder, path) for path in self.frames[video]]
 
 
@@ -35,7 +35,7 @@ def read_frame_list(path: str | Path) -> FrameList:
     first = next((i for i, line in enumerate(lines) if line.strip()), None)
     if first is None or not lines[first].lstrip().startswith(_HEADER):
         raise DataError(
-            "the file is not a frame list",
+            "invalid frame list",
             where=f"{path}, row {1 if first is None else first + 1}",
             expected="original_vido_id video_id frame_id path labels",
             got="an empty file" if first is None else lines[first][:80],
@@ -46,14 +46,12 @@ def read_frame_list(path: str | Path) -> FrameList:
             continue
         where = f"{path}, row {number}"
         if len(cells) not in (4, 5):
-            raise DataError(
-                "the row has the wrong number of columns", where=where, expected=5, got=len(cells)
-            )
+            raise DataError("wrong number of columns", where=where, expected=5, got=len(cells))
         try:
             inside(".", cells[3])
         except DataError as error:
             raise DataError(
-                "the frame path leaves its folder", where=where, got=error.got
+                "the frame path points outside its folder", where=where, got=error.got
             ) from None
         frames.setdefault(cells[0], []).append(cells[3])
     return FrameList(frames={video: tuple(paths) for video, paths in frames.items()})

@@ -29,10 +29,10 @@ class Imported(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What some formats do not say themselves.
+    """What some formats do not contain.
 
-    `fps`: frames a second, where a file counts frames. `size`: (width, height) in pixels, where
-    boxes are in pixels. `videos`: a folder to ask both from instead. `labels`: the ids to use for
+    `fps`: frames per second, where a file counts frames. `size`: (width, height) in pixels, where
+    boxes are in pixels. `videos`: a folder to read both from instead. `labels`: the ids to use for
     class names. `every_ms`: keep one frame in so many milliseconds (None: all).
     """
 
@@ -44,23 +44,23 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.fps is not None and not 0 < self.fps < 10_000:
-            raise InputError("the frame rate is impossible", got=self.fps, expected="such as 29.97")
+            raise InputError("invalid frame rate", got=self.fps, expected="such as 29.97")
         if self.size is not None and min(self.size) < 1:
-            raise InputError("the frame size is impossible", got=self.size)
+            raise InputError("invalid frame size", got=self.size)
         if self.every_ms is not None and self.every_ms < 1:
-            raise InputError("the keyframe interval is impossible", got=self.every_ms)
+            raise InputError("invalid keyframe interval", got=self.every_ms)
 
     def rate(self, video: str) -> float:
-        """Frames a second of `video`; InputError if nothing tells it."""
+        """Frames per second of `video`; InputError if nothing tells it."""
         if self.fps is not None:
             return self.fps
-        return float(self._probe(video, "its frame rate", "fps").fps)
+        return float(self._probe(video, "frame rate", "fps").fps)
 
     def size_of(self, video: str) -> tuple[int, int]:
         """(width, height) of `video`; InputError if nothing tells it."""
         if self.size is not None:
             return self.size
-        info = self._probe(video, "its size in pixels", "size")
+        info = self._probe(video, "frame size in pixels", "size")
         return info.width, info.height
 
     def keeps(self, frame: int, fps: float) -> bool:
@@ -74,9 +74,9 @@ class Options:
         path = find_video(self.videos, video) if self.videos is not None else None
         if path is None:
             raise InputError(
-                f"the file does not say {what}",
+                f"missing {what}: the file does not contain it",
                 where=f"video {video!r}",
-                hint=f"give {option}, or the folder of the videos",
+                hint=f"provide {option}, or the folder of the videos",
             )
         from tubelet.media.frames import open_film  # PyAV loads slowly, and few formats need it
 
@@ -170,14 +170,14 @@ class Vocabulary:
             self._ids.setdefault(_plain(name), label_id)
 
     def id(self, name: str, where: object) -> int:
-        """The id of `name`; DataError if the label space lacks it."""
+        """The id of `name`; DataError if it is not in the label space."""
         found = self._ids.get(_plain(name))
         if found is None:
             raise DataError(
-                f"the action {name[:80]!r} is not in the label map",
+                f"unknown action {name[:80]!r}: not in the label map",
                 where=where,
                 expected=f"one of its {len(self._ids)} names",
-                hint="add it to the label map, or leave the label map away",
+                hint="add it to the label map, or omit the label map",
             )
         return found
 
@@ -193,10 +193,10 @@ def read_json(path: str | Path) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(
-            "the file is not JSON", where=f"{path}, row {error.lineno}", got=error.msg
+            "invalid JSON", where=f"{path}, row {error.lineno}", got=error.msg
         ) from None
     except (ValueError, RecursionError) as error:
-        raise DataError("the JSON cannot be read", where=path, got=str(error)[:200]) from None
+        raise DataError("cannot read the JSON", where=path, got=str(error)[:200]) from None
 
 
 def as_mapping(value: Any, where: object) -> Mapping[Any, Any]:
@@ -265,15 +265,13 @@ def field_of(record: Mapping[Any, Any], name: str, where: object) -> Any:
     """`record[name]`, or a DataError that says which field is missing and which are there."""
     if name not in record:
         there = ", ".join(str(k)[:30] for k in list(record)[:8])
-        raise DataError(
-            f"the field {name!r} is missing", where=where, got=f"fields {there or 'none'}"
-        )
+        raise DataError(f"missing field {name!r}", where=where, got=f"fields {there or 'none'}")
     return record[name]
 
 
 def _wrong(where: object, expected: str, value: Any) -> DataError:
     got = f"{type(value).__name__} {value!r:.60}" if _printable(value) else type(value).__name__
-    return DataError("a value is of the wrong kind", where=where, expected=expected, got=got)
+    return DataError("invalid value type", where=where, expected=expected, got=got)
 
 
 def _printable(value: Any) -> bool:

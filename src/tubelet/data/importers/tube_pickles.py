@@ -47,7 +47,7 @@ def read(path: str | Path, options: Options | None = None) -> Imported:
         video = as_text(name, where)
         height, width = (as_int(s, where) for s in _pair(field_of(sizes, name, where), where))
         if min(height, width) < 1:
-            raise DataError("the video has no size", where=where, got=(height, width))
+            raise DataError("missing frame size of the video", where=where, got=(height, width))
         person = 0
         for index, tubes in as_mapping(by_class, where).items():
             label = _class(index, len(labels), where)
@@ -55,7 +55,7 @@ def read(path: str | Path, options: Options | None = None) -> Imported:
                 person += 1
                 for frame, *box in _numbers(tube, 5, where).tolist():
                     if not 1 <= frame <= _LONGEST or frame != int(frame):
-                        raise DataError("a frame number is impossible", where=where, got=frame)
+                        raise DataError("invalid frame number", where=where, got=frame)
                     fps = options.rate(video)
                     if options.keeps(int(frame) - 1, fps):
                         rows.add(
@@ -87,7 +87,7 @@ def read_pyannot(path: str | Path, options: Options | None = None) -> Imported:
             names.setdefault(label, video.split("/", maxsplit=1)[0])
             start = as_int(field_of(tube, "sf", where), where)
             if not 0 <= start <= _LONGEST:
-                raise DataError("a start frame is impossible", where=where, got=start)
+                raise DataError("invalid start frame", where=where, got=start)
             fps = options.rate(video)
             boxes = _numbers(field_of(tube, "boxes", where), 4, where)
             for frame, (x, y, w, h) in enumerate(boxes.tolist(), start):
@@ -106,10 +106,10 @@ def _numbers(value: Any, width: int, where: str) -> np.ndarray[Any, np.dtype[np.
     try:
         array = np.asarray(value, np.float64)
     except (TypeError, ValueError):
-        raise DataError("a tube is not numbers", where=where) from None
+        raise DataError("invalid tube: not numbers", where=where) from None
     if array.ndim != 2 or array.shape[1] != width or not np.isfinite(array).all():
         raise DataError(
-            "a tube has the wrong shape", where=where, expected=f"(L, {width})", got=array.shape
+            "invalid tube shape", where=where, expected=f"(L, {width})", got=array.shape
         )
     return array
 
@@ -123,7 +123,7 @@ def _class(index: Any, count: int, where: str) -> int:
     label = as_int(index, where)
     if not 0 <= label < count:
         raise DataError(
-            "a class index is outside the labels",
+            "class index out of range",
             where=where,
             expected=f"0 to {count - 1}",
             got=label,
@@ -134,5 +134,5 @@ def _class(index: Any, count: int, where: str) -> int:
 def _pair(value: Any, where: str) -> tuple[Any, Any]:
     pair = as_sequence(value, where)
     if len(pair) != 2:
-        raise DataError("the resolution is not (height, width)", where=where, got=len(pair))
+        raise DataError("invalid resolution: expected (height, width)", where=where, got=len(pair))
     return pair[0], pair[1]

@@ -35,7 +35,7 @@ def read(path: str | Path, options: Options | None = None) -> Imported:
     """Rectangles at one moment, with the chosen options of their attributes as actions.
 
     Attributes with options are actions; a text attribute named like a person's or a track's id is
-    the person id. Regions of other shapes and pure time segments are no people and are left out.
+    the person id. Regions of other shapes and pure time segments are not people and are left out.
     Boxes are in pixels: needs `options.size` or `options.videos`.
     """
     options = options or Options()
@@ -59,7 +59,7 @@ def read(path: str | Path, options: Options | None = None) -> Imported:
             continue
         view = as_text(field_of(region, "vid", where), where)
         if view not in videos:
-            raise DataError("the region belongs to no video", where=where, got=view[:40])
+            raise DataError("the region does not belong to any video", where=where, got=view[:40])
         x, y, width, height = as_box(list(shape[1:]), where)
         values = as_mapping(region.get("av", {}), where)
         names = [n for k, c in choices.items() for n in _chosen(values.get(k, ""), c, where)]
@@ -79,7 +79,7 @@ def write(path: str | Path, table: Annotations, options: Options | None = None) 
     options = options or Options()
     labels = options.labels
     if labels is None:
-        raise InputError("VIA wants names for the actions", hint="give the label map")
+        raise InputError("VIA needs class names", hint="provide the label map")
     numbers = {video: str(i) for i, video in enumerate(table.videos(), 1)}
     regions: dict[tuple[Any, ...], list[str]] = {}
     for video, time_us, x1, y1, x2, y2, label, person, _, _ in table.frame.iter_rows():
@@ -152,7 +152,7 @@ def _chosen(value: Any, choices: Mapping[str, str], where: str) -> list[str]:
     for key in keys if choices else ():
         if key not in choices:
             raise DataError(
-                "the region chooses an option that is not there",
+                "unknown option in the region",
                 where=where,
                 expected=f"one of {', '.join(list(choices)[:8])}",
                 got=key[:40],

@@ -1,7 +1,7 @@
 """Where a stage's data comes from, as configuration: each source builds a dataset.
 
-Paths are relative to the data folder. Wherever a video is expected, a folder of extracted frames
-does as well, if the source states their `frame_rate`. `SOURCES` is the whole list: what it names is
+Paths are relative to the data folder. A folder of extracted frames can stand in for any video if
+the source states their `frame_rate`. `SOURCES` is the whole list: what it names is
 tested and shown in the docs' tables; a source that is only imported works without being listed.
 """
 

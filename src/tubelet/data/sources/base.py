@@ -1,4 +1,4 @@
-"""What every data source declares: what its labels speak of, and the dataset that it builds.
+"""What every data source declares: what its labels describe, and the dataset that it builds.
 
 A source is one file: a subclass of `SourceConfig`, which is what a recipe's stages and tests name.
 Listed in this folder's `__init__` or only imported, both work alike.
@@ -15,13 +15,13 @@ from tubelet.config import Extensible
 from tubelet.data.dataset import ClipDataset
 
 Labelled = Literal["people", "video", "events"]
-"""Whom labels speak of: people in keyframes; a video as a whole, which shows one class; or a video
-in which any number of classes happen."""
+"""What labels describe: people in keyframes; a video as a whole, which shows one class; or a video
+in which any number of classes occur."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceConfig(Extensible, ABC):
-    """Where a stage's or a test's data comes from, and all that the rest of the package asks.
+    """Where a stage's or a test's data comes from, and all that the rest of the package needs.
 
     `name`: what its samples call their dataset. A subclass is a frozen dataclass.
     """
@@ -35,11 +35,11 @@ class SourceConfig(Extensible, ABC):
 
     @property
     def labelled(self) -> Labelled:
-        """Whom its labels speak of."""
+        """What its labels describe."""
         return "people"
 
     def joins(self) -> tuple[SourceConfig, ...]:
-        """The sources that it joins as one; none, for a source of its own."""
+        """The sources that it joins as one; empty for a single source."""
         return ()
 
     def dataset_names(self) -> tuple[str, ...]:

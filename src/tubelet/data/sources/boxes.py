@@ -21,7 +21,7 @@ Boxes = Literal["truth", "truth+proposals", "proposals"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoSource(SourceConfig):
-    """Films with labels in AVA's CSV: AVA, either part of AVA-Kinetics, JHMDB, a set of one's own.
+    """Films with labels in AVA's CSV: AVA, either part of AVA-Kinetics, JHMDB, a custom set.
 
     `begin_s`: the labels' time at which the files begin (900 for the quarter hours that AVA's
     scripts cut; Kinetics' `id_000010_000020.mp4` says it itself). `excluded`: CSV of timestamps
@@ -52,7 +52,7 @@ class VideoSource(SourceConfig):
     def __post_init__(self) -> None:
         if (self.boxes == "truth") != (self.proposals is None):
             raise ConfigError(
-                f"{self.name!r} needs proposals and a use for them, or neither",
+                f"{self.name!r} needs both proposals and a use for them, or neither",
                 expected='proposals with boxes "truth+proposals" or "proposals"',
                 got=f"proposals {self.proposals}, boxes {self.boxes!r}",
             )

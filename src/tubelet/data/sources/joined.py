@@ -25,7 +25,7 @@ class JoinedSource(SourceConfig):
             if part.labelled != "people" or part.joins():
                 raise ConfigError(
                     f"{self.name!r} cannot join {part.name!r}",
-                    expected="sources of labelled people that join none themselves",
+                    expected="sources of labelled people that are not themselves joined",
                     got=type(part).__name__,
                 )
 

@@ -19,9 +19,9 @@ def folder_of(root: Path, videos: str, name: str) -> Path:
     folder = root / videos
     if not folder.is_dir():
         raise InputError(
-            f"the videos of {name!r} are not there",
+            f"missing video folder of {name!r}",
             where=folder,
-            hint="name the folder that holds the data",
+            hint="state the folder that holds the data",
             arguments=("root",),
         )
     return folder
@@ -35,9 +35,9 @@ def boxes_of(imported: Imported, path: Path) -> Annotations:
 
 
 def classes_of(labels: LabelSpace | None, path: Path, exclusive: bool) -> LabelSpace:
-    """The classes of a file. Raises InputError where neither it nor a label map names them."""
+    """The classes of a file. Raises InputError if neither it nor a label map has names."""
     if labels is None:
-        raise InputError("the file does not name its classes", where=path, hint="give a label map")
+        raise InputError("missing class names in the file", where=path, hint="provide a label map")
     return replace(labels, exclusive=exclusive)
 
 

@@ -1,1 +1,1 @@
-"""Reading files that nobody vouches for: bounded, never executed, never outside their folder."""
+"""Reading untrusted files: bounded, never executed, never outside their folder."""

@@ -3,7 +3,7 @@
 A pickle is a program, and Python's own reader runs it. This one is a small machine of its own: it
 knows the opcodes that build data (numbers, text, lists, dicts, tuples, sets) and a short list of
 names, each answered here by a function that makes plain data: NumPy arrays and scalars (1.x and
-2.x), `OrderedDict`, and tensors as MMEngine dumps them. Any other name is refused and told.
+2.x), `OrderedDict`, and tensors as MMEngine dumps them. Any other name is refused and reported.
 Nothing is imported, no foreign object is made, and every size is bounded by the file's own.
 """
 
@@ -38,7 +38,7 @@ def load_pickle(path: str | Path) -> Any:
     """The plain data in a pickle file: containers, text, numbers and arrays.
 
     NumPy scalars come back as Python's; byte text of Python 2 as Latin-1 text. Raises DataError
-    for a damaged pickle, and for one that asks for any name outside the list above.
+    for a damaged pickle, and for one that needs any name outside the list above.
     """
     return unpickle(read_bytes(path, limit=MAX_PICKLE_BYTES), path)
 
@@ -271,12 +271,12 @@ class Machine:
         self.push(self.unknown(path) if call is None else Name(path, call))
 
     def unknown(self, path: str) -> Any:
-        """What stands for a name that makes no data. Raises DataError: here nothing does."""
+        """What represents a name that is not data. Raises DataError: here nothing does."""
         raise DataError(
-            f"the pickle asks for {path[:100]!r}, which is not data; it was not run",
+            f"the pickle refers to {path[:100]!r}, which is not data; it was not run",
             where=f"{self.where}, byte {self.at}",
             expected="lists, dicts, text, numbers and NumPy arrays",
-            hint="export the data as CSV or JSON, and ask where this file comes from",
+            hint="export the data as CSV or JSON, and check where this file comes from",
         )
 
     def stored(self, what: Any) -> Any:
@@ -302,7 +302,7 @@ class Machine:
             len(v) for v in values if isinstance(v, (str, bytes, list, tuple, dict, set))
         )
         if self.copied > 8 * len(self.data) + (1 << 16):
-            raise ValueError("it unpacks to far more than it holds")
+            raise ValueError("it unpacks to far more than its size")
 
     def build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
@@ -320,7 +320,7 @@ class Machine:
     def fill(self, pairs: list[Any]) -> None:
         target = self.stack[-1]
         if not isinstance(target, dict) or len(pairs) % 2:
-            raise ValueError("items for something that is no dict")
+            raise ValueError("items for something that is not a dict")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             target[_key(key)] = value
 
@@ -331,7 +331,7 @@ class Machine:
         elif isinstance(target, list):
             target.extend(items)
         else:
-            raise ValueError("items for something that is no list")
+            raise ValueError("items for something that is not a list")
 
     def put(self, slot: int) -> None:
         self.memo[slot] = value = self.stack[-1]
@@ -375,7 +375,7 @@ def _global_line(m: Machine) -> None:
 def _stack_global(m: Machine) -> None:
     name, module = m.stack.pop(), m.stack.pop()
     if not isinstance(name, str) or not isinstance(module, str):
-        raise ValueError("a name that is no text")
+        raise ValueError("a name that is not text")
     m.find(module, name)
 
 

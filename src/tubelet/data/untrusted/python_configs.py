@@ -38,15 +38,15 @@ UNREAD = UnreadSetting()
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The names a config file assigns, its bases merged below it. Raises InputError for a file that
-    is absent or no Python, for a base that is not beside it, and for bases in a circle."""
+    """The names a config file assigns, its bases merged below it. Raises InputError for a file
+    that is missing or not Python, for a base that is not beside it, and for circular bases."""
     return _read_file(path, ())
 
 
 def _read_file(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     path = path.resolve()
     if path in above or len(above) > _DEPTH:
-        raise InputError("the bases of this config go in a circle", where=path)
+        raise InputError("circular bases in this config", where=path)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError("too large for a config", where=path)
@@ -64,7 +64,7 @@ def _read_file(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 def _base(path: Path, name: object, above: tuple[Path, ...]) -> dict[str, Any]:
     if not isinstance(name, str) or not name.endswith(".py") or Path(name).is_absolute():
         raise InputError(
-            "a base of this config is no file beside it",
+            "missing base of this config: not a file beside it",
             where=path,
             expected="a relative path of a .py file",
             got=name,
@@ -82,7 +82,7 @@ def read_text(
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise InputError("the config is not Python", where=where, got=error) from error
+        raise InputError("invalid Python in the config", where=where, got=error) from error
     scope: dict[str, Any] = {}
     try:
         base = _bases_of(tree, bases) if bases is not None else {}
@@ -111,7 +111,7 @@ def _target(node: ast.Assign) -> str | None:
 
 
 def _assign(node: ast.stmt, scope: dict[str, Any], base: Mapping[str, Any]) -> None:
-    """One statement. Whatever is no plain assignment leaves the names that it binds UNREAD."""
+    """One statement. Anything but a plain assignment leaves the names that it binds UNREAD."""
     if isinstance(node, ast.Assign) and (name := _target(node)) is not None:
         scope[name] = _value(node.value, scope, base)
     elif isinstance(node, ast.Assign) and all(isinstance(t, ast.Subscript) for t in node.targets):

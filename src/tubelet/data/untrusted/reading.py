@@ -1,4 +1,4 @@
-"""Reading, writing and finding files whose names and contents nobody vouches for."""
+"""Reading, writing and finding files whose names and contents are untrusted."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
 
 
 def inside(folder: str | Path, video_id: str) -> Path:
-    """`folder / video_id`, refusing an id that would lead out of the folder.
+    """`folder / video_id`, refusing an id that points outside the folder. Ids
 
-    Ids may hold folders of their own (`Basketball/v_Basketball_g01_c01`). Raises DataError for
+    may contain folders (`Basketball/v_Basketball_g01_c01`). Raises DataError for
     an absolute path, `..`, a backslash, a drive letter, a NUL or an empty id.
     """
     parts = video_id.split("/")
@@ -93,7 +93,7 @@ def inside(folder: str | Path, video_id: str) -> Path:
     )
     if unsafe:
         raise DataError(
-            "the video id is not a name inside the video folder",
+            "invalid video id: not a name inside the video folder",
             got=repr(video_id),
             expected="a file name, or folder/name, without '..'",
         )
@@ -115,12 +115,12 @@ def find_video(folder: str | Path, video_id: str) -> Path | None:
                     return exact.with_name(candidate)
         return exact if exact.is_dir() else None
     except OSError:
-        # A name the file system refuses (too long) is a name that no file has.
+        # A name the file system refuses (too long) cannot be a file's.
         return None
 
 
 def video_path(folder: str | Path, video_id: str) -> Path:
-    """As `find_video`, but an absent video is an InputError that names the nearest one there."""
+    """As `find_video`, but a missing video is an InputError that names the nearest one there."""
     found = find_video(folder, video_id)
     if found is not None:
         return found
@@ -128,7 +128,7 @@ def video_path(folder: str | Path, video_id: str) -> Path:
         raise InputError("the video folder does not exist", where=folder)
     there = sorted({p.stem for p in Path(folder).iterdir()})
     raise InputError(
-        f"no video for {video_id!r}",
+        f"missing video {video_id!r}",
         where=folder,
         expected=f"{video_id}.mp4, .mkv, … or a folder of frames",
         got=f"{len(there)} other entries",

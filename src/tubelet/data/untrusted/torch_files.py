@@ -139,7 +139,7 @@ class TorchMachine(Machine):
             super().call(function, arguments)
 
     def state_for(self, target: Any, state: Any) -> None:
-        """A state dict's `_metadata` and a parameter's attributes say nothing of its numbers."""
+        """A state dict's `_metadata` and a parameter's attributes say nothing about its numbers."""
         if not isinstance(target, (Unread, dict, Described)):
             super().state_for(target, state)
 
@@ -303,9 +303,9 @@ def read_legacy(file: IO[bytes], where: object) -> Any:
 def readable(error: DataError) -> CheckpointError:
     """The machine's refusal, in a checkpoint's words."""
     return CheckpointError(
-        "the file holds more than tensors; it was refused, and nothing of it ran",
+        "the file contains more than tensors; it was refused, and none of it was run",
         where=error.where,
         expected="tensors, numbers and text in plain containers",
         got=error.what if error.got is None else f"{error.what}: {error.got}",
-        hint="a checkpoint needs no functions of Python: ask where this file comes from",
+        hint="a checkpoint needs no Python functions: check where this file comes from",
     )

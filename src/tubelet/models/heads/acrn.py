@@ -1,7 +1,7 @@
 """The actor-centric relation head (Sun et al. 2018) as MMAction2 builds it.
 
 Each person's pooled feature is laid over every cell of its clip's map, two convolutions relate it
-to what stands there, and the strongest response a channel is classified.
+to what stands there, and the strongest response per channel is classified.
 
 Shape legend: R people, C channels of all pathways, h×w cells.
 """
@@ -42,7 +42,7 @@ class ACRNHeadConfig(HeadConfig):
 
 
 class ACRNHead(PersonHead):
-    """One logit a class for each person from that person and the scene around them."""
+    """One logit per class for each person from that person and the scene around them."""
 
     def __init__(
         self, config: ACRNHeadConfig, *, outputs: Sequence[FeatureSpec], classes: int

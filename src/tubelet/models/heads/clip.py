@@ -42,7 +42,7 @@ class ClipHeadConfig(HeadConfig):
 
 
 class ClipHead(Head):
-    """One logit a class for each position of a clip."""
+    """One logit per class for each position of a clip."""
 
     def __init__(
         self, config: ClipHeadConfig, *, outputs: Sequence[FeatureSpec], classes: int

@@ -28,7 +28,7 @@ from tubelet.models.roi import pool_people
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NonlocalContextHeadConfig(HeadConfig):
     """`width`: of queries, keys and values, None for half the channels, as non-local blocks have
-    it. `grid`: parts a side of the picture. The rest as in `LinearHeadConfig`."""
+    it. `grid`: parts per side of the picture. The rest as in `LinearHeadConfig`."""
 
     summary: ClassVar[str] = "a person and what attention gathers from the whole clip"
 
@@ -46,7 +46,7 @@ class NonlocalContextHeadConfig(HeadConfig):
 
 
 class NonlocalContextHead(PersonHead):
-    """One logit a class for each person from that person and what the clip shows as a whole."""
+    """One logit per class for each person from that person and what the clip shows as a whole."""
 
     def __init__(
         self, config: NonlocalContextHeadConfig, *, outputs: Sequence[FeatureSpec], classes: int

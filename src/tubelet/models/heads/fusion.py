@@ -3,7 +3,7 @@
 The paper says no more than that. Our reading brings the clip's map to the grid of the person's RoI
 (the P×P average of the whole picture, frame by frame), so that both are `(C, T, P, P)`.
 
-Shape legend: R people, B clips, C channels, T frames, P bins a side, D the fused width.
+Shape legend: R people, B clips, C channels, T frames, P bins per side, D the fused width.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Fusion(nn.Module):
     """concat → 1×1×1 → ReLU → 1×k×k → ReLU.
 
     The first convolution of a concatenation is a sum of two, so the clip's half is computed once
-    a clip by `scene`, not once a person.
+    a clip by `scene`, not once per person.
     """
 
     def __init__(self, config: FusionConfig, *, channels: int) -> None:

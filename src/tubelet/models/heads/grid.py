@@ -22,8 +22,8 @@ from tubelet.models.roi import roi_align
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridHeadConfig(HeadConfig):
-    """`resolution`: grid cells a side. `spread`: add each channel's deviation over time.
-    `scene`: cells a side of a grid over the whole frame, added for everyone in it; 0 for none.
+    """`resolution`: grid cells per side. `spread`: add each channel's deviation over time.
+    `scene`: cells per side of a grid over the whole frame, added for everyone in it; 0 for none.
     `hidden`: width of a layer before the classifier, 0 for none. `standardise`: bring each feature
     to mean 0 and deviation 1 over the training people: deviations count as much as means."""
 

@@ -24,7 +24,7 @@ from tubelet.types import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearHeadConfig(HeadConfig):
-    """`resolution`: RoI bins a side. `aligned`: False for PyTorchVideo's and `AVA/c2` weights.
+    """`resolution`: RoI bins per side. `aligned`: False for PyTorchVideo's and `AVA/c2` weights.
 
     `whole_frame` adds the whole frame, pooled like one large RoI, to each person's features
     (MMAction2's "context" models). `temporal_pool`: "mean", or "max" (MMAction2's "temporal-max").
@@ -57,7 +57,7 @@ class LinearHeadConfig(HeadConfig):
 
 
 class LinearHead(PersonHead):
-    """One logit a class for each person from that person's own features."""
+    """One logit per class for each person from that person's own features."""
 
     def __init__(
         self, config: LinearHeadConfig, *, outputs: Sequence[FeatureSpec], classes: int

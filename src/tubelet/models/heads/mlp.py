@@ -37,7 +37,7 @@ class MlpHeadConfig(HeadConfig):
 
 
 class MlpHead(PersonHead):
-    """One logit a class for each person from that person's own features."""
+    """One logit per class for each person from that person's own features."""
 
     def __init__(
         self, config: MlpHeadConfig, *, outputs: Sequence[FeatureSpec], classes: int

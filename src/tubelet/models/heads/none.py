@@ -16,7 +16,7 @@ from tubelet.models.roi import pool_people
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoHeadConfig(HeadConfig):
-    """`resolution`: RoI bins a side; `aligned` as in `LinearHeadConfig`."""
+    """`resolution`: RoI bins per side; `aligned` as in `LinearHeadConfig`."""
 
     summary: ClassVar[str] = "no classes: the pooled features of each person"
     label_layers: ClassVar[tuple[str, ...]] = ()

@@ -106,7 +106,7 @@ class TemporalRelationHeadConfig(HeadConfig):
 
 
 class RelationHead(PersonHead):
-    """One logit a class for each person from that person and those around them."""
+    """One logit per class for each person from that person and those around them."""
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ A tube is the clip's map under one person's box on every frame, `(C, T, P, P)`. 
 is gigabytes, so tubes are made in chunks and only their tokens are kept; while training, the
 chunks are recomputed in the backward pass.
 
-Shape legend: B clips, R people, C channels, T frames, P bins a side, S tokens a person.
+Shape legend: B clips, R people, C channels, T frames, P bins per side, S tokens per person.
 """
 
 from __future__ import annotations

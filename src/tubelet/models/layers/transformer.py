@@ -38,7 +38,7 @@ class EncoderBlock(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)); whole branches drop with `drop_path`.
 
     `key_bias` False: queries and values alone have a bias (BEiT, VideoMAE, UMT). `layer_scale`: a
-    learnt factor a channel on each branch, starting at that value; None for no factor.
+    learnt factor per channel on each branch, starting at that value; None for no factor.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """The memory bank on disk: person tokens of every moment of every video (000 §2.3).
 
-One safetensors file a video, written whole or not at all, so a build that was killed goes on with
+One safetensors file per video, written whole or not at all, so a build that was killed goes on with
 the videos that are missing. Files are memory-mapped: reading touches only the rows of the window,
 and a bank may be many times larger than memory. Every file carries the stamp of what made it.
 

@@ -128,7 +128,7 @@ def share(pushed: Tensor, group: Tensor | None) -> Tensor:
         return pushed
     if group.shape != pushed.shape[:1]:
         raise ShapeError(
-            "one group number a clip is needed",
+            "one group number per clip is needed",
             expected=f"({len(pushed)},)",
             got=tuple(group.shape),
         )

@@ -193,7 +193,7 @@ class SharedBank:
     """An online bank of all processes of a distributed training: what one of them saw, all of them
     remember from the next step on.
 
-    Once a step they exchange what they saw, in order of rank, and the first process of each machine
+    Once per step they exchange what they saw, by rank, and the first process of each machine
     writes it to that machine's file. So no two processes ever write one place, nobody reads while
     somebody writes, and which process was faster changes nothing. To make it and to `remember` are
     collective: every process does either, and equally often.
@@ -223,7 +223,7 @@ class SharedBank:
         return self._bank.window(key, before_ms=before_ms, after_ms=after_ms, people=people)
 
     def remember(self, seen: Sequence[Seen]) -> None:
-        """As `LearningBank.remember`; every process calls it once a step, if only with nobody."""
+        """As `LearningBank.remember`; every process calls it once per step, if only with nobody."""
         packed = [
             Seen(m.key, m.tokens.detach().half().cpu(), m.boxes.cpu(), m.scores.cpu()) for m in seen
         ]

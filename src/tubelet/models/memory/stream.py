@@ -1,8 +1,8 @@
 """A model with memory over a film: one pass, one clip at a time, with a bounded delay.
 
 Each moment waits until its window is known and then leaves with its scores, so what is held does
-not grow with the film. Features are computed once a moment, however many windows it is in. Testing
-and detection both run films through here.
+not grow with the film. Features are computed once per keyframe, however many windows it is in.
+Testing and detection both run films through here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pictures that teach a person detector: frames with boxes, recombined into canvases.
 
 A canvas is a grid of one, four or nine cells, each a random view of another picture, so that a
-source which shows one large person a frame (JHMDB) still teaches crowds and small people.
+source which shows one large person per frame (JHMDB) still teaches crowds and small people.
 Everything is a function of the random generator handed in: no state, so a resumed run sees the
 same canvases as one that was never stopped.
 """

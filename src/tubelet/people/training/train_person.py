@@ -45,7 +45,7 @@ class PersonRecipe:
 
     `steps` of `batch` canvases; AdamW at `lr` after `warmup` linear steps, then half a cosine down
     to `final_lr_share` of it. `ema` is the longest memory of the averaged weights, as the share
-    kept a step. `save_every` and `log_every` count steps.
+    kept per step. `save_every` and `log_every` count steps.
     """
 
     model: SmallPersonConfig = field(default_factory=SmallPersonConfig)
@@ -88,7 +88,7 @@ def train_person(
     """Train, and return the path of the averaged fp16 weights, `out/person_small.safetensors`.
 
     `out` also receives `state.safetensors` (to resume from) and `recipe.json`. `report` is called
-    every `log_every` steps with the losses, the rate, pictures a second and the seconds left.
+    every `log_every` steps with the losses, the rate, pictures per second and the seconds left.
     Raises TrainingError if the loss stops being a number or there is nothing to learn from.
     """
     if not any(len(p.boxes_px) for p in pictures):

@@ -20,7 +20,7 @@ Pick = Callable[[int], int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomSampler:
-    """Every sample once an epoch, reshuffled."""
+    """Every sample once per epoch, reshuffled."""
 
     def build(self, dataset: ClipDataset, *, seed: int) -> Pick:
         """Position → sample number."""

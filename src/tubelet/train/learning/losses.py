@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionLoss:
-    """Mean loss a person: cross-entropy where classes exclude one another, else binary.
+    """Mean loss per person: cross-entropy where classes exclude one another, else binary.
 
     `label_smoothing`: ε of the target moved to the other classes (exclusive) or towards ½
     (binary). `focal_gamma`: (1−p)^γ weighting of binary terms (Lin et al. 2017; 004 B.4), 0 off.

@@ -63,7 +63,7 @@ def batch_reduction(model: ActionModel, batch: Batch, loss: LogitLoss) -> Tensor
 def multi_iteration(model: ActionModel, batch: Batch, loss: LogitLoss) -> Tensor:
     """The gradients of `batch_reduction` with the activations of one slot at a time.
 
-    What grows with the clips is one feature map and its gradient a clip. Returns the detached loss.
+    Memory grows by one feature map and its gradient per clip. Returns the detached loss.
     """
     memory = model.memory
     if memory is None:

@@ -40,7 +40,7 @@ class Optimizer:
             )
 
     def build(self, model: nn.Module, *, batch: int | None = None) -> torch.optim.Optimizer:
-        """An optimiser of the parameters that require a gradient; `batch`: clips a step."""
+        """An optimiser of the parameters that require a gradient; `batch`: clips per step."""
         rate = self.rate
         if self.per_clips is not None and batch is not None:
             rate *= batch / self.per_clips

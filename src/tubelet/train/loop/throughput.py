@@ -19,10 +19,10 @@ _PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12, "V100": 
 
 
 def clip_load(model: ActionModel, stage: Stage, device: torch.device) -> float | None:
-    """Share of the device's peak that training on one clip a second takes; None where the peak is
+    """Share of the device's peak that training on one clip per second takes; None where the peak is
     not known, as on a CPU.
 
-    Forward and backward together are three forward passes, two FLOPs a multiply-add.
+    Forward and backward together are three forward passes, two FLOPs per multiply-add.
     """
     if device.type != "cuda" or stage.precision == "fp32":
         return None
