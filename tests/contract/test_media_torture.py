@@ -100,8 +100,8 @@ def test_fails_with_the_file_and_the_reason(row: dict[str, str]) -> None:
         Video(path)
     assert caught.value.where == path
     expected = {
-        "audio_only_aac.mp4": "holds no video",
-        "audio_only.m4a": "holds no video",
+        "audio_only_aac.mp4": "contains no video",
+        "audio_only.m4a": "contains no video",
         "zero_bytes.mp4": "empty",
         "opens_but_no_extradata_0frames.mp4": "no frame of the video can be decoded",
         "vp9_invalid_bitstream.webm": "no frame of the video can be decoded",

@@ -59,7 +59,7 @@ def detected(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder,
     )
     assert run.returncode == 1, run.stderr
-    assert "broken.mp4" in run.stderr and "1 of 3 videos could not be used" in run.stderr
+    assert "broken.mp4" in run.stderr and "1 of 3 videos failed" in run.stderr
     return folder
 
 

@@ -180,7 +180,7 @@ def test_bases_in_a_circle_and_absent_ones(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="put it there"):
         read_file(tmp_path / "a.py")
     (tmp_path / "a.py").write_text("model = (((\n")
-    with pytest.raises(InputError, match="not Python"):
+    with pytest.raises(InputError, match="invalid Python"):
         read_file(tmp_path / "a.py")
 
 

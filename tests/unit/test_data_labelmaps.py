@@ -115,7 +115,7 @@ def test_a_repeated_name_is_told_apart_by_its_id(tmp_path: Path) -> None:
         ("\n \n", "no label found", "labels"),
         ("item {\n}\n", "incomplete", "row 1"),
         ('item {\n name: "a"\n id: 1\n}\nitem {\n name: "b"\n}\n', "incomplete", "row 5"),
-        ('item {\n name: "a"\n id: 1\n}\nitem {\n name: "b"\n id: 1\n}\n', "twice", "row 5"),
+        ('item {\n name: "a"\n id: 1\n}\nitem {\n name: "b"\n id: 1\n}\n', "duplicate", "row 5"),
         ("items [\n {oops}\n]\n", "no label found", "row 2"),
         ("1: walk\nrun\n", "missing id", "row 2"),
         ("[1, 2]", "expected an id and a name", "entry 1"),

@@ -72,7 +72,7 @@ def test_row_numbers_count_every_line_of_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "where", "what"),
     [
-        ("v,x,.1,.2,.3,.4,1,0", "column 2", "not a number"),
+        ("v,x,.1,.2,.3,.4,1,0", "column 2", "invalid number"),
         ("v,nan,.1,.2,.3,.4,1,0", "column 2", "invalid time"),
         ("v,,.1,.2,.3,.4,1,0", "column 2", "invalid time"),
         (",0902,.1,.2,.3,.4,1,0", "column 1", "missing video id"),

@@ -160,7 +160,7 @@ def test_several_passes_do_not_disturb_each_other(tmp_path: Path) -> None:
 
 
 def test_bad_paths_are_the_users_mistake(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such video"):
+    with pytest.raises(InputError, match="video not found"):
         Video(tmp_path / "missing.mp4")
     with pytest.raises(InputError, match="folder"):
         Video(tmp_path)
@@ -205,7 +205,7 @@ def test_folders_are_searched_in_natural_order(tmp_path: Path) -> None:
 def test_nothing_found_is_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no video in the folder"):
         find_videos(tmp_path)
-    with pytest.raises(InputError, match="no such video or folder"):
+    with pytest.raises(InputError, match="video or folder not found"):
         find_videos([tmp_path / "missing"])
-    with pytest.raises(InputError, match="no video was given"):
+    with pytest.raises(InputError, match="no video given"):
         find_videos([])

@@ -170,7 +170,7 @@ def test_a_film_without_people_is_a_file_too(tmp_path: Path) -> None:
 
 
 def test_a_tube_of_other_labels_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="other actions"):
+    with pytest.raises(DataError, match="different label space"):
         write_tubes(
             tmp_path / "t.json",
             [person([[0.1, 0.2]])],
@@ -183,7 +183,7 @@ def test_a_tube_of_other_labels_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "coco"}, "holds no tubes"),
+        ({"format": "coco"}, "not a tubes.json"),
         ({"version": 2}, "unknown version"),
         ({"labels": {}}, "KeyError"),
         ({"video": {"name": "x"}}, "TypeError"),
@@ -216,5 +216,5 @@ def test_no_file_and_no_json_are_the_users_mistakes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
         read_tubes(tmp_path / "none.json")
     (tmp_path / "text.json").write_text("hello")
-    with pytest.raises(DataError, match="not a JSON"):
+    with pytest.raises(DataError, match="invalid JSON"):
         read_tubes(tmp_path / "text.json")

@@ -140,7 +140,7 @@ def test_the_action_table_says_who_does_what_when() -> None:
     walk = next(line for line in lines if "[bold]walk" in line)
     assert walk.split()[1:6] == ["5", "[bold]walk", "0:58.5", "1:00.5", "0.70"]
     assert "1 more" in printed(action_table([tube], threshold=0.5, every_ms=1000, limit=1))
-    assert "Nobody" in printed(action_table([tube], threshold=0.95, every_ms=1000))
+    assert "No actions" in printed(action_table([tube], threshold=0.95, every_ms=1000))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The command line: arguments → one call. The only room that prints."""
+"""The command line: arguments → one call. The only package that prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command of `tubelet`. Rooms are imported inside commands, so that `--help` is quick."""
+"""Every command of `tubelet`. Packages are imported inside commands, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def detect(
         list[str] | None, typer.Option(help="only these actions: names or patterns, repeatable")
     ] = None,
     every: Every = 1.0,
-    threshold: Annotated[float, typer.Option(help="least score of an action shown")] = 0.3,
+    threshold: Annotated[float, typer.Option(help="minimum score of an action shown")] = 0.3,
     out: ResultsFolder = Path("runs/detect"),
     device: Device = "auto",
     precision: Annotated[
-        PrecisionChoice, typer.Option(help="auto: the fastest that is right on this machine")
+        PrecisionChoice, typer.Option(help="auto: the fastest that is correct on this machine")
     ] = "auto",
     overlay: Annotated[bool, typer.Option(help="write overlay.mp4")] = True,
     page: Annotated[bool, typer.Option(help="write report.html")] = True,
@@ -102,7 +102,7 @@ def doctor(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Print what a bug report needs to say of the machine.
+    """Print what a bug report needs to say about the machine.
 
     Versions, processor, devices, extras and caches; what precision `auto` is on each device, and
     which layers were found to be wrong there.
@@ -128,7 +128,7 @@ def people(
     out: Annotated[Path, typer.Option(help="CSV of boxes, AVA's columns with a score")],
     detector: Annotated[str, typer.Option(help="person_small or hf:<model id>")] = "person_small",
     every: Every = 1.0,
-    threshold: Annotated[float | None, typer.Option(help="least score of a person")] = None,
+    threshold: Annotated[float | None, typer.Option(help="minimum score of a person")] = None,
     device: Device = "auto",
 ) -> None:
     """Write the person boxes of videos to one CSV.
@@ -143,9 +143,9 @@ def people(
 @app.command()
 def train(
     recipe: RecipeName,
-    root: Annotated[
-        Path, typer.Option("--data", envvar="TUBELET_DATA", help="folder that holds the data")
-    ] = Path("data"),
+    root: Annotated[Path, typer.Option("--data", envvar="TUBELET_DATA", help="data folder")] = Path(
+        "data"
+    ),
     out: Annotated[Path | None, typer.Option(help="run folder, default runs/<recipe>")] = None,
     resume: Annotated[bool, typer.Option(help="continue from the last checkpoint")] = False,
     settings: Settings = None,
@@ -167,7 +167,10 @@ def train(
 
     if smoke:
         if settings or resume or fsdp:
-            raise ConfigError("--smoke goes with --out only", hint="leave the other options out")
+            raise ConfigError(
+                "--smoke cannot be combined with options other than --out",
+                hint="omit the other options",
+            )
         smoke_recipe(recipe, out)
         return
     train_recipe(
@@ -192,7 +195,7 @@ def evaluate(
     labels: LabelMap = None,
     exclude: Annotated[Path | None, typer.Option(help="CSV of excluded timestamps")] = None,
     protocol: Annotated[str, typer.Option(help="ava, pyslowfast or mmaction2")] = "ava",
-    iou: Annotated[float, typer.Option(help="least overlap of a match")] = 0.5,
+    iou: Annotated[float, typer.Option(help="minimum overlap of a match")] = 0.5,
     training: Annotated[
         Path | None, typer.Option(help="training labels: adds Head, Mid and Tail classes")
     ] = None,
@@ -231,7 +234,7 @@ def ensemble(
         list[Path], typer.Argument(help="files of predictions, all of people or all of videos")
     ],
     out: Annotated[Path, typer.Option(help="the file to write, CSV or Parquet")],
-    weights: Annotated[str, typer.Option(help="a number for each file: 1,2,1")] = "",
+    weights: Annotated[str, typer.Option(help="one number per file: 1,2,1")] = "",
 ) -> None:
     """Average several models' predictions.
 
@@ -246,10 +249,10 @@ def ensemble(
 def pull(
     names: Annotated[list[str], typer.Argument(help="releases: `tubelet models --released`")],
     keep: Annotated[
-        bool, typer.Option("--keep", help="keep the published file too, beside the converted one")
+        bool, typer.Option("--keep", help="also keep the published file, next to the converted one")
     ] = False,
 ) -> None:
-    """Download released weights, and convert what others published.
+    """Download released weights, and convert published checkpoints.
 
     Each is downloaded once; from then on it is in the cache and needs no connection.
     """
@@ -263,7 +266,7 @@ def convert(
     checkpoint: Annotated[Path, typer.Argument(help="PySlowFast, MMAction2, VMZ, … checkpoint")],
     to: Annotated[Path, typer.Option(help="the safetensors file to write")],
     name: Annotated[
-        str | None, typer.Option("--as", help="the model it is, where its keys do not decide")
+        str | None, typer.Option("--as", help="its architecture, if its keys do not determine it")
     ] = None,
     config_file: Annotated[
         Path | None,
@@ -273,7 +276,7 @@ def convert(
     ] = None,
     assume: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="answers a question that nothing else settles"),
+        typer.Option(metavar="KEY=VALUE", help="answers a question that the file leaves open"),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="label map: the names of its classes")] = None,
 ) -> None:
@@ -297,7 +300,7 @@ def convert(
 @playground.command("make")
 def playground_make(
     out: Annotated[Path, typer.Option(help="folder for videos and labels")],
-    clips: Annotated[int, typer.Option(help="how many")] = 10,
+    clips: Annotated[int, typer.Option(help="number of clips")] = 10,
     seed: Annotated[int, typer.Option(help="seeds never shared between splits")] = 0,
     split: Annotated[str, typer.Option(help="train, val or test")] = "train",
     seconds: Annotated[float, typer.Option(help="length of a clip")] = 3.0,
@@ -345,7 +348,7 @@ def data_prepare(
     from_: From = None,
     labels: LabelMap = None,
     every: KeepEvery = None,
-    val_share: Annotated[float, typer.Option(help="share of the videos to test on")] = 0.2,
+    val_share: Annotated[float, typer.Option(help="share of the videos for validation")] = 0.2,
     start: Annotated[
         str, typer.Option(help="model to fine-tune: a release, or a weights file")
     ] = "playground_small",
@@ -374,18 +377,18 @@ def data_prepare(
 
 @data.command("doctor")
 def data_doctor(
-    truth: Annotated[list[Path], typer.Argument(help="annotation files, one a split")],
+    truth: Annotated[list[Path], typer.Argument(help="annotation files, one per split")],
     proposals: Annotated[
-        list[Path] | None, typer.Option(help="person boxes, one a split, in the same order")
+        list[Path] | None, typer.Option(help="person boxes, one per split, in the same order")
     ] = None,
     labels: LabelMap = None,
     videos: VideosFolderIfAny = None,
-    fps: Annotated[float | None, typer.Option(help="frame rate that is expected")] = None,
+    fps: Annotated[float | None, typer.Option(help="expected frame rate")] = None,
     as_json: Json = False,
 ) -> None:
     """Find why training would fail, or mAP be wrong.
 
-    The exit code is 1 if something is.
+    The exit code is 1 if there are errors.
     """
     from tubelet.cli.labels import diagnose
 

@@ -1,4 +1,4 @@
-"""What all of `tubelet`'s commands have in common beyond what Typer gives."""
+"""What all of `tubelet`'s commands share beyond what Typer provides."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tubelet.errors import TubeletError
 
 
 class Command(TyperCommand):
-    """A command that says which of its options an error is about.
+    """A command that names the options an error is about.
 
     The library knows nothing of options: `TubeletError.arguments` names the function's arguments,
     and those of them that this command has are spelled as the user types them.

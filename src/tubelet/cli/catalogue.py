@@ -1,4 +1,4 @@
-"""`tubelet models` and `tubelet recipes`: what there is, and all about one of it."""
+"""`tubelet models` and `tubelet recipes`: list them, or show one in full."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ recipes = App(cls=ListingGroup, help="What `tubelet train` runs: list recipes, o
 def models_list(
     pattern: Pattern = "*",
     released: Annotated[
-        bool, typer.Option("--released", help="checkpoints that others published, by data set")
+        bool,
+        typer.Option("--released", help="checkpoints published by other projects, by data set"),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -42,7 +43,7 @@ def models_show(
     ],
     as_json: Json = False,
 ) -> None:
-    """Show all that is known of one model.
+    """Show everything known about one model.
 
     Its input, parameters, cost, scores and classes, and where it came from.
     """
@@ -64,7 +65,7 @@ def recipes_list(pattern: Pattern = "*", as_json: Json = False) -> None:
 
 @recipes.command("show")
 def recipes_show(recipe: RecipeName, settings: Settings = None) -> None:
-    """Print one recipe whole, as JSON.
+    """Print one full recipe, as JSON.
 
     `tubelet train` also takes a file of it.
     """

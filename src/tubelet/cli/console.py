@@ -45,7 +45,7 @@ def progress_bar() -> Progress:
 
 @contextmanager
 def download_bar() -> Iterator[Callable[[int, int], None]]:
-    """Something to tell the bytes of a download; the bar appears with the first of them."""
+    """A callback for the bytes of a download; the bar appears with the first of them."""
     with progress_bar() as bar:
         task = bar.add_task("weights", total=None, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)

@@ -65,7 +65,9 @@ def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
     Returns 0, 1 if a video failed, or 130 after Ctrl-C, which keeps the finished ones.
     """
     if not 0 <= options.threshold <= 1:
-        raise InputError("a threshold is a probability", expected="0 to 1", got=options.threshold)
+        raise InputError(
+            "invalid threshold: not a probability", expected="0 to 1", got=options.threshold
+        )
     videos = find_videos(paths)
     with download_bar() as progress:
         detector = load(
@@ -100,12 +102,12 @@ def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
         if len(videos) > 1:
             _join(done, options.out)
     if failures:
-        note(f"{failures} of {len(videos)} videos could not be used")
+        note(f"{failures} of {len(videos)} videos failed")
     return 1 if failures else 0
 
 
 def suggestion(model: str) -> str | None:
-    """A line about weights that know more, for whoever took the default without asking."""
+    """A line about weights with more classes, for users who took the default."""
     if model != DEFAULT_MODEL:
         return None
     row = published()[SUGGESTED]
@@ -224,7 +226,7 @@ def write_people(
 
 
 def _people_of(video: Path, find: PersonDetector, every_ms: int) -> Annotations:
-    """The people of one video's keyframes; a keyframe without any leaves no row."""
+    """The people of one video's keyframes; a keyframe without people has no row."""
     times: list[int] = []
     boxes, scores = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.float32)]
     with Video(video) as opened:

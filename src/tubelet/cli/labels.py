@@ -29,7 +29,7 @@ def make_playground(
     """Render `clips` clips with labels."""
     width, height = _size(size)
     if split not in ("train", "val", "test"):
-        raise InputError(f"no split is called {split!r}", expected="train, val or test")
+        raise InputError(f"unknown split {split!r}", expected="train, val or test")
     config = PlaygroundConfig(height=height, width=width, seconds=seconds)
     with progress_bar() as bar:
         task = bar.add_task("clips", total=clips)
@@ -102,7 +102,7 @@ def prepare_set(
 
 
 def _print_start(recipe: Recipe, start: str) -> None:
-    """What the start settles, what it knows already, and others where it is a small one."""
+    """What the start determines, which classes it knows, and alternatives if it is a small one."""
     model, stage = recipe.model, recipe.stages[0]
     spec = model.input
     out.print(
@@ -110,20 +110,20 @@ def _print_start(recipe: Recipe, start: str) -> None:
         f"batches of {stage.batch}, learning rate {stage.optimizer.rate:g}"
     )
     if known := known_classes(recipe, start):
-        out.print(f"known to the start by name: {', '.join(known)}")
+        out.print(f"classes the start already knows: {', '.join(known)}")
     if start == DEFAULT_START:
         others = [
             f"--start {name} ({size(published()[name])}, trained on {what})"
             for what, name in SUGGESTED_STARTS.items()
         ]
-        note(f"a start trained on real films learns more from few: {'; '.join(others)}")
+        note(f"a start trained on real videos learns more from few labels: {'; '.join(others)}")
 
 
 def _size(text: str) -> tuple[int, int]:
     """(width, height) of "WIDTHxHEIGHT"."""
     width, cross, height = text.partition("x")
     if not (cross and width.isdigit() and height.isdigit()):
-        raise InputError("cannot read the size", expected="WIDTHxHEIGHT, as 320x240", got=text)
+        raise InputError("invalid size", expected="WIDTHxHEIGHT, as 320x240", got=text)
     return int(width), int(height)
 
 
@@ -138,7 +138,7 @@ def diagnose(
 ) -> int:
     """Print what is wrong with a set of annotation files; the exit code is 1 for an error."""
     if len(proposals) > len(truth):
-        raise InputError("there are more proposal files than annotation files")
+        raise InputError("more proposal files than annotation files")
     sets = [
         SetFiles(name=path.stem, truth=path, proposals=boxes)
         for path, boxes in zip_longest(truth, proposals)
@@ -149,7 +149,7 @@ def diagnose(
     else:
         for finding in findings:
             out.print(_lines(finding))
-        out.print(f"{len(findings)} findings" if findings else "nothing suspicious")
+        out.print(f"{len(findings)} findings" if findings else "no problems found")
     return 1 if worst(findings) == "error" else 0
 
 

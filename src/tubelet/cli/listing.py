@@ -30,11 +30,11 @@ def list_models(pattern: str, *, as_json: bool) -> None:
     tables += [architecture_table(records)] * bool(records)
     show([part for table in tables for part in (table, "")])
     out.print("more of one: tubelet models show NAME")
-    out.print(f"{len(published())} more that others published: tubelet models --released")
+    out.print(f"{len(published())} more from other projects: tubelet models --released")
 
 
 def release_facts(release: Release) -> dict[str, Any]:
-    """What is known without a download; only the package's own files are opened."""
+    """What is known without a download; only files in the package are opened."""
     here = release.path.is_file()
     header = read_header(release.path) if here and release.shipped else {}
     return {
@@ -76,7 +76,7 @@ def _release_row(row: Mapping[str, Any]) -> list[str]:
 
 
 def architecture_table(records: Sequence[Mapping[str, Any]]) -> FittedTable:
-    """Architectures, one row each; `records`: of `model_records`, a task each."""
+    """Architectures, one row each; `records`: of `model_records`, one per task."""
     columns = (
         Column(name="architecture"),
         Column(name="M params", right=True),

@@ -31,7 +31,7 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON instead of a tabl
 # How annotation files are read.
 From = Annotated[str | None, typer.Option("--from", help="format, if not recognised")]
 LabelMap = Annotated[Path | None, typer.Option(help="label map (pbtxt, txt or JSON)")]
-KeepEvery = Annotated[float | None, typer.Option(help="keep a frame every so many seconds")]
+KeepEvery = Annotated[float | None, typer.Option(help="keep one frame every so many seconds")]
 VIDEOS_HELP = "folder of the annotated videos"
 VideosFolder = Annotated[Path, typer.Option(help=VIDEOS_HELP)]
 VideosFolderIfAny = Annotated[Path | None, typer.Option(help=VIDEOS_HELP)]

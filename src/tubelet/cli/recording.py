@@ -1,4 +1,4 @@
-"""All keyframes of a film, held so that memory does not grow with it."""
+"""All keyframes of a video, stored compactly so that memory hardly grows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tubelet.types import Key
 
 
 class Recording:
-    """The detections of one film in a few byte strings.
+    """The detections of one video in a few byte strings.
 
     A list of thousands of Detections would hold as many small arrays, and each of them pins a piece
-    of the C heap that large frames and tensors came from: a ten-minute film then keeps over a
-    hundred megabytes that nobody uses. Here only five buffers grow.
+    of the C heap that large frames and tensors came from: a ten-minute video then retains over
+    a hundred megabytes unused. Here only five buffers grow.
     """
 
     def __init__(self, video: str, labels: LabelSpace) -> None:
@@ -27,7 +27,7 @@ class Recording:
         self._actions, self._tracks = bytearray(), bytearray()
 
     def append(self, moment: Detections) -> None:
-        """Remember one keyframe of the film."""
+        """Add one keyframe of the video."""
         self._times_ms.append(moment.key.time_ms)
         self._ends.append(self._ends[-1] + len(moment))
         self._boxes += moment.boxes.tobytes()

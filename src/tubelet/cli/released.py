@@ -32,18 +32,18 @@ def list_released(pattern: str, *, as_json: bool) -> None:
         for row in group:
             out.print(row.name, soft_wrap=True)  # one is longer than eighty: whole, to be copied
             out.print(f"    {_facts(row)}")
-    out.print("\nall about one: tubelet models show NAME; to have it here: tubelet pull NAME")
+    out.print("\ndetails: tubelet models show NAME; download: tubelet pull NAME")
 
 
 def _classes(row: PublishedWeights) -> str:
     each = "of each person" if row.task == "detection" else "of the whole picture"
     if row.labels is None:
-        return f"classes {each}, their names unpublished"
+        return f"classes {each}, names unpublished"
     return f"{len(label_set(row.labels))} classes {each}"
 
 
 def _facts(row: PublishedWeights) -> str:
-    """Score, size, licence, where it is: short enough for eighty columns."""
+    """Score, size, licence, location: short enough for eighty columns."""
     score = "no score" if row.score is None else f"{row.metric} {row.score:g}"
     where = "cached" if cached(row) else "by hand" if row.by_hand else "download"
     licence = row.licence if row.commercial else f"{row.licence} (non-commercial)"
@@ -58,7 +58,7 @@ def size(row: PublishedWeights) -> str:
 
 
 def published_facts(row: PublishedWeights) -> dict[str, Any]:
-    """Everything that is known of one row, offered or not."""
+    """Everything known about one row, offered or not."""
     told = row.to_json()
     facts = told.pop("facts", {})
     if row.refused is not None:
@@ -86,5 +86,5 @@ def pull(names: Sequence[str], *, keep: bool) -> None:
             path = weights_path(name, keep=keep, progress=progress)
         row = listed().get(name)
         if row is not None and not row.commercial:
-            note(f"{name}: {row.licence}, not for commercial use")
+            note(f"{name}: {row.licence}, non-commercial use only")
         out.print(f"{name}: {path}")

@@ -39,7 +39,7 @@ METRICS: tuple[Metric, ...] = ("frame", "video", "topk", "charades")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """What a metric has to say: `plain` for JSON, `rows` for CSV (a header first), `lines` below
+    """A metric's output: `plain` for JSON, `rows` for CSV (a header first), `lines` below
     the table of classes, and `unit`, what the classes' `instances` count."""
 
     plain: Mapping[str, Any]
@@ -68,7 +68,7 @@ class EvaluateOptions:
 
 def evaluate(question: EvaluateOptions, *, folder: Path | None, as_json: bool) -> None:
     """Score and print; with `folder`, also leave report.json, report.csv and report.html there.
-    Raises InputError for an option that the metric does not know."""
+    Raises InputError for an option that the metric does not support."""
     _check(question)
     scored = _METRICS[question.metric](question)
     if folder is not None:
@@ -96,7 +96,7 @@ def _numbers(text: str) -> list[float]:
     try:
         return [float(cell) for cell in text.split(",") if cell.strip()]
     except ValueError:
-        raise InputError("--weights are numbers", expected="1,2,1", got=text) from None
+        raise InputError("--weights must be numbers", expected="1,2,1", got=text) from None
 
 
 def _check(question: EvaluateOptions) -> None:
@@ -104,7 +104,7 @@ def _check(question: EvaluateOptions) -> None:
     plain = EvaluateOptions(predictions=question.predictions, truth=question.truth)
     for name in ("exclude", "training", "protocol", "iou", "details"):
         if question.metric != "frame" and getattr(question, name) != getattr(plain, name):
-            raise InputError(f"--{name} belongs to the frame metric", got=question.metric)
+            raise InputError(f"--{name} is only valid for the frame metric", got=question.metric)
 
 
 def write_report(scored: Scored, folder: Path) -> None:
@@ -122,7 +122,7 @@ def metric_named(name: str) -> Metric:
     for metric in METRICS:
         if metric == name:
             return metric
-    raise InputError(f"no metric is called {name!r}", expected=", ".join(METRICS))
+    raise InputError(f"unknown metric {name!r}", expected=", ".join(METRICS))
 
 
 def _frames(question: EvaluateOptions) -> Scored:
@@ -172,7 +172,7 @@ def _tube_files(path: Path) -> list[Path]:
     """The file, or every tubes.json below the folder."""
     files = sorted(path.rglob("tubes.json")) if path.is_dir() else [path]
     if not files:
-        raise InputError("no tubes.json in the folder", where=path, hint="name a results folder")
+        raise InputError("no tubes.json in the folder", where=path, hint="pass a results folder")
     return files
 
 

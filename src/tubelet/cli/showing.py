@@ -23,7 +23,7 @@ Facts = dict[str, Any]
 
 
 def show_model(name: str, *, as_json: bool) -> None:
-    """All that is known of released weights, an architecture or a weights file.
+    """Everything known about released weights, an architecture or a weights file.
 
     Raises InputError naming the nearest names, CheckpointError for a file that cannot be read.
     """
@@ -51,7 +51,7 @@ def model_facts(name: str) -> Facts:
         return {"file": str(path), **_header(path)}
     known = [*releases(), *model_names(), *published()]
     raise InputError(
-        f"no model is called {name!r}",
+        f"unknown model {name!r}",
         expected="released weights, an architecture, or a .safetensors file",
         hint=did_you_mean(name, known, most=3) or "`tubelet models` lists all",
     )
@@ -75,7 +75,7 @@ def _published(row: PublishedWeights) -> Facts:
 
 
 def _header(path: Path) -> Facts:
-    """What a weights file says of itself, its model's fields last."""
+    """What a weights file says about itself, its model's fields last."""
     header = read_header(path)
     model = dict(header.pop("model", {}))
     labels = model.pop("labels", None)
@@ -143,7 +143,7 @@ def _plain(value: object) -> str:
 
 
 def show_recipe(name: str, settings: Sequence[str]) -> None:
-    """One recipe whole, as JSON, `settings` applied."""
+    """One full recipe, as JSON, `settings` applied."""
     print_json(encode(override(find_recipe(name), settings)))
 
 
@@ -156,7 +156,7 @@ def convert_checkpoint(
     assume: Sequence[str],
     labels: Path | None,
 ) -> None:
-    """Convert one foreign checkpoint and say what became of its tensors and what was assumed."""
+    """Convert one foreign checkpoint and report on its tensors and what was assumed."""
     from tubelet.convert import convert
     from tubelet.data.labelmaps import read_label_map
 

@@ -68,7 +68,7 @@ def train_recipe(
 
 
 def _join_members(ensemble: Ensemble, folder: Path, root: Path) -> None:
-    """Nothing is trained: the members' runs lie beside `folder`, each under its name."""
+    """Nothing is trained: the members' runs are beside `folder`, each under its name."""
     tested = run_ensemble(ensemble, runs=folder.parent, out=folder, root=root, note=note)
     show_test(tested, named=False)
 
@@ -77,7 +77,7 @@ def smoke_recipe(name: str, folder: Path | None) -> None:
     """Run every stage and test of a recipe, shrunk, in `folder` or a temporary one."""
     if name == PERSON:
         raise ConfigError(
-            f"{PERSON!r} is no recipe of an action model, and has no smoke run",
+            f"{PERSON!r} is not an action model's recipe, so it has no smoke run",
             hint="`tubelet recipes` lists those that have one",
         )
     found = find_recipe(name)
@@ -90,7 +90,7 @@ def smoke_recipe(name: str, folder: Path | None) -> None:
         tests = run_smoke(found, out=folder, reporter=ConsoleReporter())
     for tested in tests:
         out.print(f"{tested.name}: {tested.line}")
-    note("a smoke run shows that everything runs; its scores mean nothing")
+    note("a smoke run only shows that everything runs; its scores are meaningless")
 
 
 def _listeners(folder: Path, tensorboard: bool) -> Reporter:
@@ -108,7 +108,7 @@ def _print(outcome: Outcome) -> None:
 
 
 def show_test(tested: Tested, *, named: bool) -> None:
-    """The table of classes, where the metric has one, and the figures that stand in no table."""
+    """The table of classes, where the metric has one, and the figures that are in no table."""
     if named:
         out.print(f"test {tested.name}")
     if "classes" in tested.report:
@@ -120,7 +120,7 @@ def show_test(tested: Tested, *, named: bool) -> None:
 def _train_person(root: Path, folder: Path, *, resume: bool, settings: Sequence[str]) -> None:
     """The person detector is no action model: it has a training function of its own."""
     if settings:
-        raise ConfigError(f"{PERSON!r} takes no --set", got=", ".join(settings))
+        raise ConfigError(f"{PERSON!r} does not support --set", got=", ".join(settings))
     weights = train_person(
         root / "jhmdb21", folder, resume=resume, report=lambda line: note(str(line))
     )

@@ -76,7 +76,7 @@ def copied(image: npt.ArrayLike) -> Image:
     pixels = np.array(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ShapeError(
-            "people are drawn on an RGB image",
+            "people can only be drawn on an RGB image",
             expected="(H, W, 3) uint8",
             got=f"{pixels.shape} {pixels.dtype}",
         )
@@ -124,9 +124,9 @@ def draw_label(
     colour: Colour,
     size: int,
 ) -> None:
-    """A person's label: the name on the person's colour, beside it a row an action.
+    """A person's label: the name on the person's colour, beside it one row per action.
 
-    It stands on the box's upper edge, or slides into the box as far as there is no room above;
+    It sits on the box's upper edge, or slides into the box if there is no room above;
     it is kept inside the image. A bar behind each row is as long as its score.
     """
     pad = max(2, size // 4)

@@ -4,11 +4,11 @@ The private half of `video.py`. Three rules make a picture depend on its time al
 how it was reached:
 
 - after a seek, only pictures at or after the key frame it landed on count: the pictures that
-  precede it in presentation order (open GOP) lean on frames that were never decoded;
+  precede it in presentation order (open GOP) depend on frames that were never decoded;
 - where the landing lies after the wanted time, or the container's index cannot be trusted,
   decoding starts earlier, in the end at the file's first packet;
 - at the first sign of damage decoding falls back to one thread, whose results do not depend on
-  timing, and what hangs on a lost packet is left out up to the next key frame.
+  timing, and what depends on a lost packet is left out up to the next key frame.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ NEAR_MS = 1000
 
 @dataclass(slots=True)
 class Damage:
-    """What went wrong in one pass that still gave pictures."""
+    """What went wrong in a pass that still produced pictures."""
 
     bad_packets: int = 0
     concealed: int = 0
@@ -65,9 +65,9 @@ class Damage:
     def __str__(self) -> str:
         parts = list(self.reasons)
         if self.bad_packets:
-            parts.append(f"{self.bad_packets} packets left out")
+            parts.append(f"{self.bad_packets} packets skipped")
         if self.concealed:
-            parts.append(f"{self.concealed} damaged frames shown as far as they could be decoded")
+            parts.append(f"{self.concealed} damaged frames, decoded in part")
         return "; ".join(parts)
 
 
@@ -169,10 +169,10 @@ class Scaler:
 def check_file(path: Path) -> None:
     """Raise InputError or VideoError unless `path` is a regular file with something in it."""
     if not path.exists():
-        raise InputError("no such video", where=path, hint="check the path")
+        raise InputError("video not found", where=path, hint="check the path")
     if path.is_dir():
         raise InputError(
-            "a folder was given where one video is read",
+            "expected a video file, got a folder",
             where=path,
             hint="pass the files in it, or use find_videos()",
         )
@@ -204,12 +204,12 @@ class Decoder:
             raise VideoError(
                 f"cannot open the video: {explain(error)}",
                 where=self.path,
-                hint="check that it plays elsewhere; re-encode or copy it again",
+                hint="check that it plays in another program; re-encode or copy it again",
             ) from error
         covers = Disposition.attached_pic
         streams = [s for s in self.container.streams.video if not s.disposition & covers]
         if not streams or streams[0].codec_context is None:
-            what = "no decoder for the video's codec" if streams else "the file holds no video"
+            what = "no decoder for the video's codec" if streams else "the file contains no video"
             kinds = sorted({s.type for s in self.container.streams})
             self.container.close()
             raise VideoError(
@@ -243,7 +243,7 @@ class Decoder:
         return (2000 * stamp * up + down) // (2 * down)
 
     def measure(self, count: int | None = None) -> tuple[int, Fraction]:
-        """Number of different stamps in the first `count` packets (default all), and the seconds
+        """Number of distinct timestamps in the first `count` packets (default all), and the seconds
         from the first of them to the last; packets without a stamp count as they come."""
         with Decoder(self.path, 1) as other:
             stamps = [p.pts for p in islice(other.container.demux(other.stream), count) if p.size]
@@ -286,7 +286,7 @@ class Decoder:
                 time_ms = heapq.heappop(stamps)
                 if last is not None and time_ms <= last:
                     if last - time_ms > 1000:
-                        self.damage.note(f"time stamps jump back at {last / 1000:.3f} s")
+                        self.damage.note(f"timestamps jump back at {last / 1000:.3f} s")
                     time_ms = last + 1
                 last = time_ms
                 yield time_ms, queue.popleft()
@@ -318,7 +318,7 @@ class Decoder:
         return int(Fraction(time_ms, 1000) / self._time_base)
 
     def _decoded(self, *, sought: bool) -> Iterator[VideoFrame]:
-        """Pictures from the present position; after a seek or a loss, from the next key frame."""
+        """Pictures from the current position; after a seek or a loss, from the next key frame."""
         self._used = True
         waiting, floor = sought, None
         sent = received = barren = bad = 0
@@ -345,7 +345,7 @@ class Decoder:
                     self._check(frame)
                     yield frame
             if bad > _BAD_PACKETS_IN_A_ROW or barren > _PACKETS_WITHOUT_PICTURE:
-                self.damage.note("gave up: too much in a row that cannot be decoded")
+                self.damage.note("gave up: too many consecutive packets cannot be decoded")
                 return
         if received < sent and not self._alone:
             # With several threads FFmpeg can drop the pictures and the error at the very end.

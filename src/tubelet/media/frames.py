@@ -1,8 +1,8 @@
-"""A folder of extracted frames read as a film: `img_00001.jpg`, `video_000001.jpg`, PNG as well.
+"""A folder of extracted frames read as a video: `img_00001.jpg`, `video_000001.jpg`, PNG as well.
 
-MMAction2 and PySlowFast cut films into such folders. The files of one folder share a name up to
-their number, which counts on without a gap; the first is shown at 0 ms, whatever its number. The
-rate is not in the files, so whoever opens the folder has to say it.
+MMAction2 and PySlowFast extract frames into such folders. The files of one folder share a name up
+to their number, which counts on without a gap; the first is shown at 0 ms, whatever its number. The
+rate is not in the files, so the caller has to state it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class FrameFolder:
     """A folder of numbered pictures with the interface of `Video`; a context manager.
 
     `fps`: frames per second that the pictures were extracted at. Opening decodes the first picture.
-    Raises InputError when there is no such folder or `fps` is impossible, VideoError (naming the
-    file) for no picture, a gap in the numbers, a picture that cannot be decoded or whose size
+    Raises InputError when the folder is missing or `fps` is invalid, VideoError (naming the file)
+    for no picture, a gap in the numbers, a picture that cannot be decoded or whose size
     differs from the first one's.
     """
 
@@ -46,7 +46,7 @@ class FrameFolder:
     def __init__(self, path: str | Path, *, fps: float) -> None:
         self.path = Path(path)
         if not 0 < fps < 10_000:
-            raise InputError("the frame rate is impossible", where=path, got=fps)
+            raise InputError("invalid frame rate", where=path, got=fps)
         self._fps = fps
         self._files = _series(self.path)
         first = self._picture(0)
@@ -133,10 +133,10 @@ class FrameFolder:
             found = [*context.decode(Packet(data)), *context.decode(None)]
         except (FFmpegError, OSError, ValueError) as error:
             raise _unreadable(path, explain(error)) from error
-        # FFmpeg shows half a JPEG without a word; a whole one says where it ends.
+        # FFmpeg decodes half a JPEG silently; a whole one says where it ends.
         cut = codec.name == "mjpeg" and _JPEG_END not in data[-_JPEG_TAIL:]
         if not found or found[0].is_corrupt or cut:
-            raise _unreadable(path, "the picture is incomplete" if found else "no picture in it")
+            raise _unreadable(path, "incomplete picture" if found else "no picture in the file")
         return found[0]
 
 
@@ -149,9 +149,9 @@ def open_film(path: str | Path, *, fps: float | None = None, threads: int = 0) -
         return Video(path, threads=threads)
     if fps is None:
         raise InputError(
-            "a folder of frames does not say its frame rate",
+            "missing frame rate for a folder of frames",
             where=path,
-            hint="state the rate that the frames were extracted at",
+            hint="state the rate the frames were extracted at",
         )
     return FrameFolder(path, fps=fps)
 
@@ -167,7 +167,7 @@ class _File(NamedTuple):
 def _series(folder: Path) -> list[Path]:
     """The numbered pictures of a folder in order."""
     if not folder.is_dir():
-        raise InputError("no such folder of frames", where=folder, hint="check the path")
+        raise InputError("folder of frames not found", where=folder, hint="check the path")
     found: dict[str, list[_File]] = {}
     for path in folder.iterdir():
         match = _NAME.fullmatch(path.name)
@@ -175,14 +175,14 @@ def _series(folder: Path) -> list[Path]:
             found.setdefault(match["prefix"], []).append(_File(int(match["number"]), path))
     if not found:
         raise VideoError(
-            "no frame in the folder",
+            "no frames in the folder",
             where=folder,
             expected="img_00001.jpg, img_00002.jpg, …",
-            hint="extract the frames, or name the video file",
+            hint="extract the frames, or pass the video file",
         )
     if len(found) > 1 and _PICTURES not in found:
         raise VideoError(
-            "the folder holds the frames of several films",
+            "the folder contains frames of several videos",
             where=folder,
             expected="files that share a name up to their number",
             got=", ".join(f"{p}*" for p in sorted(found)[:4]),
@@ -191,7 +191,7 @@ def _series(folder: Path) -> list[Path]:
     for one, two in pairwise(files):
         if two.number != one.number + 1:
             raise VideoError(
-                "a frame is missing" if two.number > one.number else "a frame is there twice",
+                "missing frame" if two.number > one.number else "duplicate frame",
                 where=folder,
                 expected=f"number {one.number + 1} after {one.path.name}",
                 got=two.path.name,

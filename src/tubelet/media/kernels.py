@@ -1,7 +1,7 @@
-"""Resizing as upstream projects do it, after the decoder: their arithmetic, to the rounding.
+"""Resizing as upstream projects do it, after the decoder: their arithmetic, down to the rounding.
 
 Legend: (H, W) of the picture, (h, w) of the result. Both kernels are bilinear at pixel centres and
-take two pixels each way however much they shrink, so they alias where swscale does not.
+read two pixels each way however much they shrink, so they alias where swscale does not.
 """
 
 from __future__ import annotations

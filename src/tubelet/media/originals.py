@@ -1,8 +1,8 @@
 """What upstream projects do to a clip at test time, read off their loaders and measured on them
 (docs/parity.md): values for `InputSpec.preprocessing`.
 
-The rates belong to the `InputSpec` beside them: PySlowFast and MMAction2 cut AVA's films into
-pictures at 30 per second, UMT (on AlphAction's loader) into seconds of 25.
+The rates belong to the `InputSpec` beside them: PySlowFast and MMAction2 extract AVA's frames
+at 30 per second, UMT (on AlphAction's loader) at 25.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MMACTION_AVA = Preprocessing(
     anchor="key", shift=1, kernel="cv2", size_rounding="half_up", min_person_score=0.9
 )
 """MMAction2's `AVADataset`: its pictures count from 1, which `SampleAVAFrames` adds twice, so that
-clips lie one frame late. Where no proposal reaches the score it keeps the best one."""
+clips lie one frame late. If no proposal reaches the score, it keeps the best one."""
 
 MMACTION_AVA_KINETICS = replace(MMACTION_AVA, shift=-1)
 """MMAction2's `AVAKineticsDataset` (its VideoMAE detectors too): the same pictures counted from 0,

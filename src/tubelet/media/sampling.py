@@ -1,8 +1,8 @@
-"""Which frames make the clip of a keyframe. Training and detection both ask here.
+"""Which frames make the clip of a keyframe. Training and detection both use this.
 
-Legend: T frames of a clip, τ its stride, n frames of a film.
+Legend: T frames of a clip, τ its stride, n frames of a video.
 
-A keyframe's centre is the frame on show at that moment: the last one stamped at or before it
+A keyframe's centre is the frame displayed at that time: the last one stamped at or before it
 (one millisecond of grace, since tables round their stamps). The clip is `centre + (i − T//2)·τ`,
 as PySlowFast centres it, and repeats the first or last frame where the film ends. With
 `InputSpec.fps` None, τ counts frames of the source; with a rate, τ counts steps of 1/fps seconds
@@ -27,9 +27,9 @@ from tubelet.media.frames import Film, FrameFolder, open_film
 from tubelet.media.video import Frame, Video, VideoInfo
 from tubelet.types import InputError, InputSpec, Ints, Pixels, VideoError
 
-# Stamps in annotation tables are rounded, so a frame this much later still counts as on show.
+# Stamps in annotation tables are rounded, so a frame this much later still counts as displayed.
 _GRACE_MS = 1
-# The last frame answers for keys up to this long after it: headers and tables overrun a little.
+# The last frame serves keys up to this long after it: headers and tables overrun a little.
 END_SLACK_MS = 500
 
 
@@ -45,7 +45,7 @@ class Window:
 
 
 def centre(times_ms: npt.NDArray[np.int64] | list[int], key_ms: int) -> int:
-    """Index of the frame on show at `key_ms`; 0 for a key before the first frame."""
+    """Index of the frame displayed at `key_ms`; 0 for a key before the first frame."""
     return max(0, bisect_right(times_ms, key_ms + _GRACE_MS) - 1)
 
 
@@ -89,7 +89,7 @@ def _steps(spec: InputSpec) -> Ints:
 
 
 def _origin_ms(times_ms: npt.NDArray[np.int64] | list[int], key_ms: int, spec: InputSpec) -> int:
-    """The moment that steps of `spec.fps` are counted from."""
+    """The time that steps of `spec.fps` are counted from."""
     if spec.preprocessing.anchor == "key":
         return key_ms
     return int(times_ms[centre(times_ms, key_ms)])
@@ -147,7 +147,7 @@ def keyframe_times(info: VideoInfo, every_ms: int) -> list[int]:
     frames that are there; `windows` leaves out what lies beyond them.
     """
     if every_ms < 1:
-        raise InputError("keyframes need a period", expected="at least 1 ms", got=every_ms)
+        raise InputError("invalid keyframe period", expected="at least 1 ms", got=every_ms)
     if info.duration_ms < every_ms:
         return [info.start_ms + info.duration_ms // 2]
     return list(range(info.start_ms, info.end_ms, every_ms))
@@ -164,13 +164,13 @@ def clip_span(key_ms: int, spec: InputSpec, fps: float) -> tuple[float, float]:
 
 
 def clip_centre(info: VideoInfo, spec: InputSpec, moment: float) -> int:
-    """The key (ms) of a clip that lies at `moment` of the film: 0 begins with its first frame, 1
+    """The key (ms) of a clip at `moment` of the video: 0 begins with its first frame, 1
     ends with its last, 0.5 is its middle. A film shorter than the clip gives its own middle.
 
-    Raises InputError for a moment outside [0, 1].
+    Raises InputError for a `moment` outside [0, 1].
     """
     if not 0 <= moment <= 1:
-        raise InputError("a moment of a film lies between 0 and 1", got=moment)
+        raise InputError("invalid position in the video", got=moment)
     first, last = info.start_ms, max(info.start_ms, info.end_ms - 1000.0 / info.fps)
     begin, end = clip_span(0, spec, info.fps)
     spare = last - first - (end - begin)
@@ -188,7 +188,7 @@ def windows(
 ) -> Iterator[Window]:
     """The clip of each key, in one pass that stops after the last one.
 
-    Memory holds one window, whatever the length of the film. `keys_ms` ascend (repeats are fine)
+    Memory holds one window, whatever the length of the video. `keys_ms` ascend (repeats are fine)
     and may be endless. Keys more than half a second past the last frame get no window.
     With `key_hw`, `Window.image` is the key frame at that size, taken from the decoded picture
     (`Video.frames(..., keep_source=True)`); otherwise the clip's own centre frame.
@@ -222,7 +222,7 @@ def _ascending(keys_ms: Iterable[int]) -> Iterator[int]:
 
 
 class _Ring:
-    """The frames that keys still to come can need, and the keys that wait for later frames."""
+    """The frames that keys still to come can need, and the keys pending on later frames."""
 
     def __init__(self, spec: InputSpec, key_hw: tuple[int, int] | None) -> None:
         self._spec, self._key_hw = spec, key_hw
@@ -236,7 +236,7 @@ class _Ring:
         self.waiting.append((key_ms, image))
 
     def push(self, frame: Frame, next_key: int | None) -> None:
-        """Take a frame in, and let go of those before the first key that waits or comes."""
+        """Add a frame, and release those before the first pending or future key."""
         self._times.append(frame.time_ms)
         self._images.append(frame.pixels)
         key = self.waiting[0][0] if self.waiting else next_key
@@ -247,12 +247,12 @@ class _Ring:
         del self._times[: len(self._times) - len(self._images)]
 
     def ready(self) -> Iterator[Window]:
-        """Windows of the waiting keys whose last frame is here."""
+        """Windows of the pending keys whose last frame has arrived."""
         while self.waiting and _complete(self._times, self.waiting[0][0], self._spec):
             yield self._cut()
 
     def rest(self) -> Iterator[Window]:
-        """Windows of all waiting keys, at the end of the film."""
+        """Windows of all pending keys, at the end of the video."""
         while self.waiting:
             yield self._cut()
 

@@ -1,4 +1,4 @@
-"""From decoded frames to the tensor a model takes. Training and detection both come here.
+"""From decoded frames to the tensor a model takes. Training and detection both use this.
 
 Legend: T frames, (H, W) of the decoded clip, (h, w) of the tensor, N people.
 
@@ -99,7 +99,7 @@ def _sides(crop: int | tuple[int, int]) -> Hw:
 
 
 def clip_size(source_hw: Hw, spec: InputSpec, augment: Augment | None = None) -> Hw:
-    """(H, W) to ask a film's frames for: the test size, or the largest that `augment` can draw."""
+    """(H, W) to decode frames at: the test size, or the largest that `augment` can draw."""
     return _scaled_hw(source_hw, spec, augment.scale[1] if augment else 1.0)
 
 
@@ -133,7 +133,7 @@ def prepare(
     if len(clip) != spec.frames:
         raise ShapeError("the clip has the wrong length", expected=spec.frames, got=len(clip))
     if augment is not None and rng is None:
-        raise ConfigError("augmentation needs a random generator", hint="pass rng")
+        raise ConfigError("missing random generator for augmentation", hint="pass rng")
     plan = _plan(source_hw, spec, augment, rng, focus)
     frames = torch.from_numpy(np.ascontiguousarray(clip)).permute(3, 0, 1, 2)
     frames = _cut(_resize(frames, plan.resized_hw), plan)
@@ -226,7 +226,7 @@ def look(
     plan = _test_plan(geometry.source_hw, spec, view)
     if tuple(frames.shape[2:]) != plan.resized_hw or geometry.resized_hw != plan.resized_hw:
         raise ShapeError(
-            "a view is cut from the whole clip of its scale",
+            "a view needs the whole clip of its scale",
             expected=plan.resized_hw,
             got=tuple(frames.shape[2:]),
         )
@@ -351,6 +351,6 @@ def jitter_boxes(boxes: Floats, amount: float, rng: np.random.Generator) -> Floa
     """Boxes `(N, 4)` in [0, 1] with each edge moved by up to `amount` (below 0.5) of the box's
     width or height, cut to the frame."""
     if not 0 <= amount < 0.5:
-        raise ConfigError("box jitter is out of range", expected="[0, 0.5)", got=amount)
+        raise ConfigError("box jitter out of range", expected="[0, 0.5)", got=amount)
     size = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
     return clip_unit((boxes + size * rng.uniform(-amount, amount, boxes.shape)).astype(np.float32))

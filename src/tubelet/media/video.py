@@ -2,8 +2,8 @@
 
 Times are integer milliseconds on the source's own timeline: a file whose first frame is stamped
 1.467 s (MPEG-TS) or 10 s (cut from a longer film) keeps that offset, as do the AVA tables that
-refer to such files. Every frame of a film has one size, that of its first frame made upright and
-square, so that boxes in [0, 1] mean the same place throughout. HDR is not tone-mapped.
+refer to such files. All frames of a video have the same size, that of its first frame made upright
+and square, so that boxes in [0, 1] mean the same place throughout. HDR is not tone-mapped.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _MEASURED_PACKETS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoInfo:
-    """What a video is.
+    """Properties of a video.
 
     `width`, `height`: pixels of the upright frame with square pixels, as `Video.frames` gives it.
     `fps`: average rate that the time stamps show (a bogus header rate is measured anew).
     `start_ms`: time of the first frame; `duration_ms` from there, as the header claims.
-    `frame_count`: as the header claims, None where it does not say; damaged files hold fewer.
+    `frame_count`: as the header claims, None if unknown; damaged files contain fewer.
     `rotation`: degrees clockwise that made the stored frame upright (after mirroring it left–right
     where `mirrored`).
     """
@@ -107,10 +107,10 @@ class Video:
     """A video opened for reading; a context manager.
 
     `threads`: of the decoder, 0 lets FFmpeg choose; use 1 inside worker processes.
-    Opening decodes the first frame, so that a file with nothing to show fails here.
+    Opening decodes the first frame, so that a file without frames fails here. Raises
 
-    Raises InputError when the path is missing or no file, VideoError when the file is no video or
-    not one frame of it can be decoded.
+    InputError when the path is missing or not a file, VideoError when the file is not a video or
+    none of its frames can be decoded.
     """
 
     def __init__(self, path: str | Path, *, threads: int = 0) -> None:
@@ -127,7 +127,7 @@ class Video:
                     "no frame of the video can be decoded",
                     where=self.path,
                     got=self.damage or "a video stream without pictures",
-                    hint="check that it plays elsewhere; re-encode or copy it again",
+                    hint="check that it plays in another program; re-encode or copy it again",
                 )
             self._orientation = Orientation.of(first[1])
             self.info = _describe(self._pass, first, self._orientation)
@@ -187,7 +187,7 @@ class Video:
 
     @property
     def damage(self) -> str | None:
-        """What was wrong in the latest pass so far, in words; None for a sound file."""
+        """What was wrong in the latest pass so far, in words; None for an undamaged file."""
         return str(self._pass.damage) or None
 
     def close(self) -> None:
@@ -215,7 +215,7 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 def find_videos(paths: str | Path | Iterable[str | Path], *, recursive: bool = False) -> list[Path]:
-    """The videos that `paths` name: files as given, folders as the video files in them.
+    """The videos in `paths`: files as given, folders as the video files in them.
 
     Files of a folder come in natural order (`clip2` before `clip10`), known by their extension;
     hidden ones are left out, and none comes twice. Raises InputError for a missing path or a
@@ -226,7 +226,7 @@ def find_videos(paths: str | Path | Iterable[str | Path], *, recursive: bool = F
     for entry in map(Path, given):
         if not entry.is_dir():
             if not entry.exists():
-                raise InputError("no such video or folder", where=entry, hint="check the path")
+                raise InputError("video or folder not found", where=entry, hint="check the path")
             found.setdefault(entry.resolve(), entry)
             continue
         inside = entry.rglob("*") if recursive else entry.iterdir()
@@ -236,12 +236,12 @@ def find_videos(paths: str | Path | Iterable[str | Path], *, recursive: bool = F
                 "no video in the folder",
                 where=entry,
                 expected="files such as .mp4, .mov, .mkv, .webm or .avi",
-                hint="name the files themselves, or search its folders too",
+                hint="pass the files themselves, or search its subfolders too",
             )
         for video in sorted(videos, key=lambda p: _natural(p.relative_to(entry))):
             found.setdefault(video.resolve(), video)
     if not found:
-        raise InputError("no video was given", expected="at least one file or folder")
+        raise InputError("no video given", expected="at least one file or folder")
     return list(found.values())
 
 

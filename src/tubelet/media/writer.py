@@ -1,4 +1,4 @@
-"""Write an MP4 that browsers play: H.264, yuv420p, index first, and whole or not there at all."""
+"""Write an MP4 that browsers play: H.264, yuv420p, index first, written atomically."""
 
 from __future__ import annotations
 
@@ -45,9 +45,11 @@ class VideoWriter:
                 "videos are written as MP4", where=path, expected=".mp4", got=self.path.suffix
             )
         if not self.path.parent.is_dir():
-            raise InputError("no such folder", where=self.path.parent, hint="create it first")
+            raise InputError("folder not found", where=self.path.parent, hint="create it first")
         if not 0 < fps <= 1000 or min(hw) < 1:
-            raise InputError("cannot write such a video", where=path, got=f"{fps} fps, size {hw}")
+            raise InputError(
+                "invalid frame rate or size for a video", where=path, got=f"{fps} fps, size {hw}"
+            )
         self.fps = Fraction(fps).limit_denominator(1001)
         self.hw = hw
         self._quality = quality
@@ -116,7 +118,9 @@ class VideoWriter:
                 self._first_ms = time_ms
             stamp = (time_ms - self._first_ms) * _CLOCK // 1000
         if stamp <= self._last_stamp:
-            raise InputError("times of written images must ascend", where=self.path, got=time_ms)
+            raise InputError(
+                "times of written images must be ascending", where=self.path, got=time_ms
+            )
         self._last_stamp = stamp
         self._written += 1
         return stamp
@@ -131,7 +135,7 @@ class VideoWriter:
             if kind is None:
                 self._finish()
             else:
-                # What is half written is thrown away, and so is any complaint about it.
+                # What is half written is discarded, and so is any error about it.
                 with suppress(FFmpegError, OSError):
                     self._container.close()
         finally:
@@ -140,7 +144,7 @@ class VideoWriter:
     def _finish(self) -> None:
         if self._written == 0:
             self._container.close()
-            raise VideoError("no image was written to the video", where=self.path)
+            raise VideoError("no images were written to the video", where=self.path)
         try:
             self._container.mux(self._stream.encode())
             self._container.close()

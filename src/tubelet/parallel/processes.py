@@ -33,7 +33,7 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this process writes files and reports progress."""
         return self.rank == 0
 
     def sum(self, values: Sequence[float], device: torch.device) -> list[float]:
@@ -90,7 +90,7 @@ class World:
         return [] if found is None else [v for v in found if v is not None]
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait for every process."""
         if self.size > 1:
             dist.barrier()
 

@@ -1,1 +1,1 @@
-"""What people see: tables, an overlay film, an HTML page, CSV and JSON. Never imports torch."""
+"""What users see: tables, an overlay video, an HTML page, CSV and JSON. Never imports torch."""

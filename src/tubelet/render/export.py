@@ -1,4 +1,4 @@
-"""What a detection leaves on the disk: AVA's CSV, a CSV for people, and `tubes.json`.
+"""The files that a detection writes: AVA's CSV, a CSV for people, and `tubes.json`.
 
 Shape legend: N people of a keyframe, K classes, L moments of a tube.
 
@@ -41,7 +41,7 @@ ACTION_COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoMeta:
-    """What a results file remembers of its video: the upright picture's size and the timeline."""
+    """What a results file records about its video: the upright picture's size and the timeline."""
 
     name: str
     fps: float
@@ -87,7 +87,7 @@ def write_detections(
 def write_actions(
     path: str | Path, tubes: Iterable[Tube], *, threshold: float, every_ms: int
 ) -> int:
-    """Write the CSV for people: one row an action of a person, from–to; returns the rows.
+    """Write the CSV for people: one row per action of a person, from–to; returns the rows.
 
     Columns are `ACTION_COLUMNS`, with a header. `score` is the mean over the action's keyframes;
     the box is the one at the peak, which is where to look first.
@@ -134,7 +134,7 @@ def write_tubes(
     for tube in tubes:
         if tube.labels.names != labels.names:
             where = f"{path}, track {tube.track_id}"
-            raise DataError("a tube speaks of other actions than its file", where=where)
+            raise DataError("a tube has a different label space than its file", where=where)
     write_document(path, head, "tubes", (tube.to_json() for tube in tubes))
 
 
@@ -142,7 +142,7 @@ def read_tubes(path: str | Path) -> TubesFile:
     """Read a `tubes.json` back into records.
 
     Raises InputError for a missing file, DataError for one that is not tubes.json, is of a later
-    version, or lacks something; the message names the file, and the tube where there is one.
+    version, or is incomplete; the message names the file, and the tube where there is one.
     """
     path = Path(path)
     try:
@@ -150,13 +150,13 @@ def read_tubes(path: str | Path) -> TubesFile:
     except OSError as error:
         raise InputError("cannot read the tubes", where=path, got=error.strerror) from error
     except ValueError as error:
-        raise DataError("this is not a JSON file", where=path, got=error) from error
+        raise DataError("invalid JSON", where=path, got=error) from error
     if not isinstance(data, dict) or data.get("format") != TUBES_FORMAT:
         expected = f"format {TUBES_FORMAT!r}"
-        raise DataError("this JSON file holds no tubes", where=path, expected=expected)
+        raise DataError("not a tubes.json file", where=path, expected=expected)
     if data.get("version") != VERSION:
         raise DataError(
-            "tubes.json of an unknown version",
+            "unknown version of tubes.json",
             where=path,
             expected=VERSION,
             got=data.get("version"),
@@ -173,7 +173,7 @@ def read_tubes(path: str | Path) -> TubesFile:
             tubes.append(_tube(item, labels))
     except (KeyError, TypeError, ValueError, ShapeError) as error:
         raise DataError(
-            "tubes.json lacks something or holds a wrong type",
+            "missing field or wrong type in tubes.json",
             where=where,
             got=f"{type(error).__name__}: {error}",
         ) from error

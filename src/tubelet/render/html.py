@@ -25,8 +25,8 @@ def render(page: str, *, script: str | None = None, media: str = "'none'", **val
     """The page `templates/<page>.html` with its styles and script inside.
 
     Every value is escaped unless it is Markup (from `as_json` or our own drawing). `media` is where
-    a film may come from. The policy in the page's head forbids everything else, so that a label or
-    a file name cannot bring code with it even if an escape were forgotten.
+    a video may be loaded from. The policy in the page's head forbids everything else, so that a
+    label or a file name cannot bring code with it even if an escape were forgotten.
     """
     style = _source("base.css") + _source(f"{page}.css")
     code = _source(script) if script else ""

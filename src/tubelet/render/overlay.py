@@ -1,6 +1,6 @@
-"""A copy of the film with labelled boxes drawn in (MP4).
+"""A copy of the video with labelled boxes drawn in (MP4).
 
-Frames stream through: memory does not grow with the film.
+Frames are streamed: memory does not grow with the video.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def write_overlay(
 ) -> int:
     """Write `video_path` to `out_path` with the people's boxes, ids and actions; returns frames.
 
-    Every source frame keeps its own time. Boxes move linearly between keyframes and stand only
-    within their tube's life. A person's label shows the `top` best actions among those that
+    Every source frame keeps its own time. Boxes move linearly between keyframes and are shown
+    only within their tube's life. A person's label shows the `top` best actions among those that
     `segments` finds at that moment, the same as in the table and on the page. `every_ms` is the
-    keyframes' interval, by default the tubes' own. A film smaller than `min_short_side` is
-    enlarged, else its labels could not be read.
+    keyframes' interval, by default the tubes' own. A video smaller than `min_short_side` is
+    enlarged, else its labels would be illegible.
     `on_frame` is called with the time in ms after each written frame.
 
     Raises as `Video` and `VideoWriter`; nothing is left under `out_path` after an error.

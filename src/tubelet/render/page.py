@@ -1,6 +1,6 @@
-"""The result page: one HTML file with the film, the people's boxes over it, and a timeline.
+"""The result page: one HTML file with the video, the people's boxes over it, and a timeline.
 
-The page asks nothing of any network: style, script, results and (below a limit) the film are
+The page makes no network requests: style, script, results and (below a limit) the film are
 inside, and its content policy allows no more than those, by their hashes.
 """
 

@@ -1,6 +1,6 @@
 """The page of an evaluation: AP of each class as bars, precision over recall, and the protocol.
 
-One HTML file without any script; it asks nothing of any network.
+One HTML file without any script; it makes no network requests.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ def write_report_page(
     "frequency" `{name: mAP}`, "people" `{"ap", "recall", "iou"}`, "interval" `{"low", "high",
     "level"}`, "errors" `{"cost": {cause: mAP}}`. `unit`: what `instances` count.
 
-    Raises DataError naming the class and the field for a report that lacks something or holds a
-    figure outside [0, 1].
+    Raises DataError naming the class and the field for a report with a missing field or a figure
+    outside [0, 1].
     """
     try:
         mean, classes = _figure(report["map"], "map"), by_ap(report["classes"])
         rows = [_row(i, row) for i, row in enumerate(classes)]
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            "this is no evaluation report",
+            "not an evaluation report",
             where=path,
             expected="map, classes (name, ap, instances, pr), protocol",
             got=f"{type(error).__name__}: {error}",
@@ -132,7 +132,7 @@ def _figure(value: Any, name: str) -> float | None:
     if not has_truth(value):
         return None
     if not 0 <= value <= 1:
-        raise DataError(f"{name} is no share", expected="0 to 1", got=value)
+        raise DataError(f"invalid {name}: not a share", expected="0 to 1", got=value)
     return float(value)
 
 

@@ -1,4 +1,4 @@
-"""Tables for a terminal: who does what from when to when, and the scores of an evaluation.
+"""Tables for a terminal: who does what and when, and the scores of an evaluation.
 
 Functions take records and return rich renderables; the command line prints them. A table fits its
 terminal by leaving out columns, never by cutting or wrapping what stands in them.
@@ -39,7 +39,7 @@ class FittedTable:
     """Rows of whole cells, as wide as the terminal has room.
 
     Optional columns that do not fit are left out, the last first. Where even the others are too
-    wide, cells go on in the next line, so that nothing is lost. The last row stands apart, as a
+    wide, cells wrap to the next line, so that nothing is lost. The last row is set apart, as a
     sum, if `foot`.
     """
 
@@ -100,13 +100,13 @@ def action_table(
     title: str | None = None,
     limit: int = 40,
 ) -> RenderableType:
-    """One row an action of a person, in order of time; the score is the mean over its keyframes.
+    """One row per action of a person, in order of time; the score is the mean over its keyframes.
 
     At most `limit` rows; a last line says how many were left out.
     """
     found = [(tube, part) for tube in tubes for part in segments(tube, threshold, every_ms)]
     if not found:
-        return Text(f"Nobody does anything at threshold {threshold:g}.", style="yellow")
+        return Text(f"No actions found at threshold {threshold:g}.", style="yellow")
     found.sort(key=lambda pair: (pair[1].start_ms, pair[1].track_id, -pair[1].score))
     columns = (
         Column(name="person"),

@@ -1,4 +1,4 @@
-"""Which actions of a tube last from when to when: the table, the CSV, the overlay and the page all
+"""When each action of a tube starts and ends: the table, the CSV, the overlay and the page all
 read a tube through these functions.
 
 Shape legend: L moments of a tube, K classes. A keyframe speaks for the half interval before and
@@ -48,13 +48,13 @@ def segments(
 
     A segment begins at a keyframe whose score reaches `threshold` and goes on, forwards and
     backwards, over neighbouring keyframes that reach `release * threshold` (hysteresis, so that a
-    score which trembles about the threshold is one action and not ten). Raises InputError for a
+    score that fluctuates around the threshold is one action and not ten). Raises InputError for a
     threshold outside [0, 1] or an interval below one millisecond.
     """
     if not 0 <= threshold <= 1:
-        raise InputError("a threshold is a probability", expected="0 to 1", got=threshold)
+        raise InputError("invalid threshold: not a probability", expected="0 to 1", got=threshold)
     if every_ms < 1:
-        raise InputError("keyframes need an interval", expected="1 ms or more", got=every_ms)
+        raise InputError("invalid keyframe interval", expected="1 ms or more", got=every_ms)
     if len(tube) == 0:
         return []
     scores = np.asarray(tube.action_scores)

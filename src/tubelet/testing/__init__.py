@@ -1,1 +1,1 @@
-"""Testing a model on a dataset: views, prediction, scoring, and ensembles of what was predicted."""
+"""Testing a model on a dataset: views, prediction, scoring, and ensembles of predictions."""

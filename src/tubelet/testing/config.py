@@ -1,4 +1,4 @@
-"""What is measured: a test of a model, an ensemble of several, and the row that a paper printed."""
+"""What is measured: a test of a model, an ensemble of several, and the row printed in a paper."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
 
 def check_name(what: str, name: str) -> None:
-    """Raise ConfigError for a name that cannot be a file's: stages, tests and parts become some."""
+    """Raise ConfigError for a name that cannot be a file's: stages, tests and parts name files."""
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"{what} has a name that cannot be a file's",
+            f"invalid name of {what}: it cannot be a file name",
             expected="letters, digits, _ . + and -, beginning with one of the first two",
             got=repr(name),
         )
@@ -27,7 +27,7 @@ def check_name(what: str, name: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Test:
-    """What a trained model is measured on.
+    """What a trained model is tested on.
 
     `part`: the name of the mixture's dataset whose model is tested; None, the stage's own.
     `metric`: "frame" mAP@0.5 of AVA, "topk" of single-label clips, "charades" mAP. `batch`: most
@@ -70,7 +70,7 @@ class PaperRow:
 class Ensemble:
     """A weighted mean of the predictions of several recipes on one test set.
 
-    `weights`: one a member, equal by default. Every member predicts the same people.
+    `weights`: one per member, equal by default. Every member predicts the same people.
     """
 
     name: str

@@ -26,9 +26,10 @@ def run_ensemble(
     note: Callable[[str], None] | None = None,
 ) -> Tested:
     """Join what the members' runs in `runs/<member>` predicted on the ensemble's test, and score
-    it. `note` is told which member lacks people or videos that others have.
+    it. `note` is called for each member that is missing people or videos that
 
-    Raises InputError naming every member whose predictions are absent and what makes them.
+    others have. Raises InputError naming every member whose predictions are missing and how to make
+    them.
     """
     test, weights = ensemble.test, normalised(ensemble.weights, len(ensemble.members))
     files = _files(ensemble, runs)
@@ -75,7 +76,7 @@ def _members(
 
 
 def predict_ensemble(predictors: Sequence[Predictor], weights: Sequence[float] = ()) -> list[Item]:
-    """Weighted mean of what several models say of one dataset, each run in its own way.
+    """Weighted mean of the scores of several models on one dataset, each run in its own way.
 
     One model runs after the other. A sample that some of them could not decode is averaged over
     the others. Raises ConfigError where datasets, shares or classes differ.

@@ -67,7 +67,7 @@ def predict(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Item:
-    """What a model says of the people of sample `index`: `scores (N, K)`, joined over the views.
+    """A model's scores of the people of sample `index`: `scores (N, K)`, joined over the views.
     The only "person" of a whole video is its frame."""
 
     index: int
@@ -89,7 +89,7 @@ def detections_of(model: ActionModel, item: Item) -> Detections:
 
 
 def check_views(views: Views, dataset: ClipDataset) -> None:
-    """Raise ConfigError where the views are not of what the dataset labels."""
+    """Raise ConfigError if the views do not suit what the dataset labels."""
     if not isinstance(dataset, WholeVideoDataset) and views.moments * views.crops > 1:
         raise ConfigError(
             f"{dataset.name!r} labels people, who are seen in their whole frame at their moment",
@@ -103,13 +103,13 @@ class Predictor:
     """A model, a dataset, and how the one is run over the other.
 
     `batch`: most clips of one forward pass. `shard`: only this process's share of the samples; of
-    the videos, where the model has memory. `on_skip` is told of samples that cannot be decoded,
+    the videos, where the model has memory. `on_skip` is called for samples that cannot be decoded,
     which are left out; without it they raise VideoError.
-    `on_note` is told which layers a lower precision cannot be trusted with.
+    `on_note` is called with the layers that fail in a lower precision.
 
-    A model with memory sees a film's keyframes from start to end, once per view. Of whole videos,
+    A model with memory sees a video's keyframes from start to end, once per view. Of whole videos,
     collaborative memory is filled by the centre crops and shared by all views (004 §4.1), and a
-    memory bank stays empty. Raises ConfigError where model, views and dataset do not go together.
+    memory bank stays empty. Raises ConfigError if model, views and dataset do not fit together.
     """
 
     model: ActionModel
@@ -160,7 +160,7 @@ class Predictor:
         return self.views.specs(self.model.input)
 
     def _each_sample(self, inference: Inference) -> Iterator[Item]:
-        """Samples that have nothing to do with one another."""
+        """Samples independent of one another."""
         times = self.views.times() if self.of_videos else (None,)
         scales = range(len(self._specs))
         own = range(len(self.dataset))[self.shard.rank :: self.shard.size]
@@ -204,7 +204,7 @@ class Predictor:
         return [found[i] for i in range(len(samples))]
 
     def _of_video(self, inference: Inference, clips: Sequence[Clip]) -> Tensor:
-        """Probabilities `(K,)` of a video whose clips share what its centre crops remember."""
+        """Probabilities `(K,)` of a video whose clips share the memory of its centre crops."""
         looks = self.views.looks()
         centre = [view for view in looks if view.place == 0.5]
         with inference.autocast(clips[0].sample.frames[None]):
@@ -221,7 +221,7 @@ class Predictor:
                 yield torch.stack(seen).to(self.device)
 
     def _each_film(self, inference: Inference) -> Iterator[Item]:
-        """Films from start to end, once in each view."""
+        """Videos from start to end, once per view."""
         moments = KeyframesByVideo(self.dataset)
         looks = self.views.looks()
         passes = [(scale, n) for scale in range(len(self._specs)) for n in range(len(looks))]
@@ -242,7 +242,7 @@ class Predictor:
                     yield replace(found[0], scores=self._joined([i.scores for i in found]))
 
     def _film(self, inference: Inference, reads: Iterable[Read], view: View) -> Iterator[Item]:
-        """A film in one view."""
+        """A video in one view."""
         index_of: dict[int, int] = {}
 
         def samples() -> Iterator[Sample]:

@@ -1,4 +1,4 @@
-"""Reads the clips that testing asks for, in the order in which it asks."""
+"""Reads the clips that testing requests, in order of request."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ MAIN = "test"  # the test whose files lie in the run's own folder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tested:
-    """What one test left behind: files, the report as JSON-ready data, and its main figures in a
+    """The outcome of one test: files, the report as JSON-ready data, and its main figures in a
     sentence."""
 
     name: str
@@ -59,8 +59,8 @@ def run_test(
 ) -> Tested | None:
     """Predict `test`'s data and score it. In the first process the result; elsewhere None.
 
-    Each process predicts its share. Videos that cannot be decoded are told to `note` and listed in
-    the report as `skipped`: people in them count as missed, whole videos are left out.
+    Each process predicts its share. Videos that cannot be decoded are reported to `note` and listed
+    in the report as `skipped`: people in them count as missed, whole videos are left out.
     """
     dataset = test.data.build(root)
     _check(test, dataset, model)
@@ -114,7 +114,7 @@ def _table(dataset: ClipDataset, found: Sequence[Detections | _Video]) -> Annota
 
 
 def folder_of(test: Test, out: Path) -> Path:
-    """Where a run in `out` keeps what `test` leaves behind."""
+    """Where a run in `out` keeps the files of `test`."""
     return out if test.name == MAIN else out / test.name
 
 
@@ -167,7 +167,7 @@ def _score_videos(
 
 
 def check_test(test: Test, dataset: ClipDataset) -> None:
-    """Raise ConfigError where metric or views are not of what the dataset labels."""
+    """Raise ConfigError if metric or views do not suit what the dataset labels."""
     of_videos = isinstance(dataset, WholeVideoDataset)
     if of_videos == (test.metric == "frame"):
         raise ConfigError(
@@ -186,5 +186,5 @@ def _check(test: Test, dataset: ClipDataset, model: ActionModel) -> None:
             f"the classes of {dataset.name!r} are not the model's",
             expected=", ".join(own.names[:6]),
             got=", ".join(theirs.names[:6]),
-            hint="of a mixture, name the part whose model is to be tested",
+            hint="for a mixture, name the part whose model is to be tested",
         )
