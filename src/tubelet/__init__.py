@@ -4,7 +4,7 @@
     tubes = tubelet.link(model.detect("clip.mp4"))
     tubelet.save_results("walks.json", (tube.filter(classes="walk") for tube in tubes))
 
-Below are all public names. Configurations of backbones and heads to build a model from are in
+All public names are below. Configurations of backbones and heads to build a model from are in
 `tubelet.models.backbones` and `tubelet.models.heads`; `tubelet.errors` draws the tree of errors.
 """
 

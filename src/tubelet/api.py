@@ -44,11 +44,9 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name not in ("cpu", "cuda") and not name.startswith("cuda:"):
-        raise InputError(f"no device is called {name!r}", expected="auto, cpu or cuda")
+        raise InputError(f"unknown device {name!r}", expected="auto, cpu or cuda")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(
-            "there is no CUDA device here", hint="compute on the cpu", arguments=("device",)
-        )
+        raise InputError("no CUDA device available", hint="use the cpu", arguments=("device",))
     return torch.device(name)
 
 
@@ -62,7 +60,7 @@ def choose_people(choice: PeopleChoice, device: torch.device) -> PersonDetector 
 
 
 def _whole_picture(image: Image) -> People:
-    """What a classifier of whole pictures looks at."""
+    """What a classifier of whole pictures sees."""
     return People.of([[0.0, 0.0, 1.0, 1.0]])
 
 
@@ -77,7 +75,7 @@ def load(
     """A detector from a release's name, `hf://user/repo`, a weights file or a saved folder.
 
     `classes`: the only ones wanted, as `LabelSpace.columns_of` reads them; all if empty.
-    `progress` is told how many bytes of a download are here, and of how many. Raises InputError
+    `progress` is called with the bytes downloaded so far, and the total. Raises InputError
     for an unknown name and offline, CheckpointError for a file that cannot be used.
     """
     path = weights_path(name, progress=progress)
@@ -97,8 +95,8 @@ class ActionDetector:
     """An ActionModel on a device, ready to be pointed at videos.
 
     `precision`: "fp32", "bf16", "fp16", or "auto", the fastest that is right on the device: bf16
-    where the hardware has units for it, else fp32. `on_note` is told of layers that cannot run in
-    the precision asked for. `classes`: the only ones that are told, all if empty; a score is the
+    where the hardware has units for it, else fp32. `on_note` is called for layers that cannot run
+    in the requested precision. `classes`: the only ones reported, all if empty; a score is the
     same as among all. `origin`: in words, where converted weights come from and what was assumed
     about them; empty for others. Raises ConfigError for another precision.
     """
@@ -148,17 +146,17 @@ class ActionDetector:
         """One Detections for each keyframe, in order of time, people already tracked.
 
         `people`: a detector's name, a detector, or boxes given for keyframes (then those are the
-        keyframes and `every` is not used). A model that classifies whole pictures looks for nobody:
+        keyframes and `every` is not used). A model that classifies whole pictures needs no people:
         the picture is the one person of each keyframe. `every`: seconds between keyframes.
-        `on_keyframe` is told the time and the film, `on_note` what was wrong with a damaged file.
-        Memory does not grow with the film: each frame is decoded once and forgotten. A model with
-        memory gives out a keyframe once it has seen what follows: after its bank's `after_ms`, or
-        the N − 1 strides of its collaborative memory.
+        `on_keyframe` is called with the time and the video, `on_note` with what was wrong with a
+        damaged file. Memory does not grow with the film: each frame is decoded once and forgotten.
+        A model with memory gives out a keyframe once it has seen what follows: after its bank's
+        `after_ms`, or the N − 1 strides of its collaborative memory.
         Raises InputError, and VideoError for a file with nothing to show.
         """
         if not 1e-3 <= every < 1e6:  # NaN too
             raise InputError(
-                "keyframes need a period",
+                "invalid keyframe period",
                 expected="0.001 to a million seconds",
                 got=every,
                 arguments=("every",),

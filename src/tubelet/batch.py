@@ -151,7 +151,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     widths = {len(s.known) for s in samples}
     if len(frames_in) > 1 or len(widths) > 1:
         raise ShapeError(
-            "samples of one batch differ",
+            "samples of a batch differ",
             expected="one number of frames and one label space",
             got=f"frames {sorted(frames_in)}, classes {sorted(widths)}",
         )

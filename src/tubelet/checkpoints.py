@@ -53,7 +53,7 @@ def read_header(path: Path) -> dict[str, Any]:
             "not a readable safetensors file",
             where=path,
             got=error,
-            hint="foreign checkpoints go through `tubelet convert`",
+            hint="convert foreign checkpoints with `tubelet convert`",
         ) from error
     if text is None:
         raise CheckpointError("a safetensors file without tubelet's header", where=path)
@@ -61,7 +61,7 @@ def read_header(path: Path) -> dict[str, Any]:
         header: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(
-            "the header of this weights file is not JSON", where=path, got=error
+            "invalid JSON in the header of this weights file", where=path, got=error
         ) from error
     found = header.get("format") if isinstance(header, dict) else type(header).__name__
     if not isinstance(header, dict) or found != FORMAT:
@@ -79,7 +79,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def describe_source(header: Mapping[str, Any]) -> list[str]:
-    """Lines for a reader about where converted weights come from, who stated what about them, and
+    """Lines about where converted weights come from, which source stated what about them, and
     what was assumed; none for weights that were not converted."""
     source = header.get("source")
     if not isinstance(source, Mapping) or "family" not in source:

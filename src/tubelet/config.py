@@ -1,7 +1,7 @@
 """Dataclasses to plain JSON and back, strictly: the edge where recipes and checkpoints become text.
 
 Inside the program a configuration is a frozen dataclass. Only here do names become values: an
-unknown field answers with the nearest one, a wrong type with what was expected and where. Each
+unknown field is reported with the nearest one, a wrong type with what was expected and where. Each
 dataclass is written with its class name under `"type"`, which chooses among the members of a union
 or among the imported subclasses of an `Extensible` kind. A class of another package carries its
 module, `"toy_backbone:ToyConfig"`; reading such a name never imports anything
@@ -63,10 +63,11 @@ def decode(kind: type[T], data: Any, *, where: str = "") -> T:
 
 def type_name(kind: type) -> str:
     """How a class is written under `"type"`: its name, and in front the module of a class that
-    another package added to an extensible kind. Raises ConfigError for one that is no dataclass."""
+    another package added to an extensible kind. Raises ConfigError for one that is not a
+    dataclass."""
     if not _is_dataclass(kind):
         raise ConfigError(
-            f"{kind.__module__}.{kind.__qualname__} is no dataclass of its own",
+            f"{kind.__module__}.{kind.__qualname__} is not itself a dataclass",
             hint="decorate it with @dataclass(frozen=True, slots=True, kw_only=True)",
         )
     ours = kind.__module__.partition(".")[0] == __name__.partition(".")[0]
@@ -133,9 +134,7 @@ def _unknown(name: str, known: Mapping[str, Any], where: str) -> ConfigError:
 
 
 def _wrong(where: str, expected: object, got: object) -> ConfigError:
-    return ConfigError(
-        "a setting has the wrong type", where=where, expected=expected, got=repr(got)
-    )
+    return ConfigError("wrong type of a setting", where=where, expected=expected, got=repr(got))
 
 
 def _decode(kind: Any, data: Any, where: str) -> Any:
@@ -271,6 +270,6 @@ def _decode_dataclass(kind: Any, data: Any, where: str) -> Any:
     for name, f in fields.items():
         bare = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if bare and name not in data:
-            raise ConfigError(f"field {name!r} is missing", where=where)
+            raise ConfigError(f"missing field {name!r}", where=where)
     given = {n: _decode(hints[n], data[n], f"{where}.{n}") for n in fields if n in data}
     return kind(**given)

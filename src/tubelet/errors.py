@@ -1,8 +1,8 @@
 """Every error that tubelet raises on purpose. All are public names of the package.
 
     TubeletError                  base of all; `exit_code` is what the command line returns
-    ├── InputError                the caller asked for something that cannot be
-    │   ├── DataError             an annotation, label or prediction file says something impossible
+    ├── InputError                the caller asked for something impossible
+    │   ├── DataError             an annotation, label or prediction file is invalid
     │   ├── ConfigError           a recipe, override or model configuration does not fit
     │   └── ShapeError            an array has the wrong shape, type or range
     ├── VideoError                a video cannot be opened or decoded
@@ -53,13 +53,13 @@ class TubeletError(Exception):
 
 
 class InputError(TubeletError):
-    """The caller asked for something that cannot be: a wrong path, argument, file or value."""
+    """The caller asked for something impossible: a wrong path, argument, file or value."""
 
     exit_code = 2
 
 
 class DataError(InputError):
-    """An annotation, label or prediction file says something impossible; names file and row."""
+    """An annotation, label or prediction file is invalid; names file and row."""
 
 
 class ConfigError(InputError):
@@ -79,9 +79,9 @@ class CheckpointError(TubeletError):
 
 
 class OpenQuestions(CheckpointError):  # noqa: N818  an error only until they are answered
-    """A foreign checkpoint that fits, about which something is not known that changes its scores.
+    """A foreign checkpoint that fits, about which something is unknown that changes its scores.
 
-    `questions`: the `tubelet.convert.Question`s that nobody answered, each a text of several lines.
+    `questions`: the `tubelet.convert.Question`s still unanswered, each a text of several lines.
     """
 
     exit_code = 2
@@ -90,8 +90,8 @@ class OpenQuestions(CheckpointError):  # noqa: N818  an error only until they ar
         self.questions: tuple[Any, ...] = tuple(questions)
         asked = "\n".join(str(question) for question in self.questions)
         super().__init__(
-            f"a checkpoint of {family}: its tensors do not say all of what it computes, "
-            "and a wrong guess would give wrong scores without a word",
+            f"a checkpoint of {family}: its tensors do not determine everything it computes, "
+            "and a wrong guess would silently give wrong scores",
             where=where,
             expected=f"answers to {len(self.questions)} question(s):\n{indent(asked, '    ')}",
             hint="give the config it was trained with, or answer as KEY=VALUE",

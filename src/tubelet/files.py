@@ -24,18 +24,20 @@ def cache_folder() -> Path:
         return Path.home() / ".cache" / "tubelet"
     except RuntimeError as error:
         raise InputError(
-            "there is no home folder for a cache", got=error, hint="set TUBELET_CACHE to a folder"
+            "no home folder for a cache", got=error, hint="set TUBELET_CACHE to a folder"
         ) from error
 
 
 def make_parent(path: Path) -> None:
-    """Make the folder of an output file. Raises InputError where it or the file cannot be."""
+    """Make the folder of an output file. Raises InputError if it or the file cannot be created."""
     if path.is_dir():
         raise InputError("this output path is a folder", where=path, hint="name a file inside it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError("cannot make a folder", where=path.parent, got=error.strerror) from error
+        raise InputError(
+            "cannot create the folder", where=path.parent, got=error.strerror
+        ) from error
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name only if the block ends well.
 
     What was written is flushed to the disk, then renamed; after an error nothing of it is left
-    and a former file of that name stands untouched. Parent folders are made. Raises InputError
+    and an existing file of that name is untouched. Parent folders are made. Raises InputError
     where `path` is a folder or cannot be written.
     """
     make_parent(path)
@@ -82,7 +84,7 @@ def write_text(path: Path, text: str) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file `path`, waiting while another process or thread holds it.
 
-    The operating system lets go of it when a process dies. The empty file stays: removing it
+    The operating system releases it when a process dies. The empty file stays: removing it
     would let two processes lock two files of the same name. Raises InputError where it cannot be
     written.
     """

@@ -1,4 +1,4 @@
-"""LabelSpace: the classes a model or a dataset speaks of. NumPy-free, torch-free."""
+"""LabelSpace: the classes of a model or a dataset. NumPy-free, torch-free."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class LabelSpace:
             )
         if len(self.ids) != len(self.names):
             raise ConfigError(
-                "ids and names of a label space differ in number",
+                "a label space has different numbers of ids and names",
                 expected=f"{len(self.ids)} names",
                 got=len(self.names),
             )
         for what, values in (("id", self.ids), ("name", self.names)):
             if len(set(values)) < len(values):
                 repeated = sorted({v for v in values if values.count(v) > 1}, key=str)
-                raise DataError(f"label {what} {repeated[0]!r} stands twice in the label map")
+                raise DataError(f"duplicate label {what} {repeated[0]!r} in the label map")
         named = {i for members in self.groups.values() for i in members}
         for unknown in [i for i in (*self.evaluated, *named) if i not in self.ids]:
             raise DataError(
-                f"class id {unknown} is evaluated or grouped but is not in the label map"
+                f"class id {unknown} is evaluated or grouped but missing from the label map"
             )
 
     @classmethod

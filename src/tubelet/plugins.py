@@ -1,8 +1,8 @@
 """Packages that add backbones, heads, data sources, person detectors or exports to this one.
 
-A package is imported here only if somebody asked for it: by installing it, when it declares an
-entry point in the group `tubelet.plugins`, or by naming its module in TUBELET_PLUGINS. A name that
-merely stands in a file (a checkpoint, a recipe) never imports anything.
+A package is imported only on request: by installing it, when it declares an
+entry point in the group `tubelet.plugins`, or by naming its module in TUBELET_PLUGINS. A name in a
+file (a checkpoint, a recipe) never imports anything.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 GROUP = "tubelet.plugins"
 VARIABLE = "TUBELET_PLUGINS"
-# Modules of this package that add to a kind of a room below them, as a stranger's package would.
+# Modules of this package that add to a kind of a lower package, as a third party's would.
 _OURS = {"tubelet.data.sources.base": "tubelet.playground.sources"}
 
 
@@ -45,14 +45,14 @@ def load_plugins() -> tuple[str, ...]:
                 f"the plugin {module!r} cannot be imported",
                 where=origin,
                 got=f"{type(error).__name__}: {error}",
-                hint=f"mend or uninstall it, or set {VARIABLE} to the plugins to load "
+                hint=f"fix or uninstall it, or set {VARIABLE} to the plugins to load "
                 "(empty for none)",
             ) from error
     return tuple(found)
 
 
 def load_members(kind: type) -> None:
-    """Import whatever may add a member to `kind`: our own rooms and every plugin."""
+    """Import whatever may add a member to `kind`: our own packages and every plugin."""
     if kind.__module__ in _OURS:
         import_module(_OURS[kind.__module__])
     load_plugins()

@@ -1,8 +1,8 @@
-"""How results look on the disk, in plain values, so that a record can save itself.
+"""The file formats of results, in plain values, so that a record can save itself.
 
 CSV is AVA's detection file, without a header: `video_id,timestamp,x1,y1,x2,y2,action_id,score`.
 Parquet has the same rows in the columns `PREDICTION_COLUMNS`. Both are what `tubelet evaluate`
-reads; neither has a place for who a person is. JSON keeps everything: a head, and a list with one
+reads; neither can hold track ids. JSON keeps everything: a head, and a list with one
 record per line, in six decimals.
 """
 
@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
 
 def kind_of(path: str | Path) -> Kind:
-    """What a results file is, by the end of its name. Raises InputError for another one."""
+    """The format of a results file, by its extension. Raises InputError for another one."""
     match Path(path).suffix.lower():
         case ".csv":
             return "csv"
@@ -51,7 +51,7 @@ def kind_of(path: str | Path) -> Kind:
         case ".parquet":
             return "parquet"
     raise InputError(
-        "the name of a results file says what it is",
+        "unknown extension of a results file",
         where=path,
         expected=".csv, .json or .parquet",
     )
@@ -114,7 +114,7 @@ def check_finite(values: npt.NDArray[np.floating], where: str) -> None:
     """Raise DataError for a score that is not a number."""
     if not np.isfinite(values).all():
         raise DataError(
-            "a score is not a number",
+            "invalid score: not a number",
             where=where,
             expected="a probability",
             got=values[~np.isfinite(values)][0],

@@ -1,4 +1,4 @@
-"""What is found in a video: `Detections` of a keyframe and `Tube` of a person. NumPy only.
+"""What was found in a video: `Detections` of a keyframe and `Tube` of a person. NumPy only.
 
 Both are immutable records that filter, plot and save themselves:
 
@@ -88,11 +88,11 @@ class Detections:
         start_ms: int | None = None,
         end_ms: int | None = None,
     ) -> Detections:
-        """The people who meet every condition given, as a new record.
+        """The people who meet every given condition, as a new record.
 
         `classes`: names of actions; the scores of all others are left out. `min_score`: of a
         person's best remaining action. `persons`: track ids. `min_person_score`: of the box.
-        `start_ms`, `end_ms`: nobody is left unless the keyframe lies in `[start_ms, end_ms)`.
+        `start_ms`, `end_ms`: empty unless the keyframe is in `[start_ms, end_ms)`.
         Raises DataError for an unknown class, naming the nearest.
         """
         labels, actions = _narrowed(self.labels, self.action_scores, classes)
@@ -124,7 +124,7 @@ class Detections:
 
     def save(self, path: str | Path, *, min_score: float = 0.0) -> Path:
         """Write AVA's detection CSV, the same as Parquet, or JSON, by the end of the name; returns
-        the path. CSV and Parquet leave out scores below `min_score` and who is who. Many keyframes
+        the path. CSV and Parquet leave out scores below `min_score` and track ids. Many keyframes
         go into one file by `tubelet.save_results`. Raises InputError for another kind of file."""
         return save_results(path, [self], min_score=min_score)
 
@@ -204,7 +204,7 @@ class Tube:
         return np.asarray(self.action_scores[nearest], np.float32)
 
     def at(self, time_ms: int) -> Detections:
-        """The person at any moment: the box as `box_at`, the scores of the nearest moment; nobody
+        """The person at any moment: the box as `box_at`, the scores of the nearest moment; empty
         outside the tube's life."""
         box = self.box_at(time_ms, self.every_ms)
         nearest = [] if box is None else [int(np.argmin(np.abs(self.times_ms - time_ms)))]
@@ -237,7 +237,7 @@ class Tube:
         start_ms: int | None = None,
         end_ms: int | None = None,
     ) -> Tube:
-        """The moments that meet every condition given, as a new record; conditions as in
+        """The moments that meet every given condition, as a new record; conditions as in
         `Detections.filter`, of each moment. No moment is left of a person not in `persons`."""
         labels, actions = _narrowed(self.labels, self.action_scores, classes)
         kept = _at_least(actions.max(axis=1), min_score) & _within(self.times_ms, start_ms, end_ms)
@@ -288,7 +288,7 @@ def save_results(
     path. CSV is written as results arrive.
 
     Raises InputError for another kind of file, and for JSON of no results, which would have no
-    labels; DataError where JSON would hold two label spaces, and for a score that is no number.
+    labels; DataError where JSON would hold two label spaces, and for a score that is not a number.
     """
     path = Path(path)
     if kind_of(path) == "json":
@@ -300,17 +300,15 @@ def save_results(
 
 def _save_json(path: Path, results: Sequence[Detections | Tube]) -> None:
     if not results:
-        raise InputError(
-            "JSON of results says what their classes are, and there are no results", where=path
-        )
+        raise InputError("cannot write JSON without results: their classes are unknown", where=path)
     labels = results[0].labels
     if any(result.labels != labels for result in results):
         raise DataError(
-            "the results speak of two label spaces", where=path, hint="save each in its own file"
+            "the results have two label spaces", where=path, hint="save each in its own file"
         )
     tubes = [result for result in results if isinstance(result, Tube)]
     head = {"format": TUBES_FORMAT if tubes else DETECTIONS_FORMAT, "version": VERSION}
-    if tubes:  # a film is known to `tubelet detect`, not to a tube
+    if tubes:  # the video is known to `tubelet detect`, not to a tube
         head |= {"video": None, "every_ms": interval(tubes)}
     head["labels"] = labels.to_json()
     items = (result.to_json() for result in results)

@@ -76,8 +76,8 @@ Kernel = Literal["swscale", "cv2", "torch"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
-    """How a clip is cut from a film and its boxes placed, where an upstream project does it in a
-    way of its own; the defaults are tubelet's. `tubelet.media.originals` holds theirs by name.
+    """How a clip is cut from a video and its boxes placed, where an upstream project
+    differs; the defaults are tubelet's. `tubelet.media.originals` holds theirs by name.
 
     Frames. `choice`: "stride", the τ of the `InputSpec` about the key; or T frames spread over all
     those stamped in the `span_s` seconds around it (None: T·τ / fps), at the "ends" of T − 1
@@ -112,7 +112,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.choice == "stride" and self.span_s is not None:
             raise ConfigError(
-                "a clip with a stride has no span of its own",
+                "span_s requires a spread clip",
                 expected='Preprocessing.choice "ends" or "middles"',
                 got=f"span_s {self.span_s}",
             )
@@ -128,10 +128,11 @@ class InputSpec:
 
     `frames` T, `stride` τ. With `fps` None, τ counts source frames as they come; with a number,
     the source is read as if it ran at that rate (τ/fps seconds between frames), so that a model
-    trained on 30 fps film sees the same motion in a 60 fps one. `short_side` in pixels, the long
+    trained on 30 fps video sees the same motion in a 60 fps one. `short_side` in pixels, the long
     side limited to `long_side` if given; both sides are zero-padded (right, below) to a multiple
     of `multiple`, or cropped centrally to a square of `crop` if given (classification).
-    `mean` and `std` are of RGB in [0, 1]. `preprocessing`: all else that an upstream project does.
+    `mean` and `std` are of RGB in [0, 1]. `preprocessing`: everything else that an upstream project
+    does.
     """
 
     frames: int = 32
@@ -157,7 +158,7 @@ class InputSpec:
         timed = rules.anchor == "key" or (rules.choice != "stride" and rules.span_s is None)
         if timed and self.fps is None:
             raise ConfigError(
-                "this choice of frames counts in seconds",
+                "missing frame rate: this choice of frames counts in seconds",
                 where="InputSpec.preprocessing",
                 expected="InputSpec.fps: the rate that τ counts at",
                 got=None,

@@ -227,7 +227,7 @@ def test_the_truth_names_what_the_samples_show(name: str, built: dict[str, ClipD
 
 @pytest.mark.parametrize("name", NEED_FILES)
 def test_absent_files_are_named(name: str, tmp_path: Path, root: Path) -> None:
-    with pytest.raises(InputError, match="are not there"):
+    with pytest.raises(InputError, match="missing video folder"):
         SOURCES[name].build(tmp_path)
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     for film in (*tmp_path.rglob("*.mp4"), *tmp_path.rglob("*.jpg")):

@@ -358,7 +358,7 @@ def test_conversion_says_what_it_cannot_do(tmp_path: Path) -> None:
         convert(boxes, tmp_path / "out", to="x")
     with pytest.raises(InputError, match="whole clips"):
         convert(clips, tmp_path / "out")
-    with pytest.raises(InputError, match="give the label map"):
+    with pytest.raises(InputError, match="provide the label map"):
         convert(boxes, tmp_path / "out", to="cvat", options=Options(fps=30, size=(640, 360)))
     with pytest.raises(InputError, match="frame size in pixels"):
         convert(boxes, tmp_path / "out", to="coco")

@@ -216,7 +216,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="is a folder"):
         write_atomic(tmp_path / "folder", "new")
-    with pytest.raises(InputError, match="cannot make a folder"):
+    with pytest.raises(InputError, match="cannot create the folder"):
         write_atomic(target / "below_a_file.csv", "new")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "out.csv"]
     assert target.read_text() == "old"

@@ -204,7 +204,10 @@ def test_what_a_metric_cannot_do_is_said(tmp_path: Path, capfd: Capture) -> None
     (tmp_path / "two.txt").write_text("a 0\na 1\n")
     for arguments, says in (
         ((found, truth, "--metric", "videos"), "frame, video, topk, charades"),
-        ((found, truth, "--metric", "video", "--iou", "0.7"), "--iou belongs to the frame metric"),
+        (
+            (found, truth, "--metric", "video", "--iou", "0.7"),
+            "--iou is only valid for the frame metric",
+        ),
         ((scores, tmp_path / "two.txt", "--metric", "topk"), "has several classes"),
         ((scores, truth, "--metric", "topk"), "expected a path and a class"),
     ):

@@ -100,7 +100,7 @@ def test_label_spaces_keep_file_ids_and_name_the_nearest_class() -> None:
         space.column_of("walkk")
     with pytest.raises(DataError, match="unknown action id 3"):
         space.column(3)
-    with pytest.raises(DataError, match="stands twice"):
+    with pytest.raises(DataError, match="duplicate label"):
         LabelSpace(ids=(1, 1), names=("a", "b"))
     with pytest.raises(DataError, match="at least one class"):
         LabelSpace(ids=(), names=())

@@ -174,7 +174,7 @@ def test_licences_are_told_before_first_use(
     monkeypatch.setattr("tubelet.models.encoders._is_here", lambda _: False)
     with caplog.at_level(logging.WARNING):
         load_hub_weights(backbone)
-    assert "licence not known" in caplog.text
+    assert "licence unknown" in caplog.text
 
 
 def test_an_encoder_is_a_start_to_train_from_and_no_detector(

@@ -397,7 +397,7 @@ def test_the_cache_folder(
 
 def test_an_unwritable_cache_is_the_users_to_mend(server: Server, cache: Path) -> None:
     cache.write_text("a file where the folder should be")
-    with pytest.raises(InputError, match="cannot make a folder"):
+    with pytest.raises(InputError, match="cannot create the folder"):
         fetch(row(server))
 
 

@@ -92,7 +92,7 @@ def test_long_curves_are_thinned_but_keep_their_end(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"classes": [{"name": "walk"}]}, "KeyError: 'ap'"),
-        ({"map": 1.5}, "map is no share"),
+        ({"map": 1.5}, "invalid map: not a share"),
         ({"classes": [{"name": "w", "ap": 1, "instances": 1, "pr": [[2, 0]]}]}, "recall of w"),
         ({"classes": None}, "TypeError"),
     ],

@@ -2,8 +2,9 @@
 
 The model is built on the meta device, so nothing is allocated, and torch's flop counter sees each
 operator. One multiply-add counts as one, the papers' convention. Left out: RoIAlign, whose cost
-depends on the boxes (49·h·w·C a person in our matrix form), and everything elementwise. Batch norm
-is counted beside the total, at two an element, because PySlowFast and MMAction2 print it included.
+depends on the boxes (49·h·w·C per person in our matrix form), and everything elementwise. Batch
+norm is counted beside the total, at two per element, because PySlowFast and MMAction2 print it
+included.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def count(
 
 
 def _count_norms(model: nn.Module) -> list[int]:
-    """A list that fills with two an element of every batch norm's output as the model runs."""
+    """A list that fills with two per element of every batch norm's output as the model runs."""
     found: list[int] = []
 
     def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:

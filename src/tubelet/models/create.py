@@ -44,7 +44,7 @@ def variants() -> dict[str, AnyVariant]:
         for name, row in family.variants().items():
             if name in found:
                 raise ConfigError(
-                    f"two backbones have a variant called {name!r}",
+                    f"duplicate variant {name!r} of two backbones",
                     where=f"{family.__module__}.{family.__qualname__}",
                     got=f"also of {type(found[name].backbone).__qualname__}",
                 )
@@ -66,7 +66,7 @@ def variant(name: str) -> AnyVariant:
     known = variants()
     if name not in known:
         raise ConfigError(
-            f"no model is called {name!r}",
+            f"unknown model {name!r}",
             hint=did_you_mean(name, known, most=3) or "see `tubelet models`",
         )
     return known[name]
@@ -99,7 +99,7 @@ def model_config(
     Raises ConfigError for an unknown name or task, or where neither name nor backbone is given.
     """
     if task not in TASKS:
-        raise ConfigError(f"no task is called {task!r}", expected=" or ".join(TASKS))
+        raise ConfigError(f"unknown task {task!r}", expected=" or ".join(TASKS))
     if name is None and backbone is None:
         raise ConfigError("a model needs a name or a backbone", hint="see `tubelet models`")
     spec = InputSpec()
@@ -152,8 +152,8 @@ def create_model(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRecord:
-    """One line of the list of models. `gflops`: G multiply-adds a view of `frames` frames at `size`
-    pixels, RoIAlign left out; `reproduced`: our own score, None until somebody measured it."""
+    """One line of the list of models. `gflops`: G multiply-adds per view of `frames` frames at
+    `size` pixels, RoIAlign left out; `reproduced`: our own score, None until measured."""
 
     name: str
     task: str

@@ -23,9 +23,9 @@ MemoryConfig = CollaborativeMemoryConfig | MemoryBankConfig
 class ActionModelConfig:
     """A complete model as data; it travels in the header of its weights file.
 
-    Raises ConfigError where the memory does not go with the head: of our own only
+    Raises ConfigError if the memory does not fit the head: of our own only
     `temporal_relation` has tokens that a memory bank's could join (000 §3.1 leaves it out of S-only
-    because its tokens' number changes with the RoI grid). Collaborative memory goes with all.
+    because its tokens' number changes with the RoI grid). Collaborative memory fits all.
     """
 
     backbone: BackboneConfig

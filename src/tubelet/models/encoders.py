@@ -42,8 +42,8 @@ def settings_text(settings: Any) -> str:
 def hub_variant(name: str) -> Variant[HubConfig]:
     """The backbone and the input of `hf:ID`, a repository of the hub or a folder.
 
-    Mean and deviation are its preprocessor file's, where it has one. Raises InputError where the
-    configuration cannot be had, ConfigError for an unknown class.
+    Mean and deviation are its preprocessor file's, where it has one. Raises InputError if the
+    configuration is unavailable, ConfigError for an unknown class.
     """
     id_ = name.removeprefix(PREFIX)
     transformers = transformers_or_refuse()
@@ -100,7 +100,7 @@ def load_hub_weights(backbone: HubBackbone) -> dict[str, Tensor]:
 
     The classifier's tensors (`weight`, `bias`) are returned where the repository holds a
     classifier and the backbone pools as it does, else nothing. Only safetensors are read, and no
-    remote code runs. The licence is told on first use. Raises InputError where they cannot be had,
+    remote code runs. The licence is logged on first use. Raises InputError if they are unavailable,
     CheckpointError where they do not fit.
     """
     transformers, facts = transformers_or_refuse(), backbone.facts
@@ -140,7 +140,7 @@ def _is_here(id_: str) -> bool:
 
 
 def _fetch(factory: Any, id_: str, **options: Any) -> Any:
-    """`factory.from_pretrained`, its many ways to fail told as one."""
+    """`factory.from_pretrained`, its many ways to fail raised as one."""
     try:
         return factory.from_pretrained(id_, **options)
     except (OSError, ValueError, ImportError) as error:
@@ -184,5 +184,5 @@ def licence_line(id_: str) -> str:
     """One sentence about the licence of an encoder's weights."""
     known = LICENCES.get(id_)
     if known is None:
-        return "licence not known to tubelet: read its page before you use it"
+        return "licence unknown to tubelet: read its page before you use it"
     return f"licence: {known}"

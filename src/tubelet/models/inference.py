@@ -1,4 +1,4 @@
-"""Forward passes of a model in the precision that suits the device, its layers tried before."""
+"""Forward passes of a model in the precision that suits the device, its layers probed first."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from tubelet.numerics.prepare import TriedAutocast
 class Inference:
     """A model on a device, in eval mode, and `autocast`, the context of its forward passes.
 
-    Detection, testing and the extraction of memory banks all go through here. `note` is told what
-    was found of the model's layers in bf16 or fp16. Raises ConfigError for an unknown precision.
+    Detection, testing and the extraction of memory banks all go through here. `note` is called with
+    what was found about the model's layers in bf16 or fp16. Raises ConfigError for an unknown
+    precision.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ def replace_labels(
     replaced = tuple(name for name in fresh if _is_in(name, layers))
     if not replaced:
         raise ConfigError(
-            "this model has no classifier whose labels could change",
+            "this model has no classifier to relabel",
             got=type(model.config.head).__name__,
         )
     known = common_classes(model.labels, space) if keep_known else ()

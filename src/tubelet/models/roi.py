@@ -23,7 +23,7 @@ _CHUNK = 64  # boxes gathered at once: bounds the (chunk, H·W, C) copy when sev
 def _axis_weights(start: Tensor, length: Tensor, bins: int, cells: int, samples: int) -> Tensor:
     """Interpolation weights `(R, bins, cells)` along one axis, averaged over each bin's samples.
 
-    Each box takes `ceil(length / bins)` samples a bin (`sampling_ratio=0`); `samples` is the
+    Each box takes `ceil(length / bins)` samples per bin (`sampling_ratio=0`); `samples` is the
     largest such count of the call. A sample outside (−1, cells) counts as zero, one between the
     border and the outermost cell centre takes that cell: the kernel's rules.
     """
@@ -43,7 +43,7 @@ def _axis_weights(start: Tensor, length: Tensor, bins: int, cells: int, samples:
 
 
 def _samples_a_bin(extent: Tensor, bins: int, *, most: int) -> int:
-    """Samples a bin of the largest of boxes `extent (R, 2)`, at least 1.
+    """Samples per bin of the largest of boxes `extent (R, 2)`, at least 1.
 
     Traced and meta tensors have no values to ask, so they take `most`: the surplus samples have
     weight zero and the result is the same. They are exact for boxes that stay within the map; the
@@ -67,8 +67,9 @@ def roi_align(
 ) -> Tensor:
     """Pool `features (B, C, H, W)` under `boxes_px (R, 4)` of clips `clip (R,)` → `(R, C, P, P)`.
 
-    `stride` is clip pixels a cell. `aligned=True` shifts by half a cell (detectron2's ROIAlignV2);
-    `aligned=False` is the older form, which also widens every box to at least one cell.
+    `stride` is clip pixels per cell. `aligned=True` shifts by half a cell (detectron2's
+    ROIAlignV2); `aligned=False` is the older form, which also widens every box to at least one
+    cell.
     """
     _, channels, height, width = features.shape
     cells = boxes_px.float() / stride - (0.5 if aligned else 0.0)

@@ -36,7 +36,7 @@ def load_model(path: Path) -> ActionModel:
     """The model in a file, in eval mode and fp32. Raises CheckpointError if it does not fit."""
     header, state = read_checkpoint(path)
     if "model" not in header:
-        raise CheckpointError("this weights file holds no action model", where=path)
+        raise CheckpointError("not an action model's weights file", where=path)
     model = decode(ActionModelConfig, header["model"], where=str(path)).build()
     fill(model, state, where=path)
     return model.eval()

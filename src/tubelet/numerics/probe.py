@@ -2,8 +2,8 @@
 fp32.
 
 torch 2.13's bf16 convolutions have weight gradients that are wrong on processors with AVX-512,
-mostly without a NaN, so that training would learn nothing and say nothing. Which shapes depends on
-the processor and the release, so they are tried, once a machine, and what is wrong runs in fp32.
+mostly without a NaN, so that training would silently learn nothing. Which shapes depends on the
+processor and the release, so they are tried, once per machine, and what is wrong runs in fp32.
 """
 
 from __future__ import annotations
@@ -238,8 +238,8 @@ def _error(found: Tensor, exact: Tensor) -> float:
 
 
 class _Cache:
-    """Findings on disk, one file a machine; a file that cannot be read counts as empty, since what
-    it held can be found again."""
+    """Findings on disk, one file per machine; a file that cannot be read counts as empty, since
+    what it held can be found again."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         here = processor()

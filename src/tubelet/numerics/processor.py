@@ -70,7 +70,7 @@ def processor() -> Processor:
 
 @contextmanager
 def believe(other: Processor) -> Iterator[None]:
-    """Inside the block the house believes that it runs on `other`: for tests of machines that are
+    """Inside the block tubelet assumes that it runs on `other`: for tests of machines that are
     not at hand. What torch computes does not change."""
     global _believed  # noqa: PLW0603  (the one fact about this process that is not a value)
     before, _believed = _believed, other

@@ -1,4 +1,4 @@
-"""What the house knows of the machine that it runs on: for bug reports."""
+"""What tubelet knows about the machine it runs on: for bug reports."""
 
 from __future__ import annotations
 
