@@ -61,7 +61,7 @@ def test_an_ensemble_is_scored_as_its_members_mean(tmp_path: Path) -> None:
     assert (first["name"], first["weight"], first["missing"]) == ("good", 0.75, 0)
     assert second["missing"] > 0
     assert len(notes) == 1
-    assert notes[0].startswith("bad lacks")
+    assert notes[0].startswith("bad is missing")
     joined = read_predictions(tested.predictions).frame
     absent = joined.filter(joined["video"] == bad.videos()[0])["score"].to_numpy()
     own = good.of_video(bad.videos()[0]).frame["score"].to_numpy()

@@ -170,7 +170,7 @@ def clip_centre(info: VideoInfo, spec: InputSpec, moment: float) -> int:
     Raises InputError for a `moment` outside [0, 1].
     """
     if not 0 <= moment <= 1:
-        raise InputError("invalid position in the video", got=moment)
+        raise InputError("invalid position in the video, not in [0, 1]", got=moment)
     first, last = info.start_ms, max(info.start_ms, info.end_ms - 1000.0 / info.fps)
     begin, end = clip_span(0, spec, info.fps)
     spare = last - first - (end - begin)
