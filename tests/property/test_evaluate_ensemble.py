@@ -127,4 +127,4 @@ def test_videos_are_averaged_class_by_class_and_views_first() -> None:
     assert coverage.of_members == (2, 2)
     [first, second] = coverage.notes(["x", "y"])
     assert "x is missing 1 of 3 videos" in first
-    assert "y lacks 1 of 3 videos" in second
+    assert "y is missing 1 of 3 videos" in second
