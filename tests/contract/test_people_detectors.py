@@ -91,5 +91,5 @@ def test_each_name_is_claimed_once() -> None:
 def test_a_name_that_two_detectors_claim_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     greedy = classmethod(lambda cls, name: True)
     monkeypatch.setattr(DETECTORS[1], "claims", greedy)
-    with pytest.raises(ConfigError, match="several person detectors"):
+    with pytest.raises(ConfigError, match="ambiguous person detector"):
         person_detector(DEFAULT)

@@ -178,9 +178,9 @@ def test_given_ids_are_kept_wherever_the_boxes_are() -> None:
 def test_an_id_that_already_names_somebody_else_is_refused() -> None:
     linker = Linker()
     linker.update(moment(0, [at(0.2)]))
-    with pytest.raises(DataError, match="already names somebody"):
+    with pytest.raises(DataError, match="already taken"):
         linker.update(moment(100, [at(0.8)], ids=[1]))
-    with pytest.raises(DataError, match="two people"):
+    with pytest.raises(DataError, match="duplicated"):
         Linker().update(moment(0, [at(0.2), at(0.8)], ids=[4, 4]))
 
 

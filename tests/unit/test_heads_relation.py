@@ -247,7 +247,7 @@ def test_memory_where_there_is_none_is_refused() -> None:
         spatial(people, rois.clip, memory_of(people, [0]))
     temporal = build(TemporalRelationHeadConfig(width=16, heads=2))
     people = temporal.pool(maps_of(1), rois)
-    with pytest.raises(ShapeError, match="not this model's"):
+    with pytest.raises(ShapeError, match="do not fit this model"):
         temporal(people, rois.clip, memory_of(people[:, :2], [0]))
 
 

@@ -104,7 +104,7 @@ def test_a_folder_of_two_banks_is_refused_when_the_other_file_is_read(tmp_path: 
 
 
 def test_what_is_no_bank_is_said_plainly(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such memory bank"):
+    with pytest.raises(InputError, match="memory bank not found"):
         MemoryBank(tmp_path / "nowhere")
     with pytest.raises(InputError, match="empty"):
         MemoryBank(tmp_path)
@@ -207,7 +207,7 @@ def test_an_online_bank_resumes_and_refuses_another_run(tmp_path: Path) -> None:
     again = online(tmp_path)
     assert again.window(KEYS[1], before_ms=1000, after_ms=0, people=5).tokens[0, 0, 0] == 7
     for other in ({"people": 3}, {"keys": KEYS[1:]}, {"stamp": STAMP}):
-        with pytest.raises(CheckpointError, match="another training run"):
+        with pytest.raises(CheckpointError, match="different training run"):
             online(tmp_path, **other)
     with pytest.raises(DataError, match="no place"):
         fill(again, Key(video="a", time_ms=5), 1)

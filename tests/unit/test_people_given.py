@@ -38,7 +38,7 @@ def test_of_two_equally_near_the_earlier() -> None:
 
 def test_an_unknown_video_has_no_people() -> None:
     assert len(at(100)(key(100, "b"))) == 0
-    with pytest.raises(InputError, match="know nothing"):
+    with pytest.raises(InputError, match="unknown video"):
         at(100).keys("b")
     assert at(200, 100).keys("a") == [key(100), key(200)]
 

@@ -14,11 +14,11 @@ from tubelet.types import ConfigError, DataError, InputError, Key, People
 
 
 class GivenPeople:
-    """`(key) -> People`: those of the nearest known moment of that video, within a tolerance.
+    """`(key) -> People`: those at the nearest known time of that video, within a tolerance. An
 
-    A video or moment that is not known has no people. `tolerance_ms` forgives the rounding of
-    times in files; of two moments equally near the earlier one is taken. Boxes are clipped to
-    [0, 1]. Raises DataError when a moment is given twice.
+    unknown video or time has no people. `tolerance_ms` forgives the rounding of
+    times in files; of two equally near times the earlier one is taken. Boxes are clipped to
+    [0, 1]. Raises DataError for a duplicate time.
     """
 
     def __init__(self, people: Iterable[tuple[Key, People]], *, tolerance_ms: int = 20) -> None:
@@ -28,7 +28,7 @@ class GivenPeople:
         self._people: dict[Key, People] = {}
         for key, known in people:
             if key in self._people:
-                raise DataError("the people of one keyframe are given twice", where=key)
+                raise DataError("duplicate people of a keyframe", where=key)
             inside = known.boxes.clip(0, 1)
             self._people[key] = People(boxes=inside, scores=known.scores, track_ids=known.track_ids)
         self._times: dict[str, list[int]] = {}
@@ -47,8 +47,8 @@ class GivenPeople:
         """From a CSV in AVA's columns; people scored under `threshold` are left out.
 
         The eighth column is a score in detections and proposals and a person id in truth files.
-        With `kind` None it is taken for ids where every value is a whole number and no id names
-        two people of a moment. Raises DataError, naming the row, for a file that is neither.
+        With `kind` None it is taken for ids where every value is a whole number and no id is used
+        twice at one time. Raises DataError, naming the row, for a file that is neither.
         """
         table = read_ava_csv(path, kind=kind) if kind else _read_either(path)
         moments = (
@@ -68,16 +68,16 @@ class GivenPeople:
         return self._people[Key(video=key.video, time_ms=near)]
 
     def videos(self) -> list[str]:
-        """The videos of which anything is known, sorted."""
+        """The known videos, sorted."""
         return sorted(self._times)
 
     def keys(self, video: str) -> list[Key]:
-        """The known moments of one video, ascending; raises InputError for an unknown one."""
+        """The known times of one video, ascending; raises InputError for an unknown one."""
         if video not in self._times:
             raise InputError(
-                f"the given boxes know nothing of the video {video!r}",
+                f"unknown video {video!r} in the given boxes",
                 expected=f"one of {len(self._times)} videos: {', '.join(self.videos()[:5])}",
-                hint="the first column must hold the video's file name without its ending",
+                hint="the first column must be the video's file name without its extension",
             )
         return [Key(video=video, time_ms=t) for t in self._times[video]]
 

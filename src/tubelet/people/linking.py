@@ -1,9 +1,9 @@
 """Linking people of successive keyframes into tracks.
 
-The association follows ByteTrack (Zhang et al., ECCV 2022): sure detections choose their tracks
-first, doubtful ones take what is left. Keyframes may lie a second apart, so two steps are added:
-boxes are carried forward at constant velocity, and whoever still finds no partner is compared
-once more with enlarged boxes (buffered IoU, Yang et al., WACV 2023).
+The association follows ByteTrack (Zhang et al., ECCV 2022): confident detections choose their
+tracks first, doubtful ones match the rest. Keyframes may lie a second apart, so two steps are
+added: boxes are carried forward at constant velocity, and whoever still finds no partner is
+compared once more with enlarged boxes (buffered IoU, Yang et al., WACV 2023).
 
 Shape legend: N people of a keyframe, M live tracks, K classes, L moments of a tube.
 """
@@ -50,7 +50,7 @@ class LinkConfig:
 
 @dataclass(slots=True, kw_only=True)
 class _Track:
-    """A person still being followed: where last seen, and how fast the centre moves a ms."""
+    """A person still being followed: where last seen, and how fast the centre moves per ms."""
 
     id: int
     time_ms: int
@@ -89,7 +89,7 @@ class Linker:
         """The same detections, in the same order, every one with a track id.
 
         Keyframes must come in ascending time; raises InputError otherwise, or for another video,
-        and DataError when a given id stands twice in a keyframe or belongs to somebody else.
+        and DataError when a given id is duplicated in a keyframe or belongs to another person.
         """
         key = detections.key
         self._check_order(key)
@@ -126,7 +126,7 @@ class Linker:
         ids: Ints,
         time_ms: int,
     ) -> None:
-        """Fill `ids` of the people in `free` who continue one of `tracks`."""
+        """Fill `ids` of the people in `free` that continue one of `tracks`."""
         sure = scores[free] >= self.config.sure
         rounds = ((free[sure], False), (free[sure], True), (free[~sure], False))
         for people, far in rounds:
@@ -155,12 +155,12 @@ class Linker:
         last, self._last = self._last, key
         if last is not None and key.video != last.video:
             raise InputError(
-                "a linker follows one video", expected=last.video, got=key.video,
-                hint="make a Linker for each video, or use link()",
+                "a linker can only follow one video", expected=last.video, got=key.video,
+                hint="create one Linker per video, or use link()",
             )  # fmt: skip
         if last is not None and key.time_ms <= last.time_ms:
             raise InputError(
-                "keyframes must come in ascending time", where=key.video,
+                "keyframes must be in ascending time", where=key.video,
                 expected=f"after {last.time_ms} ms", got=f"{key.time_ms} ms",
             )  # fmt: skip
 
@@ -168,13 +168,13 @@ class Linker:
         values, counts = np.unique(given, return_counts=True)
         if (counts > 1).any():
             raise DataError(
-                f"track id {values[counts > 1][0]} is given to two people of one keyframe",
+                f"track id {values[counts > 1][0]} is duplicated in one keyframe",
                 where=key,
             )
         for track_id in values.tolist():
             if self._first_id <= track_id < self._next_id and track_id not in self._given:
                 raise DataError(
-                    f"track id {track_id} already names somebody who came without an id",
+                    f"track id {track_id} is already taken by a person given without an id",
                     where=key,
                     hint=f"choose first_id above every id that is given, here {track_id + 1}",
                 )
@@ -205,9 +205,7 @@ def link(
     for _, moments in sorted(videos.items()):
         moments.sort(key=lambda m: m.key)
         if any(m.labels != moments[0].labels for m in moments):
-            raise InputError(
-                "one video's detections speak of two label spaces", where=moments[0].key
-            )
+            raise InputError("one video's detections have two label spaces", where=moments[0].key)
         given = max((int(m.track_ids.max()) for m in moments if len(m)), default=-1)
         linker = Linker(config, first_id=max(1, given + 1))
         tubes += _tubes([linker.update(m) for m in moments], smooth_ms)

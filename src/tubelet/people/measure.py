@@ -1,7 +1,7 @@
 """How good a person detector is: average precision and recall of its boxes alone.
 
 Legend: N found boxes of a frame, G true ones. The field's person AP@0.5: detections of all frames
-by falling score, each taking its best-overlapping true box if nobody has, precision made
+by falling score, each taking its best-overlapping true box if still free, precision made
 monotone, area under the curve.
 """
 

@@ -20,7 +20,7 @@ def person_detector(
     threshold: float | None = None,
     device: torch.device | str = "cpu",
 ) -> PersonDetector:
-    """The detector called `name`; `threshold` replaces its own least score.
+    """The detector called `name`; `threshold` replaces its own minimum score.
 
     `person_small` ships in the package; `hf:<id or folder>` is any object detector of
     `transformers` (extra `tubelet[hf]`); `<file>.safetensors` is a small detector trained by
@@ -31,14 +31,14 @@ def person_detector(
     found = [one for one in known if one.claims(name)]
     if len(found) > 1:
         raise ConfigError(
-            f"several person detectors are called {name!r}",
+            f"ambiguous person detector {name!r}",
             got=", ".join(f"{one.__module__}.{one.__qualname__}" for one in found),
         )
     if found:
         return found[0].named(name, threshold=threshold, device=device)
     names = [one.spelling.split(",")[0] for one in known]
     raise InputError(
-        f"no person detector is called {name!r}",
+        f"unknown person detector {name!r}",
         expected="; ".join(one.spelling for one in known),
-        hint=did_you_mean(name, names) or "boxes from a file: pass a .csv",
+        hint=did_you_mean(name, names) or "for boxes from a file, pass a .csv",
     )

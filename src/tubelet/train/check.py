@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a recipe before any of it runs."""
+"""What can be found wrong with a recipe before it runs."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def check(recipe: Recipe, context: RunContext) -> None:
 
 
 def _wrong(stage: Stage, config: ActionModelConfig, context: RunContext) -> Iterator[str]:
-    """Each thing that cannot be, as a sentence."""
+    """Each impossible setting, as a sentence."""
     memory, together = config.memory, stage.clips_of_a_video(config)
     collaborative = isinstance(memory, CollaborativeMemoryConfig)
     names = [name for part in stage.mixture.parts for name in part.dataset_names()]
     if len(set(names)) < len(names):
-        yield f"two of its datasets have one name: {', '.join(sorted(names))}"
+        yield f"duplicate dataset name: {', '.join(sorted(names))}"
     share = stage.accumulate * context.world.size
     if draws_a_step(stage.batch, together) % share:
         yield (
@@ -64,7 +64,7 @@ def _wrong(stage: Stage, config: ActionModelConfig, context: RunContext) -> Iter
     if stage.norms.clips is not None and together > 1:
         yield "with several clips per video, norms already count clips of different videos only"
     if stage.collaborative.mode == "multi_iteration" and not collaborative:
-        yield "multi-iteration is for models with collaborative memory"
+        yield "multi-iteration requires a model with collaborative memory"
     yield from _wrong_norms(stage, context)
     for part in stage.mixture.parts:
         yield from _wrong_part(stage, part, part.model or config, together)
@@ -78,7 +78,7 @@ def _wrong_norms(stage: Stage, context: RunContext) -> Iterator[str]:
     if context.world.size % (stage.norms.processes or context.world.size):
         yield f"{context.world.size} processes do not divide into groups of {stage.norms.processes}"
     if stage.norms.clips is not None or stage.ema:
-        yield "synchronised norms go with neither norms.clips nor a weight average"
+        yield "synchronised norms cannot be combined with norms.clips or a weight average"
     if any(part.model is not None for part in stage.mixture.parts):
         yield "synchronised norms cannot be shared by several models"
 
@@ -91,13 +91,13 @@ def _wrong_part(
     augment = part.augment or stage.augment
     whole = part.data.labelled != "people"
     if whole and not classifies:
-        yield f"{part.data.name!r} labels whole videos, but the model's head looks for people"
+        yield f"{part.data.name!r} labels whole videos, but the model's head classifies people"
     if whole and banked:
         yield f"{part.data.name!r} has one moment per video: set bank to empty"
     if not classifies and stage.collaborative.video_weight:
-        yield "the video-level loss is for classification, where a video has one label"
+        yield "the video-level loss requires classification, where a video has one label"
     if augment is not None and augment.mosaic and (banked or classifies or together > 1):
-        yield "mosaics are for detection without memory: four films have no common past"
+        yield "mosaics require detection without memory: four videos have no common past"
 
 
 def _check_files(stage: Stage, context: RunContext) -> None:
@@ -106,8 +106,8 @@ def _check_files(stage: Stage, context: RunContext) -> None:
         weights_path(start)
     if stage.bank not in _BANKS and not (context.root / stage.bank).is_dir():
         raise InputError(
-            f"the memory bank of stage {stage.name!r} is not there",
+            f"missing memory bank of stage {stage.name!r}",
             where=context.root / stage.bank,
-            hint='set bank to "build", or name the folder that holds the data',
+            hint='set bank to "build", or state the data folder',
             arguments=("root",),
         )

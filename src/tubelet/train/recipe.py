@@ -51,7 +51,7 @@ class Stage:
     a finished bank, relative to the data folder; "build", extracted by the model as the stage
     begins; "empty", none at all; or None, a bank that grows as training sees clips. `bank_data`:
     whose people are extracted, where they are more than the stage's own (000 §2.3: every clip of
-    Kinetics, though one a video is annotated).
+    Kinetics, though one per video is annotated).
     `clip_norm`: largest gradient norm, None for any. `ema`: decay of the weight average that is
     kept as the result, 0 for none. `precision`: autocast type of the forward pass, "auto" for the
     fastest that is right where it runs. `checkpointing`:
@@ -103,7 +103,7 @@ class Stage:
         }
         if min(counts.values()) < 1 or (self.steps or 1) < 1 or (self.epochs or 1) <= 0:
             raise ConfigError(
-                f"stage {self.name!r} needs at least one step, one clip a batch",
+                f"stage {self.name!r} needs at least one step, and one clip per batch",
                 got=f"steps {self.steps}, epochs {self.epochs}, {counts}",
             )
         if self.batch % self.accumulate:
@@ -140,8 +140,8 @@ class Stage:
 class Recipe:
     """A named, complete experiment: model, stages, and what it is tested on.
 
-    `published`: what its paper reports; `reproduced`: what somebody measured, by metric, and
-    empty until then.
+    `published`: what its paper reports; `reproduced`: what was measured here, by metric, empty
+    until then.
     """
 
     name: str
@@ -158,7 +158,7 @@ class Recipe:
             names = [item.name for item in getattr(self, what)]
             if not names or len(set(names)) < len(names):
                 raise ConfigError(
-                    f"recipe {self.name!r} needs {what} of different names", got=", ".join(names)
+                    f"recipe {self.name!r} needs {what} with unique names", got=", ".join(names)
                 )
 
     def model_at(self, index: int) -> ActionModelConfig:

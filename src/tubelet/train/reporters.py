@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: one record per step, to any number of listeners."""
+"""What a run reports as it goes: one record per step, to any number of listeners."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ class Reporters:
 
 
 class Silent:
-    """Nobody listens: the processes beside the first one."""
+    """Discards everything: for all processes but the first."""
 
     def step(self, report: StepReport) -> None:
-        """Not told."""
+        """Discarded."""
 
     def note(self, text: str) -> None:
-        """Not told."""
+        """Discarded."""
 
     def close(self) -> None:
         """Nothing is open."""

@@ -18,7 +18,7 @@ from tubelet.types import ConfigError, InputError
 
 
 def previous_state(out: Path, recipe: Recipe, *, resume: bool) -> TrainState | None:
-    """The checkpoint to continue from, or None for a fresh start in a fresh folder.
+    """The checkpoint to continue from, or None for a fresh start in a new folder.
 
     Raises InputError where `out` holds a run that is not to be resumed, ConfigError where another
     recipe made it.
@@ -52,7 +52,7 @@ def previous_state(out: Path, recipe: Recipe, *, resume: bool) -> TrainState | N
 def with_precision(recipe: Recipe, device: torch.device, state: TrainState | None) -> Recipe:
     """The recipe with "auto" spelt out: what the resumed run had, else what it is on `device`.
 
-    A run that moves to another processor in its midst does not change its arithmetic."""
+    A run that moves to another processor keeps its arithmetic."""
     if state is not None:
         recipe = _in_precision_of(decode(Recipe, state.recipe), recipe)
     stages = tuple(

@@ -43,7 +43,7 @@ WEIGHTS, RECIPE = "model.safetensors", "recipe.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a finished run left behind; `tests` in the recipe's order."""
+    """The outcome of a finished run; `tests` in the recipe's order."""
 
     weights: Path
     weights_sha256: str
@@ -66,7 +66,7 @@ def run(
 
     `root`: the data folder. With `resume`, continue from `out`'s last checkpoint, bit for bit on
     the CPU in fp32. `world`: the processes that train together, with `fsdp` each holding a part of
-    the backbone. A raised `stop` ends the run after the step in hand. Raises InputError when `out`
+    the backbone. A raised `stop` ends the run after the current step. Raises InputError when `out`
     already holds a run and `resume` is off, and as `check` before anything runs.
     """
     world, stop = world or World(), stop or StopFlag()
@@ -97,7 +97,7 @@ def _train_stage(
     context: RunContext,
     state: TrainState | None,
 ) -> TiedModels:
-    """Train stage `index` from the models of the stage `before`, or from `state` in its midst."""
+    """Train stage `index` from the models of the stage `before`, or from `state` midway."""
     stage, seed = recipe.stages[index], recipe.seed * 1000 + index
     model = start_model(recipe, index, before, context, resumed=state is not None)
     datasets = [part.data.build(context.root) for part in stage.mixture.parts]

@@ -11,7 +11,7 @@ from tubelet.types import Stopped
 
 
 class StopFlag:
-    """Whether the process has been asked to end, while somebody looks at it between steps."""
+    """Whether the process has been asked to end, checked between steps."""
 
     def __init__(self) -> None:
         self.raised = False
@@ -31,7 +31,7 @@ class StopFlag:
         if not self._watched:
             raise Stopped(
                 "asked to stop",
-                hint="resume: a training continues from its last checkpoint",
+                hint="resume: training continues from its last checkpoint",
                 arguments=("resume",),
             )
 
@@ -39,7 +39,7 @@ class StopFlag:
 @contextmanager
 def stopped_by_sigterm() -> Iterator[StopFlag]:
     """Inside the block SIGTERM raises the flag, so that a step can end and be saved, or ends the
-    process with `Stopped` where nobody watches the flag.
+    process with `Stopped` if the flag is not watched.
 
     Off the main thread, where Python hands no signals out, the flag is never raised.
     """

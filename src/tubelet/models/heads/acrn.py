@@ -1,7 +1,7 @@
 """The actor-centric relation head (Sun et al. 2018) as MMAction2 builds it.
 
 Each person's pooled feature is laid over every cell of its clip's map, two convolutions relate it
-to what stands there, and the strongest response per channel is classified.
+to what is there, and the strongest response per channel is classified.
 
 Shape legend: R people, C channels of all pathways, h×w cells.
 """
@@ -62,7 +62,7 @@ class ACRNHead(PersonHead):
         """Relation features `(R, width)` of each person with their clip."""
         config = self.config
         people = pool_people(maps, rois, size=config.resolution, aligned=config.aligned)
-        if len(rois) == 0:  # batch norm cannot take statistics of nobody
+        if len(rois) == 0:  # batch norm cannot take statistics of no people
             return people.new_zeros(0, self.gather.norm.num_features)
         scene = torch.cat([m.values.mean(dim=2) for m in maps], dim=1)[rois.clip]
         tiled = people[:, :, None, None].expand(-1, -1, *scene.shape[2:])

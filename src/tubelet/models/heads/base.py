@@ -1,4 +1,4 @@
-"""What every head declares: whom it classifies, how it pools, and what a new label set replaces.
+"""What every head declares: what it classifies, how it pools, and what a new label set replaces.
 
 A head is one file: a subclass of `HeadConfig` and the `Head` that it builds, which for heads that
 look at people is a `PersonHead`. Listed in this folder's `__init__` or only imported, both work
@@ -50,7 +50,7 @@ class PersonHead(Head):
         """Features of each person. Raises ShapeError without `rois`."""
         if rois is None:
             raise ShapeError(
-                "a detection model needs the people's boxes", expected="Rois", got=None
+                "missing people's boxes for a detection model", expected="Rois", got=None
             )
         return self.pool_people(maps, rois)
 
@@ -61,7 +61,7 @@ class PersonHead(Head):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadConfig(Extensible, ABC):
-    """Arguments of a head, and all that the rest of the package asks about it.
+    """Arguments of a head, and all that the rest of the package needs to know about it.
 
     A subclass is a frozen dataclass whose fields have defaults. `task`: "detection" classifies
     people, "classification" whole clips. `remembers`: whether tokens of a memory bank can join its

@@ -27,7 +27,7 @@ class Fusion(nn.Module):
     """concat → 1×1×1 → ReLU → 1×k×k → ReLU.
 
     The first convolution of a concatenation is a sum of two, so the clip's half is computed once
-    a clip by `scene`, not once per person.
+    per clip by `scene`, not once per person.
     """
 
     def __init__(self, config: FusionConfig, *, channels: int) -> None:

@@ -1,4 +1,4 @@
-"""The `none` head: person features out, for whoever classifies them elsewhere."""
+"""The `none` head: person features out, to be classified elsewhere."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Relations between the people of a clip: the S-only and T-only heads (000 §2.2, §2.3).
 
-A person's tube becomes S tokens: one a spatial bin, aggregated over time (`spatial_relation`), or
-one a frame, aggregated over space (`temporal_relation`). For each of the S positions the tokens of
-all people of the clip form a sequence; one transformer block, shared by the positions, lets them
-attend to one another; the mean over positions is classified.
+A person's tube becomes S tokens: one per spatial bin, aggregated over time (`spatial_relation`),
+or one per frame, aggregated over space (`temporal_relation`). For each of the S positions the
+tokens of all people of the clip form a sequence; one transformer block, shared by the positions,
+lets them attend to one another; the mean over positions is classified.
 
 A memory bank's tokens join the T-only sequences, position by position. They serve as keys and
 values; with a single block that is the same as joining them as tokens, whose own outputs nobody
@@ -164,7 +164,7 @@ class RelationHead(PersonHead):
         """Tokens `(R, S, C)` pooled under `rois` → logits `(R, K)`. Raises ShapeError without."""
         if rois is None:
             raise ShapeError(
-                "relations need to know who is in which clip", expected="Rois", got=None
+                "missing people's clips for a relation head", expected="Rois", got=None
             )
         logits: Tensor = self(pooled, rois.clip, memory)
         return logits
@@ -177,9 +177,9 @@ class RelationHead(PersonHead):
             )
         if memory.values.shape[1] != positions * self.token_width:
             raise ShapeError(
-                "the memory's tokens are not this model's",
+                "the memory's tokens do not fit this model",
                 expected=f"{positions} positions of {self.token_width} channels",
-                got=f"{memory.values.shape[1]} values a token",
+                got=f"{memory.values.shape[1]} values per token",
                 hint="rebuild the memory bank with this model",
             )
         values = memory.values.to(self.embed.weight.dtype)

@@ -30,8 +30,9 @@ CHUNK_VALUES = 1 << 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TubeTokens:
-    """How tubes become tokens: one a spatial bin (`along` "space", aggregated over time) or one a
-    frame ("time", aggregated over space), by `aggregate`; `resolution` P, `aligned` as RoIAlign."""
+    """How tubes become tokens: one per spatial bin (`along` "space", aggregated over time) or one
+    per frame ("time", aggregated over space), by `aggregate`; `resolution` P, `aligned` as
+    RoIAlign."""
 
     along: Along
     aggregate: Aggregate
@@ -99,7 +100,7 @@ def join_pathways(maps: Sequence[FeatureMap]) -> Tensor:
         ratio, rest = divmod(fast, frames)
         if rest:
             raise ShapeError(
-                "the pathways' frames do not divide",
+                "the pathways' numbers of frames do not divide",
                 expected=f"a multiple of {frames}",
                 got=fast,
             )

@@ -178,7 +178,7 @@ class Bottleneck(nn.Module):
 
 
 def shortcut(inputs: int, outputs: int, stride: tuple[int, int], norm_eps: float) -> nn.Module:
-    """The residual's own way past a block: nothing, or a strided 1×1×1 convolution and norm."""
+    """The residual's path around a block: nothing, or a strided 1×1×1 convolution and norm."""
     if inputs == outputs and stride == (1, 1):
         return nn.Identity()
     return ConvNorm(

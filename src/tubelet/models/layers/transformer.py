@@ -37,7 +37,7 @@ class TubeletEmbedding(nn.Conv3d):
 class EncoderBlock(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)); whole branches drop with `drop_path`.
 
-    `key_bias` False: queries and values alone have a bias (BEiT, VideoMAE, UMT). `layer_scale`: a
+    `key_bias` False: only queries and values have a bias (BEiT, VideoMAE, UMT). `layer_scale`: a
     learnt factor per channel on each branch, starting at that value; None for no factor.
     """
 

@@ -1,4 +1,4 @@
-"""The memory bank on disk: person tokens of every moment of every video (000 §2.3).
+"""The memory bank on disk: person tokens of every keyframe of every video (000 §2.3).
 
 One safetensors file per video, written whole or not at all, so a build that was killed goes on with
 the videos that are missing. Files are memory-mapped: reading touches only the rows of the window,
@@ -31,8 +31,8 @@ _OPEN = 32  # videos whose file stays mapped
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BankStamp:
-    """What made a bank: sha256 of the weights that make tokens (with the clip they expect) and of
-    the recipe, and the tokens' shape.
+    """The origin of a bank: sha256 of the weights that make tokens (with the clip they expect) and
+    of the recipe, and the tokens' shape.
 
     `weights` is empty for a bank that is updated while its model trains.
     """
@@ -54,14 +54,14 @@ class Remembered(NamedTuple):
 
 
 class BankReader(Protocol):
-    """Whatever remembers people: a bank on disk, or one that is written as training goes on."""
+    """A store of people: a bank on disk, or one that is written as training goes on."""
 
     @property
     def stamp(self) -> BankStamp: ...
 
     def window(self, key: Key, *, before_ms: int, after_ms: int, people: int) -> Remembered:
         """People of the moments within [−before_ms, +after_ms] of `key`, without its own; at most
-        `people` of a moment. Nobody, if the bank knows nothing of that video."""
+        `people` of a moment. Empty if the video is not in the bank."""
         ...
 
 
@@ -71,7 +71,7 @@ class MemoryBank:
 
     def __init__(self, folder: Path, *, expected: BankStamp | None = None) -> None:
         if not folder.is_dir():
-            raise InputError("no such memory bank", where=folder, hint="build it first")
+            raise InputError("memory bank not found", where=folder, hint="build it first")
         self._folder = folder
         self._files = {unquote(p.stem): p for p in sorted(folder.glob(f"*{SUFFIX}"))}
         self._open: OrderedDict[str, _Film] = OrderedDict()
@@ -221,7 +221,7 @@ def read_stamp(path: Path) -> BankStamp:
     """The stamp of one video's file. Raises CheckpointError if it is not a bank's."""
     stamp: Mapping[str, Any] | None = read_header(path).get("bank")
     if stamp is None:
-        raise CheckpointError("this file is not part of a memory bank", where=path)
+        raise CheckpointError("not a file of a memory bank", where=path)
     return BankStamp(**stamp)
 
 
@@ -230,9 +230,9 @@ def _check(found: BankStamp, expected: BankStamp, where: Path) -> None:
         return
     differ = [n for n, v in asdict(expected).items() if v != getattr(found, n)]
     raise CheckpointError(
-        f"this memory bank was made by another model: {', '.join(differ)} differ",
+        f"this memory bank was made by a different model: {', '.join(differ)} differ",
         where=where,
         expected=", ".join(f"{n} {getattr(expected, n)}" for n in differ),
         got=", ".join(f"{n} {getattr(found, n)}" for n in differ),
-        hint="delete the folder and build the bank again with this model, or name its own weights",
+        hint="delete the folder and build the bank again with this model, or use its own weights",
     )

@@ -23,7 +23,7 @@ class MemoryBankConfig:
     def __post_init__(self) -> None:
         if min(self.before_ms, self.after_ms) < 0 or self.people < 1:
             raise ConfigError(
-                "a memory bank needs a window and room for somebody",
+                "a memory bank needs a window and room for people",
                 expected="before_ms, after_ms ≥ 0 and people ≥ 1",
                 got=f"{self.before_ms}, {self.after_ms}, {self.people}",
             )

@@ -43,13 +43,13 @@ class UndoJournal:
         self._kept.add(place)
 
     def mark(self, step: int) -> None:
-        """From now on keep what is needed to come back to this moment, called `step`."""
+        """From now on keep what is needed to restore this state, called `step`."""
         self._path = self._folder / _NAME.format(step)
         self._path.write_bytes(b"")
         self._kept.clear()
 
     def settle(self, step: int) -> None:
-        """Nobody will come back to a moment before `step`."""
+        """No state before `step` will be restored."""
         for path in self._files():
             if path.name < _NAME.format(step):
                 path.unlink()

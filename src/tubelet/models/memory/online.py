@@ -5,7 +5,7 @@ untouched places take no disk space. Each place has a version that is odd while 
 reader that meets an odd or changing version takes the place for empty, and so does a run that was
 killed half-way through it. Of several processes one writes; `SharedBank` sees to that.
 
-Shape legend: L keyframes of all videos, P people a place, S token positions, C their width.
+Shape legend: L keyframes of all videos, P people per place, S token positions, C their width.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class LearningBank(BankReader, Protocol):
         ...
 
     def settle(self, step: int) -> None:
-        """The checkpoint of `step` is written; nobody comes back to an earlier one."""
+        """The checkpoint of `step` is written; earlier ones are no longer needed."""
         ...
 
     def restore(self, step: int) -> None:
@@ -91,7 +91,7 @@ class OnlineBank:
         """Remember the people of a moment in place of what was known of it: `tokens (N, S, C)`,
         `boxes (N, 4)`, `scores (N,)`; of more than P people those of the highest score."""
         if key not in self._place:
-            raise DataError("this moment has no place in the memory bank", got=key)
+            raise DataError("unknown keyframe: no place in the memory bank", got=key)
         best = torch.argsort(scores, descending=True, stable=True)[: self._people]
         self._journal.keep(self._place[key])
         record = self._data[self._place[key] : self._place[key] + 1]
@@ -176,7 +176,7 @@ class OnlineBank:
         if path.is_file():
             if json.loads(path.read_text(encoding="utf-8")) != index:
                 raise CheckpointError(
-                    "this memory bank belongs to another training run",
+                    "this memory bank belongs to a different training run",
                     where=folder,
                     hint="delete the folder, or name another one",
                 )
@@ -202,7 +202,7 @@ class SharedBank:
     """
 
     def __init__(self, folder: Path, opened: Callable[[Path], OnlineBank]) -> None:
-        # NCCL would need every row on a GPU; what a machine writes lies in its main memory.
+        # NCCL would need every row on a GPU; what a machine writes is in its main memory.
         self._group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
         hosts = self._gather(socket.gethostname())
         machine = list(dict.fromkeys(hosts)).index(socket.gethostname())
@@ -227,7 +227,7 @@ class SharedBank:
         packed = [
             Seen(m.key, m.tokens.detach().half().cpu(), m.boxes.cpu(), m.scores.cpu()) for m in seen
         ]
-        # Whoever has everybody's rows knows that everybody has finished reading.
+        # Having all processes' rows means that all of them have finished reading.
         everyone = self._gather(packed)
         if self._writes:
             for part in everyone:
@@ -256,7 +256,7 @@ class SharedBank:
         return len(self._bank)
 
     def _gather(self, own: T) -> list[T]:
-        """Everybody's value, in order of rank."""
+        """All processes' values, in order of rank."""
         found: list[T] = [own] * dist.get_world_size()
         dist.all_gather_object(found, own, group=self._group)
         return found

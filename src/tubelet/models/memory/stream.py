@@ -1,8 +1,8 @@
-"""A model with memory over a film: one pass, one clip at a time, with a bounded delay.
+"""A model with memory over a video: one pass, one clip at a time, with a bounded delay.
 
-Each moment waits until its window is known and then leaves with its scores, so what is held does
-not grow with the film. Features are computed once per keyframe, however many windows it is in.
-Testing and detection both run films through here.
+Each keyframe waits until its window is known and is then yielded with its scores, so memory does
+not grow with the video. Features are computed once per keyframe, however many windows it is in.
+Testing and detection both use this.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def scores_with_memory(inference: Inference, samples: Iterable[Sample]) -> Itera
         # The sample waits without its frames, not even a view of them: a window's worth of clips
         # would not fit.
         waiting = replace(sample, frames=sample.frames.new_empty(3, sample.frames.shape[1], 0, 0))
-        # Whoever consumes this generator must not find themselves under its autocast.
+        # The consumer of this generator must not run under its autocast.
         context = inference.autocast(one.frames)
         with context:
             ready = stream.push(waiting, one.rois, model.features(one.frames))

@@ -1,4 +1,4 @@
-"""Which other moments of a video a moment sees: by time, in training and testing alike."""
+"""Which other keyframes of a video a keyframe sees: by time, in training and testing alike."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Lookaround(Generic[T]):
         its window, itself included. Raises ConfigError when time does not advance."""
         if self._held and time_ms <= self._held[-1].time_ms:
             raise ConfigError(
-                "moments must come in time order",
+                "moments must be in time order",
                 expected=f"later than {self._held[-1].time_ms} ms",
                 got=f"{time_ms} ms",
             )

@@ -45,8 +45,8 @@ class NamedDetector(ABC):
     @classmethod
     @abstractmethod
     def named(cls, name: str, *, threshold: float | None, device: torch.device | str) -> Self:
-        """The detector of a name that the class claims; `threshold` replaces its own least score.
-        Raises InputError where it cannot be had."""
+        """The detector of a name that the class claims; `threshold` replaces its own minimum score.
+        Raises InputError if it is unavailable."""
 
     @abstractmethod
     def __call__(self, image: Image) -> People:

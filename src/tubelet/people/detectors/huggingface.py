@@ -35,8 +35,8 @@ class HuggingFaceDetector(NamedDetector):
     """A PersonDetector around `AutoModelForObjectDetection`.
 
     `model_id`: a hub id or a folder. `class_name`: the class that is kept, as the model's
-    `id2label` spells it. Raises InputError when `transformers` is not installed, the model cannot
-    be had, is of a family that is not supported, or knows no such class.
+    `id2label` spells it. Raises InputError when `transformers` is not installed, the model is
+    unavailable, of an unsupported family, or has no such class.
     """
 
     spelling: ClassVar[str] = f"{PREFIX}<model id or folder>"
@@ -76,7 +76,7 @@ class HuggingFaceDetector(NamedDetector):
         name = _PROCESSORS.get(config.model_type)
         if name is None:
             raise InputError(
-                "this family of detectors is not supported",
+                "unsupported family of detectors",
                 where=model_id,
                 expected=", ".join(_PROCESSORS),
                 got=config.model_type,
@@ -95,7 +95,7 @@ class HuggingFaceDetector(NamedDetector):
         """People of one upright RGB frame u8 `(H, W, 3)`, best first, boxes in [0, 1]."""
         check_image(image)
         inputs = self._processor(images=image, return_tensors="pt").to(self.device)
-        # A target of one by one pixel gives boxes in fractions of the frame.
+        # A target of 1×1 pixels gives boxes in fractions of the frame.
         found = self._processor.post_process_object_detection(
             self._model(**inputs), threshold=self.threshold, target_sizes=[(1, 1)]
         )[0]
@@ -121,7 +121,7 @@ def _transformers() -> Any:
 
 
 def _fetch(factory: Any, model_id: str, **options: Any) -> Any:
-    """`factory.from_pretrained`, its many ways to fail told as one."""
+    """`factory.from_pretrained`, its many ways to fail raised as one."""
     try:
         return factory.from_pretrained(model_id, **options)
     except (OSError, ValueError, ImportError) as error:
@@ -138,7 +138,7 @@ def _class_index(names: dict[int, str], wanted: str, model_id: str) -> int:
         if name.casefold() == wanted.casefold():
             return int(index)
     raise InputError(
-        f"the detector knows no class {wanted!r}",
+        f"unknown class {wanted!r} of the detector",
         where=model_id,
         got=", ".join(list(names.values())[:8]),
         hint="pass class_name as the model's id2label spells it",

@@ -1,6 +1,6 @@
 """`person_small`: our own anchor-free person detector, small enough to ship inside the package.
 
-A plain residual network, a top-down pyramid and one convolutional head a level, in the manner of
+A plain residual network, a top-down pyramid and one convolutional head per level, in the manner of
 FCOS (Tian et al., ICCV 2019): every cell of strides 8, 16 and 32 says whether a person is there
 and how far the four sides of the box lie from the cell's centre.
 
@@ -100,7 +100,7 @@ class _Head(nn.Module):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DenseBoxes:
-    """What the network says of every cell: `logits (B, A)`, `boxes_px (B, A, 4)` xyxy,
+    """The network's output for every cell: `logits (B, A)`, `boxes_px (B, A, 4)` xyxy,
     `centres_px (A, 2)`; all float32 whatever the precision of the convolutions."""
 
     logits: Tensor
@@ -240,7 +240,7 @@ class SmallPersonDetector(NamedDetector):
             net.load_state_dict(state)
         except RuntimeError as error:
             raise CheckpointError(
-                "the weights do not fit the person detector they claim to be",
+                "the weights do not fit their person detector's configuration",
                 where=path,
                 got=str(error).splitlines()[-1].strip(),
             ) from error
@@ -258,7 +258,7 @@ class SmallPersonDetector(NamedDetector):
             check_image(image)
         if len({image.shape for image in images}) > 1:
             raise ShapeError(
-                "frames of one batch differ in size", got=sorted({i.shape for i in images})
+                "frames of a batch differ in size", got=sorted({i.shape for i in images})
             )
         resized_hw = short_side_hw(
             images[0].shape[:2], self.config.short_side, self.config.long_side
@@ -292,10 +292,10 @@ def calls_of(net: SmallPersonNet, pictures_shape: tuple[int, ...]) -> dict[str, 
 
 
 def config_from_header(header: Mapping[str, Any], path: Path) -> SmallPersonConfig:
-    """The network's shape out of a checkpoint header; raises CheckpointError if it is not there."""
+    """The network's shape out of a checkpoint header; raises CheckpointError if it is missing."""
     if header.get("kind") != KIND or "model" not in header:
         raise CheckpointError(
-            "this weights file holds no small person detector",
+            "not a small person detector's weights file",
             where=path,
             expected=f"kind {KIND!r} and its model",
             got=header.get("kind", "no kind"),

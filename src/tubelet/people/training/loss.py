@@ -1,4 +1,4 @@
-"""The loss of a dense person detector: who answers for whom, and how wrong it was.
+"""The loss of a dense person detector: which cells are assigned to which person, and their loss.
 
 Assignment is task-aligned (TOOD, Feng et al., ICCV 2021, §3.2): the cells inside a person's box
 that already score and fit best answer for that person, and the score they are taught is how well

@@ -1,7 +1,7 @@
 """`person_small`: the recipe of the detector that ships in the package.
 
-Trained from scratch on the labelled frames of JHMDB-21 (split 1, training videos; one person a
-clip is labelled, so other people are neither taught nor punished) and on playground people.
+Trained from scratch on the labelled frames of JHMDB-21 (split 1, training videos; one person
+per clip is labelled, so other people are neither taught nor punished) and on playground people.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def train_person(
     Raises TrainingError if the loss stops being a number or there is nothing to learn from.
     """
     if not any(len(p.boxes_px) for p in pictures):
-        raise TrainingError("no picture shows anybody", where=out, got=f"{len(pictures)} pictures")
+        raise TrainingError("no picture shows a person", where=out, got=f"{len(pictures)} pictures")
     with atomic_path(out / "recipe.json") as part:
         part.write_text(json.dumps(encode(recipe), indent=1), encoding="utf-8")
     torch.manual_seed(recipe.seed)
@@ -153,7 +153,7 @@ def export(
         if name.startswith("average.")
     }
     if not weights or not all(v.isfinite().all() for v in weights.values()):
-        raise CheckpointError("the training state holds no weights that fit fp16", where=state)
+        raise CheckpointError("the training state's weights do not fit fp16", where=state)
     save_checkpoint(
         to, weights, {**header_of(recipe.model), "steps": header["step"], **(extra or {})}
     )
@@ -214,7 +214,7 @@ def _restore(
     """Load a training state into the objects; return the number of steps it has taken."""
     header, tensors = read_checkpoint(path)
     if header.get("kind") != "person_training":
-        raise CheckpointError("this is not a training state", where=path, got=header.get("kind"))
+        raise CheckpointError("not a training state", where=path, got=header.get("kind"))
     parts: dict[str, dict[str, Tensor]] = {"net": {}, "average": {}, "optimiser": {}}
     for name, value in tensors.items():
         owner, rest = name.split(".", 1)

@@ -23,7 +23,7 @@ from tubelet.train.data.mosaic import TILES, mosaic, quarter
 from tubelet.train.data.samplers import Pick, RandomSampler, Sampler
 from tubelet.types import ConfigError, InputSpec, Ints, TrainingError, VideoError
 
-ATTEMPTS = 8  # broken files in a row before the data, not a file, is to blame
+ATTEMPTS = 8  # consecutive broken files before the data, not a file, is to blame
 
 
 class Draw(NamedTuple):
@@ -86,9 +86,9 @@ class SampleStream:
 
 
 def picker(dataset: ClipDataset, sampler: Sampler, seed: int) -> Pick:
-    """The sampler's order of a dataset. Raises TrainingError where there is nothing to draw."""
+    """The sampler's order of a dataset. Raises TrainingError if it is empty."""
     if not len(dataset):
-        raise TrainingError(f"the dataset {dataset.name!r} has no sample to train on")
+        raise TrainingError(f"the dataset {dataset.name!r} has no samples to train on")
     return sampler.build(dataset, seed=seed)
 
 
@@ -108,7 +108,7 @@ def draw(
             skipped.append(f"{dataset.key(index)}: {error.what} ({error.got})")
             index = int(np.random.default_rng([*own, 1]).integers(len(dataset)))
     raise TrainingError(
-        f"{ATTEMPTS} samples in a row could not be read",
+        f"{ATTEMPTS} consecutive samples could not be read",
         where=f"dataset {dataset.name!r}",
         got=skipped[-1],
         hint="check the video folder: most of its files seem broken",
@@ -218,7 +218,7 @@ def _join(draws: list[Draw]) -> Step:
     skipped = tuple(reason for draw in draws for reason in draw.skipped)
     batch = collate([sample for draw in draws for sample in draw.samples])
     if any(draw.group for draw in draws):
-        # Two groups may be of one film at different times: each keeps its own memory.
+        # Two groups may be of one video at different times: each keeps its own memory.
         number = np.repeat(np.arange(len(draws)), [len(draw.samples) for draw in draws])
         batch = replace(batch, group=torch.from_numpy(number.astype(np.int64)))
     return Step(batch, skipped)

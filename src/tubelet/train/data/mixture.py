@@ -1,4 +1,4 @@
-"""What a stage learns from: one dataset, or several whose minibatches take turns (002 §3)."""
+"""The data a stage learns from: one dataset, or several whose minibatches take turns (002 §3)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Mixture:
     def __post_init__(self) -> None:
         names = [part.data.name for part in self.parts]
         if not names or len(set(names)) < len(names):
-            raise ConfigError("a mixture needs datasets of different names", got=", ".join(names))
+            raise ConfigError("duplicate dataset name in a mixture", got=", ".join(names))
         if min(part.share for part in self.parts) <= 0:
             raise ConfigError("every part of a mixture needs a positive share")
 

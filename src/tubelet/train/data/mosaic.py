@@ -58,7 +58,7 @@ def mosaic(samples: Sequence[Sample], *, multiple: int = 1) -> Sample:
         people=People(
             boxes=np.divide(boxes.numpy(), scale, dtype=np.float32),
             scores=np.concatenate([s.people.scores for s in samples]),
-            track_ids=np.full(len(boxes), -1, np.int64),  # ids of other films mean other people
+            track_ids=np.full(len(boxes), -1, np.int64),  # ids of other videos mean other people
         ),
         boxes_px=boxes,
         targets=torch.cat(targets) if len(targets) == TILES else None,

@@ -1,4 +1,4 @@
-"""Which sample stands at which position of the endless training stream.
+"""Which sample is at which position of the endless training stream.
 
 A sampler is a function of (seed, position) alone, so that workers, processes and interruptions
 change nothing.
@@ -35,7 +35,7 @@ class RandomSampler:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassBalancedSampler:
-    """Draws a class, every one as often, then a sample that has it (000 §2.4; Kang et al. 2020).
+    """Draws a class, each equally often, then a sample that has it (000 §2.4; Kang et al. 2020).
 
     `power`: a class with n samples is drawn in proportion to n^power: 0 evenly, ½ the
     square-root rule, 1 as often as it occurs. Samples without a class are never drawn.
@@ -69,7 +69,7 @@ def sample_order(seed: int, epoch: int, length: int) -> Ints:
 
 
 def samples_by_class(dataset: ClipDataset) -> dict[int, Ints]:
-    """Class id → the samples in which somebody has it."""
+    """Class id → the samples in which it occurs."""
     found: dict[int, list[int]] = {label: [] for label in dataset.labels.ids}
     for index in range(len(dataset)):
         for label in dataset.label_ids(index):

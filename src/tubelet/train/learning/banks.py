@@ -48,7 +48,7 @@ def bank_stamp(model: ActionModel, *, recipe: str, trained: bool = True) -> Bank
             got=type(head).__name__,
         )
     spec = model.input
-    # One person of one clip on the meta device tells how many tokens of which width there are.
+    # One person of one clip on the meta device shows the number and width of tokens.
     twin, side = meta_twin(model.config), 32 * max(1, spec.multiple)
     with torch.no_grad():
         maps = twin.backbone(torch.zeros(1, 3, spec.frames, side, side, device="meta"))

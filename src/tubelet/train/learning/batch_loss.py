@@ -60,11 +60,13 @@ def loss_of(
     ConfigError for a video-level loss in detection, where a video's clips have other people."""
     if video_weight and model.task == "detection":
         raise ConfigError(
-            "the video-level loss is for classification, where a video has one label",
+            "the video-level loss requires classification, where a video has one label",
             hint="set video_weight to 0",
         )
     if batch.targets is None:
-        raise TrainingError("a training batch has no labels", where=", ".join(map(str, batch.keys)))
+        raise TrainingError(
+            "missing labels in a training batch", where=", ".join(map(str, batch.keys))
+        )
     return BatchLoss(
         loss=loss,
         exclusive=model.labels.exclusive,

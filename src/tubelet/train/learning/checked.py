@@ -1,4 +1,4 @@
-"""A learner that distrusts its precision: layers probed, first gradients compared with fp32."""
+"""A learner that verifies its precision: layers probed, first gradients compared with fp32."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NAMED = 5  # layers that a warning lists; the file has all
 def checked(
     learner: Learner, stage: Stage, models: TiedModels, *, fresh: bool, context: RunContext
 ) -> Learner:
-    """`learner`, distrusted where the stage does not run in fp32. `fresh`: the stage begins, and
+    """`learner`, verified where the stage does not run in fp32. `fresh`: the stage begins, and
     its first gradients are worth comparing."""
     precision = resolve(stage.precision, context.device)
     context.reporter.note(f"stage {stage.name!r} runs in {precision}")
@@ -50,7 +50,7 @@ def checked(
 
 @dataclass(slots=True, kw_only=True)
 class CheckedLearner:
-    """`learner`, in a precision that has to earn its trust.
+    """`learner`, in a precision that is verified first.
 
     Before the first minibatch of each model its layers are probed for that minibatch's clips, and
     those that are wrong run in fp32 from then on. With `compare`, the gradients of the very first
@@ -117,7 +117,7 @@ class CheckedLearner:
 
 @contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
-    """Behind the block the model's buffers and torch's random numbers are what they were."""
+    """After the block the model's buffers and torch's random state are restored."""
     before = {name: value.detach().clone() for name, value in model.named_buffers()}
     with torch.random.fork_rng():
         yield

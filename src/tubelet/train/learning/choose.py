@@ -1,4 +1,4 @@
-"""How a stage learns from each of its datasets, as its models' memory demands."""
+"""How a stage learns from each of its datasets, as its models' memory requires."""
 
 from __future__ import annotations
 

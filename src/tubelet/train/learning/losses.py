@@ -1,4 +1,4 @@
-"""What a person's logits are compared with.
+"""The loss of people's logits.
 
 Shape legend: R people, K classes. `known (R, K)` marks the classes that a person's dataset
 annotates; the others neither help nor hurt.
@@ -26,7 +26,7 @@ class ActionLoss:
     def __call__(
         self, logits: Tensor, targets: Tensor, known: Tensor, *, exclusive: bool
     ) -> Tensor:
-        """`logits`, `targets`, `known` `(R, K)` → scalar; 0 (with a graph) when nobody is known."""
+        """`logits`, `targets`, `known` `(R, K)` → scalar; 0 (with a graph) if none is known."""
         logits = logits.float()
         if exclusive:
             blocked = logits.masked_fill(~known, float("-inf"))

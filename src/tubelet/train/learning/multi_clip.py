@@ -67,7 +67,7 @@ def multi_iteration(model: ActionModel, batch: Batch, loss: LogitLoss) -> Tensor
     """
     memory = model.memory
     if memory is None:
-        raise ConfigError("multi-iteration is for models with collaborative memory")
+        raise ConfigError("multi-iteration requires a model with collaborative memory")
     parts = _parts(batch)
     _, video, count = torch.unique(batch.group, return_inverse=True, return_counts=True)
     with torch.no_grad(), unchanged_statistics(model.backbone):
@@ -106,7 +106,7 @@ class _Part:
 
 
 class Replay:
-    """The state of the random numbers at one moment, to be visited again: dropout of the second
+    """The random state at one point, to be returned to: dropout of the second
     scan must fall as in the first."""
 
     def __init__(self, device: torch.device) -> None:
@@ -114,14 +114,14 @@ class Replay:
         self.mark()
 
     def mark(self) -> None:
-        """The moment is now."""
+        """Captures the current state."""
         device = self._device
         self._cpu = torch.get_rng_state()
         self._cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
     @contextmanager
     def again(self) -> Iterator[None]:
-        """Random numbers as at that moment; those of the surroundings go on unchanged."""
+        """Random numbers as at that point; those outside continue unchanged."""
         with torch.random.fork_rng([self._device] if self._cuda is not None else []):
             torch.set_rng_state(self._cpu)
             if self._cuda is not None:

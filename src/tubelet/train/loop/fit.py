@@ -88,7 +88,7 @@ def fit(
             services.saver.save()
         if step.stop:
             raise Stopped(
-                "training was asked to stop, and has saved itself",
+                "training was asked to stop, and has saved its state",
                 where=f"stage {stage.name!r}, after step {progress.step} of {progress.steps}",
                 hint="resume it",
                 arguments=("resume",),
@@ -164,8 +164,8 @@ class _Loop:
         return _Own(total, keys)
 
     def agree(self, own: _Own, *, save: bool) -> _Agreed:
-        """One sum over all processes. Raises TrainingError everywhere for a loss that is not a
-        number anywhere."""
+        """One sum over all processes. Raises TrainingError in all processes for a loss that is
+        not a number in any."""
         world = self.services.world
         asked = [float(save), float(self.services.stop.raised)]
         loss, due, stop = world.sum([own.loss, *asked], self.services.device)

@@ -47,7 +47,7 @@ class Optimizer:
         groups = list(self._groups(model, rate))
         if not groups:
             raise ConfigError(
-                "nothing is left to train", hint="look at the stage's `trainable` patterns"
+                "no trainable parameters", hint="look at the stage's `trainable` patterns"
             )
         # A group of whole and of sharded parameters cannot be stepped as one list.
         sharded = any(isinstance(p, DTensor) for p in model.parameters())

@@ -51,7 +51,7 @@ class Progress:
         )
 
     def captured(self, recipe: dict[str, Any], stage: int) -> TrainState:
-        """The checkpoint of this moment in stage `stage` of `recipe`; collective."""
+        """The checkpoint at this point in stage `stage` of `recipe`; collective."""
         return TrainState(
             recipe=recipe,
             stage=stage,

@@ -48,7 +48,7 @@ class Checkpoints:
 
 
 class Clock:
-    """Says when `minutes` have gone by since the last time it said so; never, if None."""
+    """Due every `minutes`; never, if None."""
 
     def __init__(self, minutes: float | None) -> None:
         self._seconds = None if minutes is None else minutes * 60

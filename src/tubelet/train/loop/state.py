@@ -40,7 +40,7 @@ class TrainState:
             return cls(**torch.load(path, map_location="cpu", weights_only=True))
         except Exception as error:
             raise CheckpointError(
-                "the training checkpoint cannot be read",
+                "cannot read the training checkpoint",
                 where=path,
                 got=error,
                 hint="start again without resuming, or restore the file",

@@ -36,7 +36,7 @@ class Norms:
 
     def __post_init__(self) -> None:
         if (self.clips or 1) < 1 or (self.processes or 1) < 1:
-            raise ConfigError("norm groups hold at least one", got=f"{self.clips, self.processes}")
+            raise ConfigError("norm groups of at least one", got=f"{self.clips, self.processes}")
 
 
 def freeze(models: Sequence[nn.Module], trainable: Sequence[str]) -> None:
@@ -74,7 +74,7 @@ def set_norms(model: nn.Module, norms: Norms, world: World, device: torch.device
 
 
 def train_mode(model: nn.Module, norms: Norms) -> None:
-    """Train mode, with those norms in eval mode that are not to learn statistics."""
+    """Train mode, with norms that must not learn statistics in eval mode."""
     model.train()
     for norm in batch_norms(model):
         parameters = list(norm.parameters())
@@ -113,7 +113,7 @@ def learnt_statistics(model: nn.Module) -> list[str]:
 def normalised_by(norms: Sequence[_BatchNorm], rows: Sequence[Tensor]) -> Iterator[None]:
     """Inside the block each of `norms` takes its statistics over each group of rows alone.
 
-    A norm whose input has another number of rows than the groups together is left alone.
+    A norm whose input has a different number of rows than the groups together is left alone.
     """
     with ExitStack() as undo:
         for norm in norms if len(rows) > 1 else ():

@@ -29,19 +29,19 @@ from tubelet.types import ConfigError
 def shard(models: TiedModels, stage: Stage, world: World, device: torch.device) -> None:
     """Split the backbone's parameters over all processes, part by part.
 
-    Raises ConfigError where sharding cannot be: in one process, with models that share a backbone,
-    with a weight average.
+    Raises ConfigError where sharding is impossible: in one process, with models that share a
+    backbone, with a weight average.
     """
     reasons = [
         reason
         for wrong, reason in (
-            (world.size == 1, "there is one process; start several with torchrun"),
+            (world.size == 1, "there is only one process; start several with torchrun"),
             (len(models.by_dataset()) > 1, "several models share one backbone"),
             (stage.ema > 0, "a weight average would hold every parameter whole"),
-            (stage.norms.mode == "synced", "synchronised norms are modules of another kind"),
+            (stage.norms.mode == "synced", "synchronised norms are not supported"),
             (
                 isinstance(models.main.config.memory, MemoryBankConfig),
-                "a memory bank is made by a backbone that is whole",
+                "a memory bank requires a whole backbone",
             ),
         )
         if wrong
@@ -83,7 +83,9 @@ def load_whole(
     missing, extra = model.load_state_dict(plain, strict=False)
     lost = [n for n in missing if n not in state]
     if lost or extra:
-        raise ConfigError("the checkpoint is of another model", got=", ".join([*lost, *extra][:5]))
+        raise ConfigError(
+            "the checkpoint is of a different model", got=", ".join([*lost, *extra][:5])
+        )
     with torch.no_grad():
         for name, value in state.items():
             target = own.get(name)

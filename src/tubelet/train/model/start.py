@@ -1,4 +1,4 @@
-"""The models of a stage: what they begin with, and what is left of them when it ends."""
+"""The models of a stage: what they start from, and what remains of them when it ends."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def finished_models(stage: Stage, models: TiedModels, context: RunContext) -> Ti
 
 def _agree(model: ActionModel, dataset: ClipDataset) -> None:
     """A model whose classes have no names takes the dataset's; otherwise they must be the same.
-    Raises ConfigError for other classes, and for a head of another task."""
+    Raises ConfigError for different classes, and for a head of another task."""
     if isinstance(dataset, WholeVideoDataset) != (model.task == "classification"):
         raise ConfigError(
             f"the model is for {model.task}, but {dataset.name!r} is not",

@@ -74,7 +74,7 @@ def _tie(model: ActionModel, other: ActionModel, dataset: str) -> None:
                     shared += 1
     if not shared:
         raise ConfigError(
-            f"the model of {dataset!r} has another backbone than the stage's",
+            f"the model of {dataset!r} has a different backbone than the stage's",
             expected=type(model.config.backbone).__name__,
             got=type(other.config.backbone).__name__,
         )

@@ -60,7 +60,7 @@ def transfer(
     lost = [n for n in own if n not in fits and matches(n, required)]
     if not fits or lost:
         raise CheckpointError(
-            "the weights to start from do not hold what this model needs",
+            "the weights to start from lack what this model needs",
             where=where,
             expected=f"tensors like {', '.join((lost or list(own))[:4])}",
             got=", ".join(list(given)[:4]),
