@@ -191,7 +191,7 @@ def test_frames_are_pictures_of_the_asked_size() -> None:
      ({"seconds": 0}, "seconds"), ({"person_height": (0.9, 0.5)}, "person_height")],
 )  # fmt: skip
 def test_impossible_configs_are_refused(wrong: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=f"cannot have this {said}"):
+    with pytest.raises(ConfigError, match=f"invalid {said}"):
         PlaygroundConfig(**wrong)  # type: ignore[arg-type]
 
 

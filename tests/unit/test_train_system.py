@@ -167,7 +167,7 @@ def test_mixtures_weigh_datasets_by_size_by_share_or_in_turn() -> None:
     explicit = mixture_of("explicit", share=3.0).order(sizes, 4000, seed=5)
     assert abs(float((explicit == 1).mean()) - 0.75) < 0.03
     assert mixture_of("alternating").order(sizes, 5, seed=5).tolist() == [0, 1, 0, 1, 0]
-    with pytest.raises(ConfigError, match="unique names"):
+    with pytest.raises(ConfigError, match="duplicate dataset name"):
         Mixture(parts=(Part(data=PlaygroundSource()), Part(data=PlaygroundSource())))
 
 

@@ -241,7 +241,7 @@ def _arms(name: str, t: Array, s: Style) -> tuple[Array, Array]:
 
 
 PUSHED = "pushed"
-"""The role of the person whom another pushes: seen, but not a label (AVA labels the doer)."""
+"""The role of the person being pushed: seen, but not a label (AVA labels the doer)."""
 
 
 def _thrust(t: Array, s: Style) -> Array:

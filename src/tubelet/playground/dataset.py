@@ -1,4 +1,4 @@
-"""Clips of the rendered world as a dataset: what `data.dataset` asks of one, in one file."""
+"""Clips of the rendered world as a dataset: everything `data.dataset` requires, in one file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tubelet.playground.make import (
 from tubelet.playground.world import PlaygroundConfig, label_space
 from tubelet.types import InputSpec, Key
 
-_DRAWS = 5  # clips looked at for one in which somebody does what is sought
+_DRAWS = 5  # clips tried for one in which somebody does one of the sought actions
 
 
 class PlaygroundDataset:

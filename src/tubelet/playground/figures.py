@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tubelet.playground.actions import COLUMN, Array
 
 _TILT = np.radians(9)
-"""The camera looks down a little, so that nearer feet stand lower on the screen."""
+"""The camera looks down a little, so that nearer feet are lower on the screen."""
 
 _SKIN = ((0.98, 0.84, 0.72), (0.90, 0.70, 0.55), (0.76, 0.55, 0.40), (0.55, 0.38, 0.27),
          (0.38, 0.26, 0.19))  # fmt: skip
@@ -197,7 +197,7 @@ def _skeleton(body: Body) -> list[tuple[str, str, float, float, tuple[float, flo
 
 
 def stool_seat(body: Body) -> tuple[float, float]:
-    """Where a stool belongs, in body heights: distance behind the feet, height of its top."""
+    """Position of a stool, in body heights: distance behind the feet, height of its top."""
     return body.leg * 0.96, 0.94 * body.leg - 0.03 * body.build
 
 

@@ -75,7 +75,7 @@ def render_window(
     """Frames `indices (T,)` of clip `seed`, with the people of the moment `key_ms`.
 
     Frame numbers before the start or after the end show the first or last frame. Draws only
-    what is asked for: the training set's fast path.
+    what is requested: the training set's fast path.
     """
     scene = _renderer(_checked(seed), config)
     clamped = np.clip(np.asarray(indices, np.int64), 0, config.frame_count - 1)
@@ -106,7 +106,7 @@ def keyframes_ms(config: PlaygroundConfig, every_ms: int = 1000) -> list[int]:
 
 def _checked(seed: int) -> int:
     if seed < 0:
-        raise ConfigError("a playground seed cannot be negative", expected="0 or more", got=seed)
+        raise ConfigError("negative playground seed", expected="0 or more", got=seed)
     return int(seed)
 
 

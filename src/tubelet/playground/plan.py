@@ -1,7 +1,7 @@
-"""From a seed to a world: how many people, which bodies, what each does when, and the scenery.
+"""From a seed to a world: how many people, which bodies, who does what when, and the scenery.
 
 Changes of action fall near half seconds (x.4 to x.6 s), so that at whole seconds, where AVA puts
-its keyframes, nobody is in between two actions.
+its keyframes, nobody is between two actions.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ def _colour(rng: Rng, low: float = 0.15, high: float = 0.95) -> tuple[float, flo
 
 
 def _movers(rng: Rng, config: PlaygroundConfig) -> tuple[Thing, ...]:
-    """Balloons, carts and the like that move behind the people."""
+    """Balloons, carts and the like, moving behind the people."""
     count = int(rng.poisson(1.6 * config.clutter))
     return tuple(
         Thing(
@@ -292,7 +292,7 @@ def _movers(rng: Rng, config: PlaygroundConfig) -> tuple[Thing, ...]:
 
 
 def _front(rng: Rng, config: PlaygroundConfig) -> tuple[Thing, ...]:
-    """Posts and bushes that stand before the people."""
+    """Posts and bushes in front of the people."""
     things: list[Thing] = []
     for _ in range(min(int(rng.poisson(0.6 * config.occluders)), 3)):
         x = float(rng.uniform(0, config.aspect))

@@ -17,7 +17,7 @@ from tubelet.playground.world import PlaygroundConfig
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaygroundSource(SourceConfig):
     """Clips of the rendered world. `split` keeps seeds apart; `vary` draws new clips for ever, and
-    `seek` prefers those in which somebody does one of these actions. `hold` as in the dataset."""
+    `seek` prefers those in which one of these actions occurs. `hold` as in the dataset."""
 
     summary: ClassVar[str] = "people of the rendered playground"
 

@@ -1,5 +1,5 @@
-"""Three worlds in which one person's picture is not enough: what relations, memory and context
-are for. Each is balanced, so that a model without the mechanism stays at chance.
+"""Three worlds in which one person's picture is not enough: tests for relations, memory and
+context. Each is balanced, so that a model without the mechanism stays at chance.
 
 - `partner`: two people far apart make gestures; the label says whether both make the same one.
 - `event`: someone makes a gesture and then only stands; for up to four more seconds the label

@@ -23,8 +23,8 @@ def playground_clips(
 ) -> WholeVideoDataset:
     """Clips `first_seed`… with what is done in them.
 
-    `exclusive`: each clip has one class, which only a world can promise whose people all do one
-    thing ("scene"). Otherwise a clip has every class that happens in it, each from–to (Charades).
+    `exclusive`: each clip has one class, which only a world whose people all do one thing ("scene")
+    can guarantee. Otherwise a clip has every class that happens in it, each from–to (Charades).
     Raises ConfigError for a world whose clips have several classes when `exclusive`.
     """
     rows = [
@@ -60,7 +60,7 @@ def _classes(
     if len(found) != 1:
         raise ConfigError(
             f"a clip of the playground's {config.task!r} world has several classes",
-            expected="task='scene', or classes that do not exclude one another",
+            expected="task='scene', or non-exclusive classes",
             got=", ".join(sorted(found)),
         )
     yield world.space.ids[world.space.column_of(found.pop())], (None, None)

@@ -1,4 +1,4 @@
-"""Who is where and does what: the plan of a clip, drawn from a seed before any pixel is.
+"""Who is where doing what: the plan of a clip, drawn from a seed before any pixel is.
 
 Shape legend: N people, T moments, K classes. Lengths are in frame heights, x from 0 to the aspect
 ratio; y runs down from 0 to 1. Everything is a closed form of time, so a moment costs the same
@@ -43,7 +43,7 @@ class PlaygroundConfig:
     The difficulty knobs are 0 for none and 1 for the default amount: `clutter` (things in the
     background, moving and still), `occluders` (things in front of people), `camera` (pan, zoom
     and shake), `lighting` (brightness, tint, flicker) and `noise`. Raises ConfigError for values
-    that make no clip.
+    that make no valid clip.
     """
 
     height: int = 96
@@ -79,7 +79,7 @@ class PlaygroundConfig:
         ):  # fmt: skip
             if not fits:
                 raise ConfigError(
-                    f"a playground clip cannot have this {what}", expected=expected, got=got
+                    f"invalid {what} of a playground clip", expected=expected, got=got
                 )
 
     def tiny(self, seconds: float) -> PlaygroundConfig:
@@ -142,7 +142,7 @@ class Phase:
 
     @property
     def exit(self) -> tuple[float, float]:
-        """Place and heading at the end, for whoever plans the next segment."""
+        """Place and heading at the end, for planning the next segment."""
         last = self.body(np.array([self.end_s]))[0]
         return float(last[COLUMN["x"]]), float(last[COLUMN["yaw"]])
 

@@ -28,7 +28,7 @@ def experiments() -> dict[str, Experiment]:
     ours = [playground.playground_small(), jhmdb.jhmdb21_small()]
     for one in (*ours, *(row for paper in _PAPERS for row in paper.experiments())):
         if one.name in found:
-            raise ConfigError(f"two recipes are called {one.name!r}")
+            raise ConfigError(f"duplicate recipe {one.name!r}")
         found[one.name] = one
     return found
 
@@ -39,7 +39,7 @@ def recipe_named(name: str) -> Experiment:
     if name in found:
         return found[name]
     raise InputError(
-        f"no recipe is called {name!r}",
+        f"unknown recipe {name!r}",
         hint=did_you_mean(name, found, most=3) or "`tubelet recipes` lists them",
     )
 

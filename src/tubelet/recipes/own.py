@@ -1,4 +1,4 @@
-"""A recipe for somebody's own labels: a released model, fine-tuned."""
+"""A recipe for custom labels: a released model, fine-tuned."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def own_labels(
     """Fine-tune `start` (a release, or a weights file) on a prepared set, and test on its val part.
 
     The start gives the clip's frames and size, and chooses learning rate, batch and norms.
-    Everything of the model is taken over but the last layer, which learns the new classes; those
-    that the start knows by the same name begin with what it knows, in a weights file beside the
+    All of the model but the last layer is reused, which learns the new classes; classes of the
+    same name in the start begin with its rows, in a weights file beside the
     label map. A model that classified whole videos, or an encoder of the hub (`hf:ID`), gets the
     linear head. `exclusive`: whether a person does exactly one of the classes at a time. Films are
     kept in memory at the model's size where all of them fit in 2 GiB.
@@ -144,7 +144,7 @@ def _model_for(
 def _config_of(weights: Path, where: str) -> ActionModelConfig:
     header = read_header(weights)
     if "model" not in header:
-        raise CheckpointError("this weights file holds no action model", where=where)
+        raise CheckpointError("not an action model's weights file", where=where)
     return decode(ActionModelConfig, header["model"], where=where)
 
 

@@ -23,7 +23,7 @@ _INPUT = InputSpec(frames=8, stride=3, fps=25.0, short_side=128)
 
 
 def playground_small() -> Recipe:
-    """A small SlowFast that names what the figures of the playground do.
+    """A small SlowFast that recognises what the playground's figures do.
 
     Most actions are learned on small pictures; the second stage shows larger ones, on which an
     arm is more than two pixels wide, and more of the actions that arms do.

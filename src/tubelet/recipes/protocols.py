@@ -38,7 +38,7 @@ def classifier(name: str, labels: LabelSpace) -> ActionModelConfig:
 def detector(
     name: str, *, head: HeadConfig | None = None, memory: MemoryConfig | None = None
 ) -> ActionModelConfig:
-    """A named model that says of each person which of AVA's 80 actions they do."""
+    """A named model that detects which of AVA's 80 actions each person does."""
     return model_config(name, head=head, memory=memory, labels=AVA)
 
 

@@ -12,14 +12,14 @@ from tubelet.types import ConfigError, InputError
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe in a JSON file. Raises InputError if it is absent, ConfigError if it is no recipe,
-    naming the field."""
+    """The recipe in a JSON file. Raises InputError if it is missing, ConfigError if it is not a
+    recipe, naming the field."""
     if not path.is_file():
-        raise InputError("no such recipe file", where=path)
+        raise InputError("recipe file not found", where=path)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ConfigError("the recipe file is not JSON", where=path, got=error) from error
+        raise ConfigError("invalid JSON in the recipe file", where=path, got=error) from error
     return decode(Recipe, data, where=str(path))
 
 

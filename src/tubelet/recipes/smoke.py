@@ -142,7 +142,7 @@ def _steps_of_all(mixture: Mixture, seed: int) -> int:
     for steps in range(len(sizes), _MOST_STEPS):
         if len(np.unique(mixture.order(sizes, steps, seed=seed))) == len(sizes):
             return steps
-    raise ConfigError("some part of the mixture is hardly ever drawn", got=str(sizes))
+    raise ConfigError("a part of the mixture is hardly ever drawn", got=str(sizes))
 
 
 def _small_schedule(schedule: Schedule, steps: int | None, to: int) -> Schedule:
