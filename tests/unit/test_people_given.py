@@ -44,7 +44,7 @@ def test_an_unknown_video_has_no_people() -> None:
 
 
 def test_twice_the_same_moment_is_refused() -> None:
-    with pytest.raises(DataError, match="twice"):
+    with pytest.raises(DataError, match="duplicate people"):
         at(100, 100)
     with pytest.raises(ConfigError):
         at(100, tolerance_ms=-1)
