@@ -244,7 +244,7 @@ def test_a_wrong_byte_in_the_download(serve: Serve, server: Server) -> None:
     row = serve(SMALL)
     right = server.files[path_on(row)]
     server.files[path_on(row)] = right[:-9] + bytes([right[-9] ^ 1]) + right[-8:]
-    with pytest.raises(CheckpointError, match="not the file that was released") as caught:
+    with pytest.raises(CheckpointError, match="not the released file") as caught:
         published_weights(row)
     assert str(row.prefix) in str(caught.value.expected) and not converted_path(row).exists()
     server.files[path_on(row)] = right
@@ -254,7 +254,7 @@ def test_a_wrong_byte_in_the_download(serve: Serve, server: Server) -> None:
     assert record["original"]["sha256"] == hashlib.sha256(right).hexdigest()
     converted_path(row).unlink()
     server.files[path_on(row)] = right[:-9] + bytes([right[-9] ^ 1]) + right[-8:]
-    with pytest.raises(CheckpointError, match="not the file that was released"):
+    with pytest.raises(CheckpointError, match="not the released file"):
         published_weights(replace(row, prefix=None))
 
 
@@ -331,7 +331,7 @@ def test_a_file_put_there_by_hand_is_used_and_stays(
     path = original_path(row)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"another file")
-    with pytest.raises(CheckpointError, match="not the file that was published"):
+    with pytest.raises(CheckpointError, match="not the published file"):
         published_weights(row)
     path.write_bytes(server.files[path_on(row)])
     assert foreign.cached(row)

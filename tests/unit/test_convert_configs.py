@@ -274,12 +274,12 @@ def test_the_json_of_hugging_face(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text, match",
     [
-        ("DATA:\n  NUM_FRAMES: many\n", "wrong kind"),
-        ("DATA:\n  REVERSE_INPUT_CHANNEL: 3\n", "wrong kind"),
+        ("DATA:\n  NUM_FRAMES: many\n", "wrong type"),
+        ("DATA:\n  REVERSE_INPUT_CHANNEL: 3\n", "wrong type"),
         ("DATA: [", "not plain YAML"),
         (
             "DETECTION:\n  ENABLE: true\nRESNET:\n  SPATIAL_STRIDES: [[1], [2], [2], [2]]\n",
-            "wrong kind",
+            "wrong type",
         ),
     ],
 )

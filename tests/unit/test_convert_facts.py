@@ -253,5 +253,5 @@ def test_nothing_is_asked_where_the_configuration_is_given() -> None:
     with torch.device("meta"):
         state = config.build().state_dict()
     assert state  # its names are ours, so that no family knows them
-    with pytest.raises(CheckpointError, match="no known family"):
+    with pytest.raises(CheckpointError, match="unknown checkpoint family"):
         convert_state(state, config=config)

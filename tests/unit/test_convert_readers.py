@@ -131,7 +131,7 @@ def test_rules_rename_join_and_drop() -> None:
 
 
 def test_errors_list_the_first_five_of_each_kind() -> None:
-    with pytest.raises(CheckpointError, match="8 source names that no rule knows.*and 3 more"):
+    with pytest.raises(CheckpointError, match="8 source names without a rule.*and 3 more"):
         rename(tensors(*(f"odd{i}" for i in range(7)), "s9.weight"), TABLE)
     renamed = rename(tensors("s2.weight", "s3.weight"), TABLE)
     with pytest.raises(CheckpointError) as refused:
@@ -241,7 +241,7 @@ def test_a_missing_tensor_is_named() -> None:
 def test_strangers_are_named() -> None:
     with pytest.raises(CheckpointError, match="Video Swin"):
         convert_state(tensors("backbone.layers.0.blocks.0.attn.relative_position_bias_table"))
-    with pytest.raises(CheckpointError, match="no known family"):
+    with pytest.raises(CheckpointError, match="unknown checkpoint family"):
         convert_state(tensors("encoder.weight"))
 
 

@@ -108,7 +108,7 @@ def test_addresses_names_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUBELET_MIRROR", "https://mirror.example/all/")
     assert address(ROW) == "https://mirror.example/all/weights.example/zoo/Net%201.pth"
     monkeypatch.setenv("TUBELET_MIRROR", "ftp://mirror.example")
-    with pytest.raises(InputError, match="such an address"):
+    with pytest.raises(InputError, match="address not allowed"):
         address(ROW)
     assert replace(ROW, facts={"stride": 4}).key != ROW.key
     assert replace(ROW, notes=("new",)).key == ROW.key

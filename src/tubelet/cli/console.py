@@ -31,7 +31,7 @@ def note(text: str) -> None:
 
 
 def progress_bar() -> Progress:
-    """A bar with elapsed and remaining time on stderr; silent where stderr is no terminal."""
+    """A bar with elapsed and remaining time on stderr; silent if stderr is not a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -79,7 +79,7 @@ def print_paragraph(text: str, *, indent: int = 4) -> None:
 
 
 class ConsoleReporter(Reporter):
-    """A line every `every` steps: loss, clips a second, and when it will be done."""
+    """A line every `every` steps: loss, clips per second, and when it will be done."""
 
     def __init__(self, every: int = 10) -> None:
         self._every = every

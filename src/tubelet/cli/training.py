@@ -118,7 +118,7 @@ def show_test(tested: Tested, *, named: bool) -> None:
 
 
 def _train_person(root: Path, folder: Path, *, resume: bool, settings: Sequence[str]) -> None:
-    """The person detector is no action model: it has a training function of its own."""
+    """The person detector is not an action model: it has its own training function."""
     if settings:
         raise ConfigError(f"{PERSON!r} does not support --set", got=", ".join(settings))
     weights = train_person(

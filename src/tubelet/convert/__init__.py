@@ -1,5 +1,5 @@
 """Foreign checkpoints become ours: one key table for each family of public code, and questions
-about what their tensors cannot say."""
+about what their tensors do not determine."""
 
 from tubelet.convert.convert import Converted, convert, convert_state, recognise
 from tubelet.convert.facts import Facts, Question, Said

@@ -13,19 +13,19 @@ MAX_BYTES = 1 << 20
 
 def said_by_file(path: Path) -> Said:
     """What a config file says: PySlowFast's YAML, MMAction2's Python with the `_base_` files beside
-    it, or Hugging Face's `config.json`. Raises InputError for any other file, and for one that says
-    nothing we know."""
+    it, or Hugging Face's `config.json`. Raises InputError for any other file, and for one without
+    known settings."""
     readers = {".yaml": _yaml, ".yml": _yaml, ".py": mmaction_config.facts_of_file, ".json": _json}
     if path.suffix.lower() not in readers:
         raise InputError(
-            "not a config that can be read",
+            "unsupported config file",
             where=path,
             expected="PySlowFast's .yaml, MMAction2's .py or Hugging Face's .json",
             got=path.suffix or path.name,
         )
     facts = readers[path.suffix.lower()](path)
     if not facts.given():
-        raise InputError("the config says nothing about a network", where=path)
+        raise InputError("the config does not describe a network", where=path)
     return Said(source=f"the config {path.name}", facts=facts)
 
 

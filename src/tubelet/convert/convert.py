@@ -1,4 +1,4 @@
-"""Foreign checkpoint → our model: recognise the house, rename, read the architecture, account."""
+"""Foreign checkpoint → our model: recognise the project, rename, read the architecture, account."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Converted:
     """A foreign checkpoint in our terms.
 
     `state` fits `config.build()` exactly; `dropped`: source name → reason; `settled`: what the
-    weights do not say, and who said it.
+    weights do not determine, and its source.
     """
 
     family: str
@@ -114,18 +114,18 @@ class Converted:
 
 
 def recognise(state: Mapping[str, Tensor]) -> Family:
-    """The house whose names these are. Raises CheckpointError for none, naming known strangers."""
+    """The family whose names these are. Raises CheckpointError for none, naming strangers."""
     for pattern, name in _ELSEWHERE:
         if any(re.fullmatch(pattern, key) for key in state):
             raise CheckpointError(
-                f"this is a checkpoint of {name}, an architecture tubelet does not have",
+                f"unsupported architecture: this is a checkpoint of {name}",
                 expected=f"one of: {', '.join(f.name for f in FAMILIES)}",
             )
     for family in FAMILIES:
         if _is_of(state, family):
             return family
     raise CheckpointError(
-        "no known family has these names",
+        "unknown checkpoint family: no known one has these names",
         expected=f"one of: {', '.join(f.name for f in FAMILIES)}",
         got=", ".join(list(state)[:5]),
     )
@@ -250,7 +250,7 @@ def _background(renamed: Renamed, facts: Facts) -> dict[str, str]:
     if not facts.background:
         return {}
     origins = (renamed.origin[f"head.classifier.{part}"] for part in ("weight", "bias"))
-    return {f"{source}[0]": "the background class, which nobody counts" for source in origins}
+    return {f"{source}[0]": "the background class, which is never scored" for source in origins}
 
 
 def _task(family: Family, state: Mapping[str, Tensor], facts: Facts) -> Task | None:
@@ -328,8 +328,8 @@ def _head(family: Family, shapes: Shapes, task: str, channels: int) -> HeadConfi
 def _config(
     family: Family, shapes: Shapes, name: str | None, task: str, stated: Facts
 ) -> ActionModelConfig:
-    """The architecture in the house's habits, with as many nameless classes as the classifier has
-    rows."""
+    """The architecture with the upstream defaults, with as many nameless classes as the classifier
+    has rows."""
     if "head.classifier.weight" not in shapes:
         raise CheckpointError(
             "the checkpoint has a backbone but no classifier", hint="use it as initial weights"

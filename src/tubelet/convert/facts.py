@@ -1,4 +1,5 @@
-"""What a checkpoint's tensors cannot say, who says it, and what is asked where nobody does.
+"""What a checkpoint's tensors do not determine, which source states it, and what is asked if none
+does.
 
 Names and shapes give an architecture, not its strides, its pooling, its colour order or whether its
 scores are a softmax. Such facts are stated by a release's row, by the config inside the checkpoint,
@@ -36,7 +37,7 @@ class Facts:
     Fast for one of Slow. `join`: the order in which a SlowFast classifier joins its pathways.
     `time_strides`: temporal strides of the stem's convolution, of its pool, and of the pool after
     res2. `temporal_pool`, `aligned`, `roi_bins`: how a detector pools a person. `train_crop`: the
-    classifier averages windows of `train_crop // 32` cells a side. `fps`, `short_side`, `crop`,
+    classifier averages windows of `train_crop // 32` cells per side. `fps`, `short_side`, `crop`,
     `preprocessing`, `mean` and `std` as in `InputSpec`, mean and std in the order of `colour`.
     `nonlocal_kind`, `nonlocal_pool`, `norm_eps`, `res5_dilation`, `heads`, `positions` as in the
     backbones' configs. `labels`: the classes by name; their own `exclusive` is not read.
@@ -194,7 +195,7 @@ def spell(value: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One fact that nobody states. `choices`: value → when it is so; empty for a number.
+    """One fact that no source states. `choices`: value → when it is so; empty for a number.
     `usual`: what most published files of this family have, for the reader, never taken."""
 
     key: str

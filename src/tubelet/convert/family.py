@@ -1,4 +1,4 @@
-"""What the converter has to know about one foreign house."""
+"""What the converter has to know about one upstream project."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ STAGES = {str(n): str(n - 2) for n in range(2, 6)}
 
 
 def unchanged(backbone: PublishedBackboneConfig, detection: bool) -> PublishedBackboneConfig:
-    """A house whose released configurations add nothing."""
+    """A project whose released configurations add nothing."""
     return backbone
 
 
 def nothing(config: ActionModelConfig) -> Facts:
-    """A house about which the tensors leave everything in `asked` open."""
+    """A project whose tensors leave everything in `asked` open."""
     return Facts()
 
 
@@ -61,15 +61,14 @@ class Family:
     """One kind of checkpoint: a source name matches each of `marks` and none matches `absent`, and
     the convolution that `kernel` names by its pattern has that kernel.
 
-    `backbone`, `detection_head`, `clip_head`, `input` hold the house's habits, which its tensors do
-    not say; `asked` names those that vary within the house, as keys of `Facts`: somebody has to
-    state them. `settles(config)` states what follows from this house's code and these shapes.
-    `detection`: a pattern of the source names that only detectors have; None if the names do not
-    tell; `classifies` says that there are no detectors of this house at all.
+    `backbone`, `detection_head`, `clip_head`, `input` hold the project's conventions, which its
+    tensors do not determine; `asked` names those that vary within the project, as keys of `Facts`:
+    some source has to state them. `settles(config)` states what follows from this project's code
+    and these shapes. `detection`: a pattern of the source names that only detectors have; None if
+    the names do not tell; `classifies` says that there are no detectors of this project at all.
     `habits(backbone, detection)` is what its released configurations mostly have, for the reader of
-    a question.
-    `computed`: our name → (whether a tensor holds no more than we compute, and the reason to leave
-    it out then).
+    a question. `computed`: our name → (whether a tensor holds no more than we compute, and the
+    reason to leave it out then).
     """
 
     name: str

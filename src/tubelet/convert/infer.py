@@ -48,7 +48,7 @@ def infer_backbone(
         return _vivit(shapes, base, facts or Facts())
     except (KeyError, IndexError, ValueError) as error:
         raise CheckpointError(
-            "the tensors make no architecture of this family",
+            "the tensors fit no architecture of this family",
             got=error,
             hint="name the architecture, see `tubelet models`",
             arguments=("name",),
@@ -240,8 +240,8 @@ def _joint_positions(
 
 
 def _vit(shapes: Shapes, base: ViTConfig) -> ViTConfig:
-    """A table of positions that the file brings is for 14×14 cells a step, 224 pixels: it says how
-    many tokens there are, not how they divide."""
+    """A table of positions that the file brings is for 14×14 cells per step, 224 pixels: it says
+    how many tokens there are, not how they divide."""
     width, _, *tubelet = shapes["backbone.embed.weight"]
     positions = base.positions
     learned = "backbone.position" in shapes

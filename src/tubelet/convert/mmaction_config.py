@@ -56,7 +56,7 @@ def _facts(config: Mapping[str, Any], where: object) -> Facts:
         }
         return decode(Facts, found)
     except (TypeError, ValueError, ZeroDivisionError, ConfigError) as error:
-        raise InputError("the config has a value of the wrong kind", where=where, got=error) from (
+        raise InputError("the config has a value of the wrong type", where=where, got=error) from (
             error
         )
 

@@ -51,7 +51,7 @@ def facts_of_dump(text: str, *, where: object) -> Facts:
 
 
 def _tree(text: str, where: object) -> Mapping[str, Any]:
-    """The sections of a config; none if it is no PySlowFast config. Raises InputError for text
+    """The sections of a config; none if it is not a PySlowFast config. Raises InputError for text
     that is not plain YAML."""
     try:
         tree = yaml.safe_load(text)
@@ -76,7 +76,7 @@ def _facts(tree: Mapping[str, Any], absent: Mapping[str, Any], where: object) ->
         return decode(Facts, {**_clip(values), **_network(values), **_head(values)})
     except (ConfigError, TypeError, ValueError, IndexError, KeyError) as error:
         raise InputError(
-            "the config has a value of the wrong kind", where=where, got=error
+            "the config has a value of the wrong type", where=where, got=error
         ) from error
 
 

@@ -34,7 +34,7 @@ TEXTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "do the classes exclude one another?",
         {
             "true": "exactly one holds: scores are a softmax (Kinetics, SSv2, JHMDB, MultiSports)",
-            "false": "each is a yes or no of its own: sigmoids (AVA, Charades)",
+            "false": "each is an independent yes or no: sigmoids (AVA, Charades)",
         },
     ),
     "background": (
@@ -51,7 +51,10 @@ TEXTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "bgr": "REVERSE_INPUT_CHANNEL True, as for Charades and SSv2",
         },
     ),
-    "frames": ("how many frames has a clip? (A SlowFast's Fast pathway: 32 for 4×16 and 8×8.)", {}),
+    "frames": (
+        "how many frames does a clip have? (A SlowFast's Fast pathway: 32 for 4×16 and 8×8.)",
+        {},
+    ),
     "stride": ("every how many source frames is one taken?", {}),
     "alpha": ("how many frames has the Fast pathway for one of the Slow?", {}),
     "join": (
@@ -83,9 +86,9 @@ TEXTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "false": "DETECTION.ALIGNED False (AVA/c2/*.yaml: 29.1 and 29.4), PyTorchVideo's hub",
         },
     ),
-    "roi_bins": ("how many bins a side has RoIAlign?", {}),
+    "roi_bins": ("how many bins per side does RoIAlign have?", {}),
     "nonlocal_kind": (
-        "how do the non-local blocks weigh?",
+        "how do the non-local blocks weight their inputs?",
         {
             "softmax": "PySlowFast's R50 and I3D; embedded Gaussian in MMAction2",
             "dot_product": "PySlowFast's SlowFast R101 and AVA",
@@ -123,7 +126,7 @@ ALWAYS = (
 
 
 def usual(config: ActionModelConfig) -> Facts:
-    """The facts as a configuration has them: the family's habits, before anybody spoke."""
+    """The facts as a configuration has them: the family's habits, before any statement."""
     known: dict[str, Any] = {}
     for part in (config.input, config.backbone, config.head):
         for field in dataclasses.fields(part):
@@ -181,9 +184,9 @@ def answered(
 ) -> Settled:
     """All that is stated, then what the family itself settles, of what means something here.
 
-    `asked`: keys that somebody has to state. `other`: the configuration for the other task, where
-    the task is open. Raises OpenQuestions for what stays open, InputError for an assumption that
-    means nothing here.
+    `asked`: keys that some source has to state. `other`: the configuration for the other task,
+    where the task is open. Raises OpenQuestions for what stays open, InputError for an assumption
+    that means nothing here.
     """
     settled = settle(said)
     own = {k: v for k, v in family.settles(config).given().items() if k not in settled.sources}

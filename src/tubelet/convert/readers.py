@@ -82,7 +82,7 @@ def read_foreign(path: Path, *, weights: str | None = None) -> Foreign:
         )
     if not isinstance(content, Mapping):
         raise CheckpointError(
-            "the file holds no table of tensors", where=path, got=type(content).__name__
+            "the file contains no table of tensors", where=path, got=type(content).__name__
         )
     dropped: dict[str, str] = {}
     table = _unwrap(content, weights, path, dropped)
@@ -95,7 +95,7 @@ def _content(file: IO[bytes], where: object, depth: int) -> Any:
     head = file.read(512)
     file.seek(0)
     if depth > _NESTED:
-        raise CheckpointError("a file packed in a file, over and over", where=where)
+        raise CheckpointError("a file packed in a file, repeatedly", where=where)
     if head[:4] == b"PK\x03\x04":
         return torch_files.read_zip(file, where)
     if head.startswith(torch_files.LEGACY):
@@ -111,16 +111,16 @@ def _content(file: IO[bytes], where: object, depth: int) -> Any:
     if head[:1] and (0x81 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF)) and not _kind(head):
         return _msgpack(file.read(), where)
     raise CheckpointError(
-        "not a checkpoint of a kind that can be read",
+        "unsupported kind of checkpoint",
         where=where,
         expected="a torch file, a Caffe2 pickle, safetensors, Flax msgpack, or one of them packed",
         got=_kind(head) or (f"bytes that begin {head[:8]!r}" if head else "an empty file"),
-        hint="download it again; a page or a pointer file is what one gets of some addresses",
+        hint="download it again; some addresses serve a web page or a pointer file instead",
     )
 
 
 def _kind(head: bytes) -> str:
-    """What is often got in place of a checkpoint, in words; "" for anything else."""
+    """What is often downloaded in place of a checkpoint, in words; "" for anything else."""
     text = head.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "a web page"
@@ -177,7 +177,7 @@ def _archived(file: IO[bytes], where: object, depth: int) -> Any:
                     where=where,
                     expected="one plain file",
                     got=", ".join(odd[:5] or [m.name for m in files[:5]]) or "no file",
-                    hint="unpack it yourself if you trust it, and give the checkpoint inside",
+                    hint="unpack it yourself if you trust it, and pass the checkpoint inside",
                 )
             inner = archive.extractfile(files[0])
             assert inner is not None
@@ -314,7 +314,7 @@ def _tensors(table: Mapping[Any, Any], path: Path, dropped: dict[str, str]) -> d
             what = value.path if isinstance(value, Unread) else type(value).__name__
             dropped[str(name)] = f"a {what}, not a tensor"
     if not found:
-        raise CheckpointError("the file holds no tensors", where=path)
+        raise CheckpointError("the file contains no tensors", where=path)
     return _without_averages(_bare(found), dropped)
 
 

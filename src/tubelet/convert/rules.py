@@ -2,7 +2,7 @@
 
 A rule is one line of a table: a pattern of source names, the name it becomes, and what is done to
 the tensor. Named groups of the pattern go through the table's `names` before they fill the target,
-so that stage "2" of one house can be stage "0" of another.
+so that stage "2" of one project can be stage "0" of another.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def rename(state: Mapping[str, Tensor], table: Table) -> Renamed:
             twice.append(f"{name} and {origin[target]} → {target}")
         pieces[hit[1].part or 0] = OPERATIONS[hit[1].operation](tensor)
         origin[target] = name
-    refuse({"source names that no rule knows": unknown, "names that become one": twice})
+    refuse({"source names without a rule": unknown, "names that become one": twice})
     joined = {t: p[0] if len(p) == 1 else _join(p) for t, p in parts.items()}
     return Renamed(state=joined, origin=origin, dropped=dropped)
 

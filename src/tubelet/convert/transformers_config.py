@@ -17,19 +17,19 @@ _KINDS = ("vivit", "videomae")
 def facts_of_text(text: str, *, where: object) -> Facts:
     """The facts in the text of a `config.json` of ViViT or VideoMAE; none if it is another's.
 
-    Raises InputError for text that is not JSON, or has a value of the wrong kind.
+    Raises InputError for text that is not JSON, or has a value of the wrong type.
     """
     try:
         said = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError("the config is not JSON", where=where, got=error) from error
+        raise InputError("invalid JSON in the config", where=where, got=error) from error
     if not isinstance(said, Mapping) or said.get("model_type") not in _KINDS:
         return Facts()
     try:
         return decode(Facts, _found(said))
     except (ConfigError, DataError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise InputError(
-            "the config has a value of the wrong kind", where=where, got=error
+            "the config has a value of the wrong type", where=where, got=error
         ) from error
 
 

@@ -190,7 +190,7 @@ def _from_lines(text: str, path: str | Path, exclusive: bool) -> LabelSpace:
 
 
 def _check_names(lines: list[tuple[int, str]], text: str, path: str | Path) -> None:
-    """Raise DataError at the first line that is no class name: any text has lines."""
+    """Raise DataError at the first line that is not a class name: any text has lines."""
     seen: set[str] = set()
     for row, line in lines:
         numbers = [cell for cell in line.split(",") if re.fullmatch(r"\s*-?[\d.]+\s*", cell)]

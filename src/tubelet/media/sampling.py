@@ -282,7 +282,7 @@ def read_window(
     """The clip u8 `(T, H, W, 3)` of one key by seeking: bit-identical to what `windows` gives.
 
     `hw`: upright size to resize to, with the kernel of `spec`; default the source's own. Raises
-    VideoError when the film ends more than half a second before `key_ms`, and as `Video` does.
+    VideoError when the video ends more than half a second before `key_ms`, and as `Video` does.
     """
     if not isinstance(video, Video | FrameFolder):
         with open_film(video, threads=threads) as opened:

@@ -1,8 +1,8 @@
-"""One file from one address: resumed, checked, and whole or not there.
+"""One file from one address: resumed, checked, and written atomically.
 
 A download grows in `<target>.part` and takes its name only when its length and sha256 are those
 that were expected, as far as they are known. A lock beside it lets one process at a time write;
-the others wait and find the file. Only https is spoken, or http with this same machine.
+the others wait and find the file. Only https is used, or http to this machine.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ def check_url(url: str) -> None:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise InputError("not an address", where=url, got=error) from error
+        raise InputError("invalid address", where=url, got=error) from error
     safe = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host or ""))
     if not (safe and host and port != 0 and parts.username is None and parts.password is None):
         raise InputError(
-            "weights are not downloaded from such an address",
+            "address not allowed for weights",
             where=url,
             expected="https://host/path without a user name (http only on loopback)",
         )
@@ -129,11 +129,11 @@ def read_text(url: str, *, limit: int = 1 << 20, silence_s: float = 10.0) -> str
     except (OSError, HTTPException):
         return None
     if len(data) > limit:
-        raise InputError("this file is too long to be an index", where=url, expected=limit)
+        raise InputError("too large for an index", where=url, expected=limit)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise CheckpointError("this file is not UTF-8 text", where=url, got=error) from error
+        raise CheckpointError("not UTF-8 text", where=url, got=error) from error
 
 
 def difference(path: Path, *, sha256: str | None, size: int | None) -> tuple[str, str] | None:
@@ -219,18 +219,18 @@ def _fill(
                     "the server refuses this download",
                     where=url,
                     got=problem,
-                    hint="ask whoever publishes these weights whether they have moved",
+                    hint="ask the publisher whether these weights have moved",
                 ) from error
         except (OSError, HTTPException) as error:
             problem, answered = _describe(error), answered or not isinstance(error, URLError)
             if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
                 raise CheckpointError(
-                    "this server cannot prove who it is", where=url, got=problem
+                    "cannot verify the server's certificate", where=url, got=problem
                 ) from error
     if not answered:
         raise unreachable(url, problem, target=target)
     raise CheckpointError(
-        "the download did not finish",
+        "incomplete download",
         where=url,
         expected="the whole file" if size is None else f"{size} bytes",
         got=f"{_length(part)} bytes after {patience.tries} tries; last: {problem}",
@@ -332,7 +332,7 @@ def _write(file: IO[bytes], chunk: bytes, path: Path) -> None:
 
 def _another_file(url: str, expected: str, got: str) -> CheckpointError:
     return CheckpointError(
-        "this is not the file that was released; it was removed",
+        "not the released file (it was removed)",
         where=url,
         expected=expected,
         got=got,

@@ -125,7 +125,7 @@ def _original(
     if path.is_file() and not _marker(row).is_file():
         if (other := difference(path, sha256=sha256, size=size)) is not None:
             raise CheckpointError(
-                "this is not the file that was published",
+                "not the published file",
                 where=path,
                 expected=other[0],
                 got=other[1],

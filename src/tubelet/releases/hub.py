@@ -156,4 +156,4 @@ def _explained(hub: Any, address: str) -> Iterator[None]:
         raise InputError("the hub does not accept this name", where=address, got=error) from error
     # The bases of the hub's error are the HTTP client's own, for a connection, and OSError.
     except (kinds.HfHubHTTPError, *kinds.HfHubHTTPError.__bases__) as error:
-        raise CheckpointError("the hub did not do it", where=address, got=error) from error
+        raise CheckpointError("the hub refused", where=address, got=error) from error

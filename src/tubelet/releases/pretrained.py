@@ -36,7 +36,7 @@ def save_pretrained(
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
-        raise InputError("a model is saved to a folder; this is a file", where=folder)
+        raise InputError("a model is saved to a folder, but this is a file", where=folder)
     save_model(folder / WEIGHTS, model, provenance=provenance, dtype=dtype)
     if not (folder / CARD).exists():
         card = model_card(model, source=source or str(folder), license=license, facts=provenance)
@@ -93,7 +93,7 @@ def _head(task: str, license: str | None) -> list[str]:  # noqa: A002
 def _described(model: ActionModel) -> dict[str, str]:
     config, spec = model.config, model.input
     parts = {"backbone": config.backbone, "head": config.head, "memory": config.memory}
-    rate = "source frames" if spec.fps is None else f"frames at {spec.fps:g} a second"
+    rate = "source frames" if spec.fps is None else f"frames at {spec.fps:g} per second"
     side = f"short side {spec.short_side}" if spec.crop is None else f"{spec.crop} × {spec.crop}"
     names = {k: _part(v) for k, v in parts.items() if v is not None}
     return {
@@ -102,7 +102,8 @@ def _described(model: ActionModel) -> dict[str, str]:
         "parameters": f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M",
         "clip": f"{spec.frames} × {spec.stride} {rate}",
         "pixels": side,
-        "classes": f"{len(model.labels)}, {'one' if model.labels.exclusive else 'several'} a person"
+        "classes": f"{len(model.labels)}, "
+        f"{'one' if model.labels.exclusive else 'several'} per person"
         if model.task == "detection"
         else str(len(model.labels)),
     }

@@ -1,4 +1,4 @@
-"""Checkpoints that others published, one row each: where they are, what their tensors do not say.
+"""Checkpoints of other projects, one row each: where they are, what their tensors do not determine.
 
 `published.json` beside this file holds the rows; `scripts/published_table.py` writes it from the
 facts that were collected about each file. Rows that cannot be offered are listed with their reason.
@@ -21,7 +21,7 @@ from tubelet.errors import ConfigError
 
 TABLE = Path(__file__).with_name("published.json")
 CONVERSION = 1
-"""Counts up when a fault of the converters is mended, so that what was cached is made anew."""
+"""Incremented when a bug in the converters is fixed, so that cached files are converted again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class PublishedWeights:
 
     @property
     def bytes(self) -> int | None:
-        """About how long the converted file is: four bytes a parameter."""
+        """About how long the converted file is: four bytes per parameter."""
         return None if self.parameters is None else 4 * self.parameters
 
     @property
@@ -96,7 +96,7 @@ class _Table:
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise ConfigError("a name stands twice in the table", got=", ".join(sorted(twice)))
+            raise ConfigError("duplicate name in the table", got=", ".join(sorted(twice)))
 
 
 @cache

@@ -40,8 +40,8 @@ class Release:
     """Weights under a name: inside the package, with their model card beside them, or at `url`.
 
     A downloadable row says the file's `sha256` (64 hexadecimal digits) and its length in `bytes`.
-    Raises ConfigError for a name that is no plain file name, or where one of the three is missing
-    or impossible.
+    Raises ConfigError for a name that is not a plain file name, or where one of the three is
+    missing or impossible.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Release:
             _SUFFIX
         ):
             raise ConfigError(
-                f"not a name for released weights: {self.name!r}",
+                f"invalid name for released weights: {self.name!r}",
                 expected="letters, digits, '.', '_' and '-'; no folders, no .safetensors",
             )
         if self.shipped and self.sha256 is None and self.bytes is None:
@@ -106,7 +106,7 @@ class ReleaseIndex:
                 raise ConfigError(f"release {row.name!r} of an index needs a url")
             if names.count(row.name) > 1 or row.name in RELEASES or row.name in listed():
                 raise ConfigError(
-                    f"the name {row.name!r} is taken", hint="give the release another name"
+                    f"duplicate release name {row.name!r}", hint="give the release a different name"
                 )
 
 
@@ -191,7 +191,7 @@ def weights_path(name: str | Path, *, keep: bool = False, progress: Progress | N
     if text in known:
         return fetch(known[text], progress=progress)
     raise InputError(
-        f"no released weights are called {text!r}",
+        f"unknown released weights {text!r}",
         expected=f"one of {', '.join(known)}, a published checkpoint's name, "
         "a .safetensors file, or hf://user/repo",
         hint=did_you_mean(text, [*known, *published()]) or "`tubelet models` lists them",
@@ -210,7 +210,7 @@ def _addressed(text: str) -> Path:
     if text.startswith(PREFIX):
         return hub_weights(text)
     raise InputError(
-        "a bare address says nothing of what the file should be",
+        "a bare address does not identify the file",
         where=text,
         expected="a release's name, a path, or hf://user/repo",
         hint=f"describe it with its sha256 in an index, and name the index in {INDEX}",
@@ -230,7 +230,9 @@ def _index_of(text: str, source: str) -> tuple[Release, ...]:
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise ConfigError("the index of releases is not JSON", where=source, got=error) from error
+        raise ConfigError(
+            "invalid JSON in the index of releases", where=source, got=error
+        ) from error
     return decode(ReleaseIndex, data, where=source).releases
 
 

@@ -1,7 +1,7 @@
 """Tables for a terminal: who does what and when, and the scores of an evaluation.
 
 Functions take records and return rich renderables; the command line prints them. A table fits its
-terminal by leaving out columns, never by cutting or wrapping what stands in them.
+terminal by leaving out columns, never by cutting or wrapping their content.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def predict(
 ) -> Iterator[Detections]:
     """Action scores of the people of every sample, in the dataset's order.
 
-    The people are those whom the samples carry: annotated ones, or a detector's. For the other
+    The people are those in the samples: annotated ones, or a detector's. For the other
     arguments, and what is raised, see `Predictor`.
     """
     predictor = Predictor(
@@ -77,7 +77,7 @@ class Item:
 
 
 def detections_of(model: ActionModel, item: Item) -> Detections:
-    """The scores with the people whom they are of."""
+    """The scores with their people."""
     return Detections(
         key=item.key,
         boxes=item.people.boxes,

@@ -1,1 +1,1 @@
-"""Key tables: one file for each house whose checkpoints we read."""
+"""Key tables: one file for each upstream project whose checkpoints we read."""

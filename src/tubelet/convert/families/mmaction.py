@@ -56,7 +56,7 @@ def _rules(path: str, prefix: str, operation: str = "copy") -> tuple[Rule, ...]:
 
 
 def _slowfast(lateral: tuple[Rule, ...], *, normed: bool) -> Family:
-    """SlowFast whose lateral convolutions have a norm and a ReLU, or stand bare."""
+    """SlowFast whose lateral convolutions have a norm and a ReLU, or neither."""
     norm = (r"backbone\.slow_path\.conv1_lateral\.bn\.weight",)
     marks = (r"backbone\.slow_path\.conv1\.conv\.weight", r"backbone\.fast_path\..*")
     return Family(
@@ -116,7 +116,7 @@ def _gaussian(config: ActionModelConfig) -> Facts:
 
 
 def _slowonly(config: ActionModelConfig) -> Facts:
-    """Slow-only strides nowhere in time."""
+    """Slow-only has no stride in time."""
     return replace(_gaussian(config), time_strides=(1, 1, 1))
 
 

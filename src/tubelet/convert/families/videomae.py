@@ -67,7 +67,7 @@ _ENLARGED = LinearHeadConfig(resolution=7, aligned=False, enlarge=(0.05, 0.025))
 
 
 def _detectors_pixels(config: ActionModelConfig) -> Facts:
-    """Detectors of both houses normalise as AlphAction does, classifiers as ImageNet's models; a
+    """Detectors of both projects normalise as AlphAction does, classifiers as ImageNet's models; a
     detector has 80 independent classes and no background column."""
     if isinstance(config.head, ClipHeadConfig):
         return Facts()

@@ -97,7 +97,7 @@ _HF_TARGET = "backbone.encoder.blocks.{block}"
 
 
 def _hugging_face(block: str, qkv: tuple[str, str, str], proj: str, fc1: str, fc2: str) -> Family:
-    """The joint form of transformers. `block`: where a layer's tensors stand; then the names in it:
+    """The joint form of transformers. `block`: where a layer's tensors are; then the names in it:
     of query, key and value, of the attention's output, and of the two layers of the MLP."""
     at = r"(?:vivit\.)?" + block
     rules = tuple(

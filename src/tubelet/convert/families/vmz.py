@@ -70,7 +70,7 @@ def _family(
 
 
 def _basic_eps(backbone: PublishedBackboneConfig, detection: bool) -> PublishedBackboneConfig:
-    """Middle planes of their own are VMZ's habit, and so is its epsilon."""
+    """Separate middle planes are VMZ's convention, and so is its epsilon."""
     if isinstance(backbone, R2Plus1dConfig) and backbone.own_planes:
         return replace(backbone, norm_eps=1e-3)
     return backbone

@@ -38,7 +38,8 @@ class FeatureSpec:
 class Published:
     """A figure that a paper or model zoo printed; never our own measurement.
 
-    `gflops`: multiply-adds a view in their own convention, at `size` pixels; `views` as they write.
+    `gflops`: multiply-adds per view in their own convention, at `size` pixels; `views` as they
+    write.
     """
 
     source: str
@@ -54,7 +55,7 @@ class Published:
 class Variant(Generic[Config]):
     """A named backbone. `backbone` is its classification form; `detection` its dense form.
 
-    `cost_size`: pixels a side at which its cost is stated, the published figure's own.
+    `cost_size`: pixels per side at which its cost is stated, the published figure's own.
     `weights`: who released weights of this architecture, as text for a person to read.
     """
 
@@ -75,7 +76,7 @@ class Backbone(nn.Module):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackboneConfig(Extensible, ABC):
-    """Arguments of a backbone, and all that the rest of the package asks about it.
+    """Arguments of a backbone, and all that the rest of the package needs to know about it.
 
     A subclass is a frozen dataclass whose fields have defaults. `made_of`: what its layers are,
     from which fine-tuning takes its learning rate.

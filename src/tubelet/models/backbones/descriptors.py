@@ -36,7 +36,7 @@ from tubelet.types import InputSpec, ShapeError
 
 _CELL = 4
 _DIRECTIONS = 8
-_FLOW_SCALES = (2, 4)  # pixels a flow sample; the coarser one sees twice the displacement
+_FLOW_SCALES = (2, 4)  # pixels per flow sample; the coarser one sees twice the displacement
 _WINDOW = 5
 _RIDGE = 2e-4  # keeps flow at zero where the window has no texture
 _LONGEST = 4.0  # flow samples; longer ones are mistakes of the least squares
@@ -224,13 +224,13 @@ def _without_camera(flow: Tensor) -> Tensor:
 
 
 def _flow(before: Tensor, after: Tensor) -> Tensor:
-    """Optical flow `(N, 2, h, w)` in samples a frame, less the frame's median."""
+    """Optical flow `(N, 2, h, w)` in samples per frame, less the frame's median."""
     flow = _without_camera(_least_squares(before, after))
     return torch.clamp(flow, -_LONGEST, _LONGEST)
 
 
 def _flow_by_levels(grey: Tensor, frames: int) -> Tensor:
-    """Optical flow `(N, 2, h, w)` of frame pairs in samples a frame, less the frame's median.
+    """Optical flow `(N, 2, h, w)` of frame pairs in samples per frame, less the frame's median.
 
     Each level of a pyramid corrects the one above, on the second frame warped back by it.
     """

@@ -4,7 +4,7 @@
 or a folder and its weights beside it; a saved model carries the configuration, so that it loads
 without the hub. Four facts about a class of transformers are needed, one function each way: its
 input's name and normalisation, its tubelet, the tokens that are no place, and how its positions
-follow the size of the film.
+follow the size of the video.
 
 Shape legend: B clips, D width, t×h×w tokens, N = t·h·w.
 """
@@ -45,7 +45,8 @@ class HubConfig(BackboneConfig):
 
     `id`: where the weights came from, for the reader. `settings`: the encoder's own configuration
     as JSON, with its `model_type`. `frozen`: the encoder is never trained and stays in eval mode.
-    `detection`: the map of all tokens; else one cell a clip, pooled as the class itself classifies.
+    `detection`: the map of all tokens; else one cell per clip, pooled as the class itself
+    classifies.
     """
 
     summary: ClassVar[str] = "any video encoder of transformers, by its id on the hub"
@@ -154,9 +155,9 @@ def _vjepa2(encoder: Any, clip: Tensor, grid: Grid) -> tuple[None, Tensor]:
 
 
 def places(grid: Grid, tokens: Tensor, masks: Tensor | None = None) -> tuple[Tensor, ...]:
-    """Step, row and column of each token of a `grid`; masked input is no part of encoding film."""
+    """Step, row and column of each token of a `grid`; masked input is not supported."""
     if masks is not None:
-        raise ConfigError("a backbone sees whole clips, no masked ones")
+        raise ConfigError("masked clips are not supported")
     index = torch.arange(tokens.shape[1], device=tokens.device)
     area = grid[1] * grid[2]
     return index // area, index % area // grid[2], index % grid[2]
@@ -343,7 +344,7 @@ def encoder_class(model_type: str) -> EncoderClass:
     """The facts of that `model_type`. Raises ConfigError naming those that are known."""
     if model_type not in CLASSES:
         raise ConfigError(
-            "this class of encoders is not known to tubelet",
+            "unknown class of encoders",
             expected=", ".join(CLASSES),
             got=model_type,
             hint="write its four facts into tubelet/models/backbones/hf.py",

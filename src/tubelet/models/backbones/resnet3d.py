@@ -1,6 +1,6 @@
 """Single-pathway 3D residual networks: Slow-only, Fast-only with β = 1, inflated I3D, and C2D.
 
-They differ in where the temporal kernels stand, so one module serves the three.
+They differ in where the temporal kernels are, so one module serves the three.
 Sources: Feichtenhofer et al. 2019 §4 (Slow-only), the AVA 2019 entry §2 (Fast, β = 1),
 Carreira & Zisserman 2017 in Wang et al.'s residual form 2018 Table 1 (I3D).
 """

@@ -1,8 +1,8 @@
 """ViViT (Arnab et al. 2021): video transformers on tubelets of 16×16 pixels × 2 frames.
 
 The factorised encoder (their Model 2) attends within each frame, then over time; the joint form
-(Model 1) attends over every token at once. Each has two outputs: for classification one token a
-clip, as published; for detection every spatial token is kept, the temporal encoder running over
+(Model 1) attends over every token at once. Each has two outputs: for classification one token
+per clip, as published; for detection every spatial token is kept, the temporal encoder running over
 time at each position, so that RoIAlign sees a map.
 
 Shape legend: B clips, D width, t×h×w tokens. Class tokens stay in the dense form, where nothing
