@@ -55,7 +55,7 @@ class PersonLoss:
     def assign(
         self, logits: Tensor, predicted: Tensor, centres: Tensor, people: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Quality to teach `(A,)`, 0 for background, and the person assigned to each cell `(A,)`."""
+        """Quality of cells to teach `(A,)`, 0 for background, and the person assigned to it `(A,)`."""
         if not len(people):
             return torch.zeros_like(logits), torch.zeros_like(logits, dtype=torch.int64)
         inside = (centres[None] > people[:, None, :2]) & (centres[None] < people[:, None, 2:])
