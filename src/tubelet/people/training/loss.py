@@ -55,7 +55,7 @@ class PersonLoss:
     def assign(
         self, logits: Tensor, predicted: Tensor, centres: Tensor, people: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Quality of cells to teach `(A,)`, 0 for background, and the person assigned to it `(A,)`."""
+        """Per cell, the quality to teach `(A,)`, 0 for background, and its person `(A,)`."""
         if not len(people):
             return torch.zeros_like(logits), torch.zeros_like(logits, dtype=torch.int64)
         inside = (centres[None] > people[:, None, :2]) & (centres[None] < people[:, None, 2:])
