@@ -168,7 +168,7 @@ def test_what_cannot_be_saved_leaves_nothing(tmp_path: Path) -> None:
             broken.save(tmp_path / name)
     with pytest.raises(InputError, match=r"\.csv, \.json or \.parquet"):
         moment().save(tmp_path / "a.xlsx")
-    with pytest.raises(InputError, match="no results"):
+    with pytest.raises(InputError, match="without results"):
         save_results(tmp_path / "a.json", [])
     with pytest.raises(DataError, match="two label spaces"):
         save_results(tmp_path / "a.json", [moment(), moment().filter(classes="sit")])
