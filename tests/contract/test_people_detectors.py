@@ -84,7 +84,7 @@ def test_listed_detectors_say_what_they_are(one: type[NamedDetector]) -> None:
 def test_each_name_is_claimed_once() -> None:
     for name in ("person_small", "my.safetensors", "hf:some/model"):
         assert sum(one.claims(name) for one in DETECTORS) == 1
-    with pytest.raises(InputError, match="did you mean person_small"):
+    with pytest.raises(InputError, match="did you mean 'person_small'"):
         person_detector("person_smal")
 
 

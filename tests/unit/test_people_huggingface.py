@@ -92,7 +92,7 @@ def test_threshold_and_limit(folder: Path, image: np.ndarray) -> None:
 
 
 def test_a_class_that_the_model_lacks(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"no class 'cat'[\s\S]*dog"):
+    with pytest.raises(InputError, match=r"unknown class 'cat'[\s\S]*dog"):
         HuggingFaceDetector(str(folder), class_name="cat")
 
 

@@ -330,7 +330,7 @@ def test_a_name_twice_in_an_index(
 ) -> None:
     listed = index(tmp_path / "index.json", row(server), row(server))
     monkeypatch.setenv("TUBELET_RELEASES", str(listed))
-    with pytest.raises(ConfigError, match="taken"):
+    with pytest.raises(ConfigError, match="duplicate release name"):
         releases()
 
 
