@@ -36,15 +36,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "tubelet"
 # Reading order; pages of docs/ that are not named here follow by name.
 GUIDE = (
-    "own-labels",
-    "data",
-    "training",
-    "recipes",
-    "memory",
-    "testing",
-    "evaluation",
-    "papers",
-    "architecture",
+    *("own-labels", "data", "training", "recipes", "memory", "testing", "evaluation", "results"),
+    *("convert", "papers", "architecture"),
 )
 FRONT = {
     "README.md": "index.md",
