@@ -48,6 +48,9 @@ class X3DConfig(BackboneConfig):
     def build(self) -> X3D:
         return X3D(self)
 
+    def dense(self) -> Self:
+        return replace(self, detection=True)
+
     def tiny(self) -> Self:
         return replace(self, blocks=(1, 1, 1, 1), widths=(4, 4, 8, 8))
 
