@@ -119,8 +119,8 @@ MMACTION = Family(
         ),
         drops=(Drop(source=r"data_preprocessor\..*", reason="pixel mean and standard deviation"),),
     ),
-    backbone=ViTConfig(),
-    input=_spec(16, 4, multiple=1),  # pixels that fill no patch are dropped
+    backbone=ViTConfig(pad=False),
+    input=_spec(16, 4, multiple=1),
     detection_head=LinearHeadConfig(resolution=8),
     detection=r"roi_head\..*",
     computed=_COMPUTED,

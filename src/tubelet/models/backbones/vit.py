@@ -45,7 +45,8 @@ class ViTConfig(BackboneConfig):
     `positions`: the (t, h, w) grid of the position table; other clips resize it. `learned`: the
     table is a parameter, else the fixed sinusoid. `key_bias`, `layer_scale` as in `EncoderBlock`;
     `final_eps` of the last norm, None for `norm_eps`. `drop_path`: stochastic depth of the last
-    layer. `detection`: the dense form.
+    layer. `pad`: zeros fill up the last tubelets, else what fills none is left out (MMAction2).
+    `detection`: the dense form.
     """
 
     summary: ClassVar[str] = "plain joint video transformer (VideoMAE, UMT)"
@@ -63,6 +64,7 @@ class ViTConfig(BackboneConfig):
     norm_eps: float = 1e-6
     final_eps: float | None = None
     drop_path: float = 0.0
+    pad: bool = True
     detection: bool = True
 
     def build(self) -> ViT:
@@ -120,7 +122,7 @@ class ViT(Backbone):
         super().__init__()
         self.config = config
         width, (t, h, w), (step, side, _) = config.width, config.positions, config.tubelet
-        self.embed = TubeletEmbedding(width=width, tubelet=config.tubelet)
+        self.embed = TubeletEmbedding(width=width, tubelet=config.tubelet, pad=config.pad)
         if config.learned:
             self.position = nn.Parameter(sinusoid(t * h * w, width))
         else:

@@ -15,12 +15,14 @@ from tubelet.types import ConfigError, ShapeError
 
 class TubeletEmbedding(nn.Conv3d):
     """One embedding for each tubelet: `(B, 3, T, H, W)` → `(B, D, t, h, w)`; sides are zero-padded
-    to whole tubelets. Raises ShapeError unless the frames fill whole tubelets."""
+    to whole tubelets, or without `pad` cut to them. Raises ShapeError unless the frames fill whole
+    tubelets."""
 
-    def __init__(self, *, width: int, tubelet: tuple[int, int, int]) -> None:
+    def __init__(self, *, width: int, tubelet: tuple[int, int, int], pad: bool = True) -> None:
         if tubelet[1] != tubelet[2]:
             raise ConfigError("tubelets are square", expected="equal sides", got=tubelet)
         super().__init__(3, width, tubelet, tubelet)
+        self._pad = pad
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  the base class's own word
         step, high, wide = self.kernel_size
@@ -31,6 +33,8 @@ class TubeletEmbedding(nn.Conv3d):
                 expected=f"a multiple of {step} frames",
                 got=f"{frames} frames",
             )
+        if not self._pad:  # a convolution leaves out what fills no kernel
+            return super().forward(input)
         return super().forward(F.pad(input, (0, -width % wide, 0, -height % high)))
 
 
