@@ -124,10 +124,12 @@ def prepare(
     as much of as it can. The same `rng` state gives the same result.
     Raises ShapeError for a clip that does not fit `spec`, ConfigError for `augment` without `rng`.
     """
-    if clip.ndim != 4 or clip.shape[3] != 3 or clip.dtype not in (np.uint8, np.float32):
+    # Only torch's kernel leaves fractions of grey levels.
+    kinds = ("uint8", "float32") if spec.preprocessing.kernel == "torch" else ("uint8",)
+    if clip.ndim != 4 or clip.shape[3] != 3 or clip.dtype.name not in kinds:
         raise ShapeError(
-            "a clip is frames of RGB grey levels",
-            expected="uint8 or float32 (T, H, W, 3)",
+            "a clip is frames of RGB bytes",
+            expected=f"{' or '.join(kinds)} (T, H, W, 3)",
             got=f"{clip.dtype} {clip.shape}",
         )
     if len(clip) != spec.frames:
