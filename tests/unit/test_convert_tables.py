@@ -3,18 +3,15 @@ project writes them, find their way back."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from tubelet.convert import Facts, Said, convert_state
-from tubelet.convert.families import vmz
 from tubelet.models.backbones.base import BackboneConfig
 from tubelet.models.backbones.csn import CSNConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
@@ -121,42 +118,6 @@ def test_our_names_come_back(
     converted = convert_state(state, said=[Said(source="this test", facts=facts)])
     assert converted.family == family
     assert converted.config.backbone == backbone
-
-
-def blob_of(name: str, starts: Sequence[int], kind: str) -> str:
-    """The Caffe2 blob of a tensor of VMZ's PyTorch models; `kind`: r2plus1d, ip_csn or ir_csn."""
-    suffix = {"bias": "b", "running_mean": "rm", "running_var": "riv"}
-    at, param = name.rsplit(".", 1)
-    if at == "fc":
-        return f"last_out_L400_{'w' if param == 'weight' else 'b'}"
-    if match := re.fullmatch(r"stem\.(\d)", at):
-        half = "_middle" if kind == "r2plus1d" and int(match[1]) < 2 else ""
-        norm = int(match[1]) in (1, 4)
-        return f"conv1{half}_spatbn_relu_{suffix.get(param, 's')}" if norm else f"conv1{half}_w"
-    match = re.fullmatch(r"layer(\d)\.(\d+)\.(.*)", at)
-    assert match is not None
-    block = starts[int(match[1]) - 1] + int(match[2])
-    inner = match[3]
-    if inner.startswith("downsample"):
-        norm = inner.endswith("1")
-        at = f"shortcut_projection_{block}"
-        return f"{at}_spatbn_{suffix.get(param, 's')}" if norm else f"{at}_w"
-    layer, *rest = inner.removeprefix("conv").split(".")
-    if kind == "ir_csn":
-        layer = {"1": "1", "2": "3", "3": "4"}[layer]
-    half = "_middle" if rest[0] == "0" and rest[1:] in (["0"], ["1"]) else ""
-    norm = rest in (["1"], ["0", "1"])
-    what = "spatbn" if norm else "conv"
-    return f"comp_{block}_{what}_{layer}{half}_{suffix.get(param, 's') if norm else 'w'}"
-
-
-@pytest.mark.parametrize("kind", ["r2plus1d", "ip_csn", "ir_csn"])
-def test_blobs_of_vmz_get_the_names_of_its_own_pytorch_models(kind: str, shared: Path) -> None:
-    about = json.loads((shared / "golden" / f"vmz_{kind}_152.json").read_text())
-    names = [n for n in about["state_dict"] if not n.endswith("num_batches_tracked")]
-    blobs = {blob_of(name, (0, 3, 11, 47), kind): name for name in names}
-    assert len(blobs) == len(names) and vmz.is_caffe2(blobs)
-    assert vmz.from_caffe2([*blobs, "lr"]) == blobs
 
 
 def test_a_feature_bank_is_refused_with_the_reason() -> None:
