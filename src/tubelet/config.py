@@ -5,7 +5,8 @@ unknown field is reported with the nearest one, a wrong type with what was expec
 dataclass is written with its class name under `"type"`, which chooses among the members of a union
 or among the imported subclasses of an `Extensible` kind. A class of another package carries its
 module, `"toy_backbone:ToyConfig"`; reading such a name never imports anything
-(docs/adr/open-seams.md).
+(docs/adr/open-seams.md). Where a field joined later, and its default is not what files of before
+mean, the class's `before` says what they mean.
 """
 
 from __future__ import annotations
@@ -272,4 +273,5 @@ def _decode_dataclass(kind: Any, data: Any, where: str) -> Any:
         if bare and name not in data:
             raise ConfigError(f"missing field {name!r}", where=where)
     given = {n: _decode(hints[n], data[n], f"{where}.{n}") for n in fields if n in data}
-    return kind(**given)
+    # `encode` writes every field, so a file without one was written before there was one.
+    return kind(**{**getattr(kind, "before", {}), **given})

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from tubelet.batch import FeatureMap, Memory, Rois
+from tubelet.config import decode, encode
 from tubelet.models.backbones.base import FeatureSpec
 from tubelet.models.heads import relation, tubes
+from tubelet.models.heads.base import HeadConfig
 from tubelet.models.heads.context import NonlocalContextHeadConfig
 from tubelet.models.heads.fusion import Fusion, FusionConfig
 from tubelet.models.heads.relation import (
@@ -19,6 +21,7 @@ from tubelet.models.heads.relation import (
     TemporalRelationHeadConfig,
     attend_within,
 )
+from tubelet.models.layers.norms import RowNorm
 from tubelet.models.roi import pool_people, roi_align
 from tubelet.types import ConfigError, ShapeError
 
@@ -253,7 +256,7 @@ def test_memory_where_there_is_none_is_refused() -> None:
 
 def test_context_sees_what_stands_outside_the_box() -> None:
     torch.manual_seed(0)
-    head = NonlocalContextHeadConfig(dropout=0.0).build(OUTPUTS, 3)
+    head = NonlocalContextHeadConfig(dropout=0.0).build(OUTPUTS, 3).eval()
     rois = Rois(
         boxes_px=torch.tensor([[0.0, 0, 20, 20]]),
         boxes_norm=torch.zeros(1, 4),
@@ -263,3 +266,23 @@ def test_context_sees_what_stands_outside_the_box() -> None:
     before = head(head.pool(maps, rois))
     maps[0].values[..., 3, 5] += 10
     assert (head(head.pool(maps, rois)) - before).abs().max() > 1e-5
+
+
+def test_context_of_before_reads_with_its_layer_norm() -> None:
+    written = encode(NonlocalContextHeadConfig())
+    assert decode(HeadConfig, written) == NonlocalContextHeadConfig(norm="batch")
+    del written["norm"]
+    assert decode(HeadConfig, written) == NonlocalContextHeadConfig(norm="layer")
+
+
+@pytest.mark.parametrize("people", [0, 1, 2, 5])
+def test_context_trains_with_any_number_of_people(people: int) -> None:
+    torch.manual_seed(0)
+    head = NonlocalContextHeadConfig(dropout=0.0).build(OUTPUTS, 3)
+    rois = rois_of([0] * people)
+    logits = head(head.pool(maps_of(1), rois))
+    logits.square().sum().backward()
+    assert logits.shape == (people, 3)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
+    assert isinstance(head.norm, RowNorm) and head.norm.running_mean is not None
+    assert bool(head.norm.running_mean.any()) == (people > 0)

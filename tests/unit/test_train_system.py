@@ -19,6 +19,7 @@ from tubelet.models import ActionModel, ActionModelConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.heads.clip import ClipHeadConfig
+from tubelet.models.heads.context import NonlocalContextHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.weights import load_model, save_model
 from tubelet.numerics.processor import believe, processor
@@ -37,7 +38,7 @@ from tubelet.train.loop.optim import Optimizer
 from tubelet.train.loop.saving import Checkpoints
 from tubelet.train.loop.state import TrainState
 from tubelet.train.model.activations import recomputed
-from tubelet.train.model.norms import Norms, freeze, train_mode
+from tubelet.train.model.norms import Norms, batch_norms, freeze, train_mode
 from tubelet.train.model.tied import TiedModels
 from tubelet.train.model.transfer import transfer
 from tubelet.train.recipe import Recipe, Stage, Start
@@ -323,6 +324,9 @@ def test_norms_take_their_statistics_over_groups_of_clips() -> None:
     frozen = config_of().build()
     train_mode(frozen, Norms(mode="frozen"))
     assert not any(m.training for m in frozen.modules() if isinstance(m, torch.nn.BatchNorm3d))
+    fresh = replace(config_of(), head=NonlocalContextHeadConfig()).build()
+    train_mode(fresh, Norms(mode="frozen"))  # a head's norm has no statistics to freeze
+    assert [m for m in batch_norms(fresh) if m.training] == [fresh.head.norm]
 
 
 def test_recomputed_activations_give_the_same_gradients_and_count_clips_once() -> None:

@@ -6,14 +6,18 @@ gives no more. Our reading: a person's token and the tokens of their clip, poole
 parts of the picture (1: the whole picture, as it says), form one short sequence; what the person's
 query gathers from it is concatenated to the person's feature.
 
+What was gathered passes a batch norm, as in a non-local block. Features after a ReLU have a common
+mean several times their variation: over it, a layer norm (`norm="layer"`, which checkpoints of
+before have) hides what differs between clips, a batch norm takes the common mean away.
+
 Shape legend: R people, C channels of all pathways, G = grid² context tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -22,21 +26,25 @@ from torch import Tensor, nn
 from tubelet.batch import FeatureMap, Rois
 from tubelet.models.backbones.base import FeatureSpec
 from tubelet.models.heads.base import HeadConfig, PersonHead
+from tubelet.models.layers.norms import RowNorm
 from tubelet.models.roi import pool_people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NonlocalContextHeadConfig(HeadConfig):
     """`width`: of queries, keys and values, None for half the channels, as non-local blocks have
-    it. `grid`: parts per side of the picture. The rest as in `LinearHeadConfig`."""
+    it. `grid`: parts per side of the picture. `norm` of what was gathered: "batch" or "layer". The
+    rest as in `LinearHeadConfig`."""
 
     summary: ClassVar[str] = "a person and what attention gathers from the whole clip"
+    before: ClassVar[Mapping[str, Any]] = {"norm": "layer"}
 
     width: int | None = None
     grid: int = 1
     resolution: int = 7
     aligned: bool = True
     dropout: float = 0.5
+    norm: Literal["batch", "layer"] = "batch"
 
     def build(self, outputs: Sequence[FeatureSpec], classes: int) -> NonlocalContextHead:
         return NonlocalContextHead(self, outputs=outputs, classes=classes)
@@ -59,7 +67,7 @@ class NonlocalContextHead(PersonHead):
         self.key = nn.Linear(channels, width)
         self.value = nn.Linear(channels, width)
         self.out = nn.Linear(width, channels)
-        self.norm = nn.LayerNorm(channels)
+        self.norm = RowNorm(channels) if config.norm == "batch" else nn.LayerNorm(channels)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(2 * channels, classes)
         nn.init.normal_(self.classifier.weight, std=0.01)

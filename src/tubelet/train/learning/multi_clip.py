@@ -12,7 +12,7 @@ the n-th clip of its video.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -51,10 +51,16 @@ def clip_slots(group: Tensor) -> Tensor:
 def batch_reduction(model: ActionModel, batch: Batch, loss: LogitLoss) -> Tensor:
     """Forward and backward of all clips at once; gradients are added to the parameters' own.
 
-    While the backbone's norms are training, they take their statistics slot by slot, so that no
-    two clips of one video share a statistic. Returns the detached loss.
+    While norms are training, they take their statistics slot by slot, so that no two clips of one
+    video share a statistic. Returns the detached loss.
     """
-    with norms_by_slot(model.backbone, clip_slots(batch.group)):
+    slots = clip_slots(batch.group)
+    with ExitStack() as by_slot:
+        by_slot.enter_context(norms_by_slot(model.backbone, slots))
+        if model.memory is not None:
+            by_slot.enter_context(norms_by_slot(model.memory, slots))
+        rows = slots if model.task == "classification" else slots[batch.rois.clip]
+        by_slot.enter_context(norms_by_slot(model.head, rows))
         value = loss(model(batch.frames, batch.rois, group=batch.group))
         value.backward()
     return value.detach()
@@ -70,7 +76,7 @@ def multi_iteration(model: ActionModel, batch: Batch, loss: LogitLoss) -> Tensor
         raise ConfigError("multi-iteration requires a model with collaborative memory")
     parts = _parts(batch)
     _, video, count = torch.unique(batch.group, return_inverse=True, return_counts=True)
-    with torch.no_grad(), unchanged_statistics(model.backbone):
+    with torch.no_grad(), unchanged_statistics(model):
         for part in parts:
             part.features_replay.mark()
             part.maps = model.features(part.frames)
@@ -130,7 +136,7 @@ class Replay:
 
 
 def norms_by_slot(module: nn.Module, slots: Tensor) -> AbstractContextManager[None]:
-    """Training batch norms normalise the clips of each slot by themselves, inside the block.
+    """Training batch norms normalise the rows of each slot by themselves, inside the block.
 
     This is what multi-iteration's scans do, so the two stay equal with norms that train.
     """

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tubelet.models.detector import ActionModel
+from tubelet.models.layers.norms import RowNorm
 from tubelet.parallel.processes import World
 from tubelet.train.model.transfer import matches
 from tubelet.types import ConfigError
@@ -24,7 +26,8 @@ class Norms:
     """Batch norms while a stage trains.
 
     `mode`: "train" normalises by the batch; "frozen" by the stored statistics (scale and shift
-    still learn, as in PySlowFast's fine-tuning); "synced" by the batch of all processes (CUDA).
+    still learn, as in PySlowFast's fine-tuning), where a backbone brings some: norms of heads and
+    memories begin without, and train; "synced" by the batch of all processes (CUDA).
     `clips`: statistics over groups of so many clips of a process's batch (001 §3: 8).
     `processes`: how many processes share statistics when "synced"; None, all.
     Norms whose own parameters do not train are frozen whatever `mode` says.
@@ -76,11 +79,21 @@ def set_norms(model: nn.Module, norms: Norms, world: World, device: torch.device
 def train_mode(model: nn.Module, norms: Norms) -> None:
     """Train mode, with norms that must not learn statistics in eval mode."""
     model.train()
+    own = {id(norm) for part in _after_backbones(model) for norm in batch_norms(part)}
     for norm in batch_norms(model):
         parameters = list(norm.parameters())
         idle = bool(parameters) and not any(p.requires_grad for p in parameters)
-        if norms.mode == "frozen" or idle:
+        if idle or (norms.mode == "frozen" and id(norm) not in own):
             norm.eval()
+
+
+def _after_backbones(model: nn.Module) -> Iterator[nn.Module]:
+    """Heads and memories of the action models in `model`."""
+    for part in model.modules():
+        if isinstance(part, ActionModel):
+            yield part.head
+            if part.memory is not None:
+                yield part.memory
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
@@ -125,6 +138,9 @@ def normalised_by(norms: Sequence[_BatchNorm], rows: Sequence[Tensor]) -> Iterat
 def _norm_by_rows(norm: _BatchNorm, rows: Sequence[Tensor], x: Tensor) -> Tensor:
     if len(x) != sum(len(r) for r in rows):
         return type(norm).forward(norm, x)
+    order = torch.argsort(torch.cat(list(rows)))
+    if isinstance(norm, RowNorm):  # knows what to do with a single row
+        return torch.cat([RowNorm.forward(norm, x[r]) for r in rows])[order]
     momentum = norm.momentum if norm.momentum is not None else 0.1
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked += len(rows)
@@ -135,7 +151,7 @@ def _norm_by_rows(norm: _BatchNorm, rows: Sequence[Tensor], x: Tensor) -> Tensor
         )
         for r in rows
     ]  # fmt: skip
-    return torch.cat(parts)[torch.argsort(torch.cat(list(rows)))]
+    return torch.cat(parts)[order]
 
 
 def clip_groups(clips: int, size: int | None, device: torch.device) -> list[Tensor]:
