@@ -100,7 +100,9 @@ class Variant:
 
 
 def _cm(clips: int) -> CollaborativeMemoryConfig:
-    return CollaborativeMemoryConfig(clips=clips, reduction=8, infusion="residual", positions="sum")
+    return CollaborativeMemoryConfig(
+        clips=clips, reduction=8, infusion="residual", positions="sum", norm="none"
+    )
 
 
 def _bank(seconds: int) -> MemoryBankConfig:

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from tubelet.batch import FeatureMap
+from tubelet.config import decode, encode
 from tubelet.models import create_model, model_config
 from tubelet.models.backbones.base import FeatureSpec
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.cost import count
+from tubelet.models.layers.norms import RowNorm
 from tubelet.models.memory.collaborative import (
     CollaborativeMemory,
     CollaborativeMemoryConfig,
     share,
 )
+from tubelet.models.memory.gates import GateStatistics
 from tubelet.models.memory.inference import video_memory, video_scores
+from tubelet.train.loop.gates import GateWatch
 from tubelet.types import ConfigError, InputSpec, ShapeError
 
 OUTPUTS = (FeatureSpec(channels=8, time_stride=1, space_stride=16),)
 EVERY = [
-    CollaborativeMemoryConfig(kind=kind, infusion=infusion, reduction=2)
+    CollaborativeMemoryConfig(kind=kind, infusion=infusion, reduction=2, norm=norm)
     for kind in ("associative", "avgpool")
     for infusion in ("gating", "residual")
+    for norm in ("batch", "none")
 ]
 
 
@@ -31,7 +38,12 @@ def build(config: CollaborativeMemoryConfig) -> CollaborativeMemory:
     torch.manual_seed(0)
     memory = config.build(OUTPUTS)
     torch.nn.init.normal_(memory.out.weight)
-    return memory
+    if isinstance(memory.norm, RowNorm):  # frozen, but not at 0 and 1, which would do nothing
+        mean, var = memory.norm.running_mean, memory.norm.running_var
+        assert mean is not None and var is not None
+        torch.nn.init.uniform_(mean)
+        torch.nn.init.uniform_(var, 0.5, 2)
+    return memory.eval()
 
 
 def maps_of(clips: int) -> tuple[FeatureMap, ...]:
@@ -71,11 +83,13 @@ def test_one_clip_is_linear_self_attention_within_it() -> None:
         torch.testing.assert_close(popped, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_gating_averages_pop_over_the_positions() -> None:
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_gating_averages_pop_over_the_positions(norm: str) -> None:
     """Eq. 4 written out, with Pop at every position as in the paper."""
-    memory = build(CollaborativeMemoryConfig(reduction=2))
+    memory = build(CollaborativeMemoryConfig(reduction=2, norm=norm))  # type: ignore[arg-type]
     maps, group = maps_of(4), torch.tensor([0, 0, 1, 1])
-    popped = memory.pop(share(memory.push(maps), group), flat(maps)).mean(dim=1)
+    popped = memory.norm(memory.pop(share(memory.push(maps), group), flat(maps)).flatten(0, 1))
+    popped = popped.unflatten(0, (4, -1)).mean(dim=1)
     expected = maps[0].values * (1 + memory.out(popped).sigmoid())[:, :, None, None, None]
     torch.testing.assert_close(memory(maps, group)[0].values, expected)
 
@@ -83,7 +97,7 @@ def test_gating_averages_pop_over_the_positions() -> None:
 def test_average_pooling_is_the_mean_of_every_position_of_every_clip() -> None:
     memory = build(CollaborativeMemoryConfig(kind="avgpool", infusion="residual", reduction=2))
     maps = maps_of(3)
-    pooled = memory.out(memory.value(flat(maps)).mean(dim=(0, 1)))
+    pooled = memory.out(memory.norm(memory.value(flat(maps)).mean(dim=(0, 1))[None])[0])
     expected = maps[0].values + pooled[:, None, None, None]
     torch.testing.assert_close(memory(maps, torch.zeros(3, dtype=torch.int64))[0].values, expected)
 
@@ -110,8 +124,9 @@ def test_only_clips_of_the_same_video_matter(config: CollaborativeMemoryConfig) 
 
 def test_a_fresh_memory_leaves_a_trained_backbone_almost_alone() -> None:
     maps = maps_of(2)
-    for infusion, factor in (("gating", 1.5), ("residual", 1.0)):
-        memory = CollaborativeMemoryConfig(infusion=infusion, reduction=2).build(OUTPUTS)  # type: ignore[arg-type]
+    for config in EVERY:
+        factor = 1.5 if config.infusion == "gating" else 1.0
+        memory = config.build(OUTPUTS)
         torch.testing.assert_close(memory(maps)[0].values, factor * maps[0].values)
 
 
@@ -184,3 +199,61 @@ def test_all_views_share_the_memory_of_the_centre_crops() -> None:
         video_scores(model, views[:1].split(1), alone),  # type: ignore[arg-type]
         one.softmax(-1)[0],
     )
+
+
+def saturating() -> tuple[CollaborativeMemory, CollaborativeMemory]:
+    """The same weights with M̂ as printed and normalised; large ones, as they become within dozens
+    of steps on features with a common mean."""
+    memories = []
+    for norm in ("none", "batch"):
+        torch.manual_seed(0)
+        memory = CollaborativeMemoryConfig(reduction=2, norm=norm).build(OUTPUTS)
+        for layer in (memory.key, memory.value, memory.query):
+            torch.nn.init.normal_(layer.weight, std=3.0)
+        torch.nn.init.normal_(memory.out.weight, std=0.5)
+        memories.append(memory)
+    return memories[0], memories[1]
+
+
+def test_a_common_mean_saturates_the_printed_gates_and_not_the_normalised() -> None:
+    maps = tuple(replace(m, values=(1 + 0.2 * m.values).relu()) for m in maps_of(32))
+    group = torch.arange(32) // 2
+    reports = []
+    for memory in saturating():
+        memory(maps, group)
+        reports.append(memory.gates.take())
+        assert memory.gates.take() is None  # taken
+    printed, normalised = reports
+    assert printed is not None and normalised is not None
+    assert printed.saturation > 0.5 > 0.2 > normalised.saturation
+    assert normalised.spread > 4 * printed.spread
+
+
+def test_a_run_says_once_that_its_gates_saturate() -> None:
+    maps = tuple(replace(m, values=(1 + 0.2 * m.values).relu()) for m in maps_of(32))
+    for memory, told in zip(saturating(), (1, 0), strict=True):
+        notes: list[str] = []
+        watch = GateWatch(torch.nn.ModuleDict({"memory": memory}), notes.append)
+        assert watch.step() is None  # no clip has been seen
+        for _ in range(2):
+            memory(maps)
+            assert watch.step() is not None
+        assert len(notes) == told
+        assert all("0.01 of 0 or 1" in note and "norm to batch" in note for note in notes)
+
+
+def test_gates_are_counted_over_all_calls_of_a_step() -> None:
+    gates = GateStatistics()
+    gates.see(torch.tensor([[0.001, 0.5], [0.5, 0.5]]))
+    gates.see(torch.tensor([[0.999, 0.5], [0.5, 0.5]]))
+    report = gates.take()
+    assert report is not None
+    assert report.saturation == pytest.approx(2 / 8)
+    assert report.spread == pytest.approx((0.499**2 / 2) ** 0.5 / 2, rel=1e-3)
+
+
+def test_memories_of_before_read_as_printed() -> None:
+    written = encode(CollaborativeMemoryConfig())
+    assert decode(CollaborativeMemoryConfig, written).norm == "batch"
+    del written["norm"]
+    assert decode(CollaborativeMemoryConfig, written).norm == "none"

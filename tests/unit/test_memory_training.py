@@ -112,10 +112,14 @@ def test_the_clips_of_a_video_may_lie_anywhere_and_be_of_any_number() -> None:
     assert_same_gradients(one, other)
 
 
-def test_norms_that_train_also_agree_and_count_each_clip_once() -> None:
-    one = model_of("detection").train()
+@pytest.mark.parametrize("group", [[0, 0, 0, 1, 1, 1], [0, 0, 0]])
+@pytest.mark.parametrize("infusion", ["gating", "residual"])
+def test_norms_that_train_also_agree_and_count_each_clip_once(
+    group: list[int], infusion: str
+) -> None:
+    one = model_of("detection", infusion=infusion).train()
     other = copy.deepcopy(one)
-    batch = batch_of("detection", [0, 0, 0, 1, 1, 1])
+    batch = batch_of("detection", group)
     loss = loss_of(one, ActionLoss(), batch)
     batch_reduction(one, batch, loss)
     multi_iteration(other, batch, loss)

@@ -15,7 +15,8 @@ from tubelet.types import InputError
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
     """One finished step. `data_wait`: share of the time spent waiting for the loader. `mfu`: share
-    of the device's peak arithmetic that the model's own operations take, where that is known."""
+    of the device's peak arithmetic that the model's own operations take, where that is known.
+    `gate_saturation`, `gate_spread`: of a collaborative memory with gates, as in `GateReport`."""
 
     stage: str
     step: int
@@ -27,6 +28,8 @@ class StepReport:
     data_wait: float
     eta_s: float
     mfu: float | None = None
+    gate_saturation: float | None = None
+    gate_spread: float | None = None
 
 
 class Reporter(Protocol):
@@ -91,6 +94,12 @@ class JsonLines:
         self._file.close()
 
 
+_SCALARS = (
+    "loss", "rate", "gradient_norm", "clips_per_second", "data_wait", "mfu", "gate_saturation",
+    "gate_spread",
+)  # fmt: skip
+
+
 class TensorBoard:
     """Scalars for TensorBoard, which is an optional extra."""
 
@@ -104,7 +113,7 @@ class TensorBoard:
         self._writer = SummaryWriter(str(folder))
 
     def step(self, report: StepReport) -> None:
-        for name in ("loss", "rate", "gradient_norm", "clips_per_second", "data_wait", "mfu"):
+        for name in _SCALARS:
             value = getattr(report, name)
             if value is not None:
                 self._writer.add_scalar(f"{report.stage}/{name}", value, report.step)

@@ -9,20 +9,28 @@ convolutional layer"; the two pathways end in maps of different lengths that onl
 Slow one already holds the Fast features of every stage, and its cost alone explains the published
 one (36 → 37, 126 → 128, 131 → 135 GFLOPs). Non-local blocks sit on it for the same reason.
 
+What is popped, M̂, is a product of three projections of features whose common mean, after a ReLU, is
+several times their variation: left as it is, it grows with the cube of what it is made from, is
+nearly the same for all clips, and drives every gate to 0 or 1, where no gradient passes. By default
+a batch norm over the clips (`norm="batch"`) precedes `W_O`; `norm="none"` is the paper to the
+letter, and what checkpoints of before have.
+
 Shape legend: B clips, C channels, D = C/α, P positions of a clip (T·h·w).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
 from tubelet.models.backbones.base import FeatureSpec
+from tubelet.models.layers.norms import RowNorm
+from tubelet.models.memory.gates import GateStatistics
 from tubelet.types import ConfigError, ShapeError
 
 
@@ -33,8 +41,11 @@ class CollaborativeMemoryConfig:
     `reduction`: α = C/D. `clips`: N, for training and testing; in detection they are `stride_ms`
     apart. `positions`: what a clip pushes is the "mean" over its P positions or, to the letter of
     Eq. 2, their "sum". The mean differs by a constant that the weights absorb, and keeps the
-    memory's scale when a clip is larger at test time than it was in training.
+    memory's scale when a clip is larger at test time than it was in training. `norm` of M̂: "batch"
+    or, as printed, "none".
     """
+
+    before: ClassVar[Mapping[str, Any]] = {"norm": "none"}
 
     kind: Literal["associative", "avgpool"] = "associative"
     infusion: Literal["gating", "residual"] = "gating"
@@ -42,6 +53,7 @@ class CollaborativeMemoryConfig:
     clips: int = 5
     stride_ms: int = 1000
     positions: Literal["mean", "sum"] = "mean"
+    norm: Literal["batch", "none"] = "batch"
 
     def __post_init__(self) -> None:
         if min(self.reduction, self.clips, self.stride_ms) < 1:
@@ -58,7 +70,7 @@ class CollaborativeMemory(nn.Module):
     """Push, Pop and infusion on the first map of a backbone; other maps pass unchanged.
 
     `W_O` starts at zero, so that a trained backbone is only rescaled (gating) or untouched
-    (residual) when the memory joins it.
+    (residual) when the memory joins it. `gates`: what the gates were while training.
     """
 
     def __init__(self, config: CollaborativeMemoryConfig, *, channels: int) -> None:
@@ -77,7 +89,9 @@ class CollaborativeMemory(nn.Module):
             self.query = nn.Linear(channels, self.width, bias=False)
         else:
             self.value = nn.Linear(channels, self.width, bias=False)
+        self.norm = RowNorm(self.width) if config.norm == "batch" else nn.Identity()
         self.out = nn.Linear(self.width, channels, bias=False)
+        self.gates = GateStatistics()
         nn.init.zeros_(self.out.weight)
 
     def push(self, maps: Sequence[FeatureMap]) -> Tensor:
@@ -100,19 +114,26 @@ class CollaborativeMemory(nn.Module):
         """The maps with the first one enriched by its clip's memory, `(B, D, D)` or `(B, 1, D)`.
 
         Gating needs only the mean of Pop over the positions. Pop is linear, so the mean is taken
-        first: the paper's result for a third of its cost.
+        first: the paper's result for a third of its cost. The norm is then over the clips' means.
         """
         first = maps[0]
         x = first.values
         if self.config.infusion == "gating":
             popped = self.pop(memory, _positions(x).mean(dim=1, keepdim=True))
-            gate = torch.sigmoid(self.out(popped))[:, 0, :, None, None, None]
-            enriched = x * (1 + gate)
+            gate = torch.sigmoid(self.out(self._normed(popped)))[:, 0]
+            if self.training:
+                self.gates.see(gate)
+            enriched = x * (1 + gate[..., None, None, None])
         else:
-            added = self.out(self.pop(memory, _positions(x))).transpose(1, 2)
+            added = self.out(self._normed(self.pop(memory, _positions(x)))).transpose(1, 2)
             shape = x.shape[2:] if added.shape[2] > 1 else (1, 1, 1)
             enriched = x + added.reshape(*added.shape[:2], *shape)
         return (replace(first, values=enriched), *maps[1:])
+
+    def _normed(self, popped: Tensor) -> Tensor:
+        """M̂ `(B, P, D)` with each channel normalised over clips and positions."""
+        normed: Tensor = self.norm(popped.transpose(1, 2)).transpose(1, 2)
+        return normed
 
     def forward(
         self, maps: Sequence[FeatureMap], group: Tensor | None = None

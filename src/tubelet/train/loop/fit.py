@@ -15,6 +15,7 @@ from tubelet.files import write_text
 from tubelet.parallel.processes import World
 from tubelet.train.data.loader import Step
 from tubelet.train.learning.learners import Learner
+from tubelet.train.loop.gates import GateWatch
 from tubelet.train.loop.progress import Progress
 from tubelet.train.loop.saving import Clock, StageSaver
 from tubelet.train.loop.throughput import Pace
@@ -60,6 +61,7 @@ def fit(
     """
     rates, pace = _Rates(progress.optimizer), Pace(progress.step, stage.batch)
     clock = Clock(stage.save_minutes)
+    gates = GateWatch(progress.models, services.reporter.note)
     loop = _Loop(
         progress=progress,
         minibatches=minibatches,
@@ -79,7 +81,7 @@ def fit(
         services.reporter.step(
             pace.report(
                 progress, stage.name, loss=step.loss, rate=rates.first, norm=norm,
-                load=services.clip_load,
+                load=services.clip_load, gates=gates.step(),
             )
         )  # fmt: skip
         regular = progress.step % stage.save_every == 0 or progress.step == progress.steps

@@ -10,6 +10,7 @@ import torch
 
 from tubelet.models.cost import count
 from tubelet.models.detector import ActionModel
+from tubelet.models.memory.gates import GateReport
 from tubelet.train.loop.progress import Progress
 from tubelet.train.recipe import Stage
 from tubelet.train.reporters import StepReport
@@ -60,6 +61,7 @@ class Pace:
         rate: float,
         norm: float,
         load: float | None,
+        gates: GateReport | None = None,
     ) -> StepReport:
         """The record of the step just finished. `load`: as `clip_load` gives it."""
         spent = max(time.monotonic() - self._began, 1e-9)
@@ -76,4 +78,6 @@ class Pace:
             data_wait=self._waited / spent,
             eta_s=(progress.steps - progress.step) / speed,
             mfu=None if load is None else clips * load,
+            gate_saturation=None if gates is None else gates.saturation,
+            gate_spread=None if gates is None else gates.spread,
         )
