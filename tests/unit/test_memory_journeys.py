@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tubelet.batch import Batch, Sample, collate
+from tubelet.data.joined import Picked
 from tubelet.data.keyframes import KeyframesByVideo
 from tubelet.models import ActionModel, ActionModelConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
@@ -31,6 +32,7 @@ from tubelet.playground.sources import PlaygroundSource
 from tubelet.results import Detections
 from tubelet.testing.config import Test
 from tubelet.testing.predict import predict
+from tubelet.testing.run_test import remembered_by
 from tubelet.train.data.groups import GroupStream, samples_around
 from tubelet.train.data.loader import steps_of
 from tubelet.train.learning.banks import bank_of, build_bank, online_bank
@@ -163,6 +165,37 @@ def test_a_bank_on_disk_and_a_film_in_one_pass_give_the_same_scores(tmp_path: Pa
             np.testing.assert_allclose(streamed[sample.key], scores, atol=1e-4)
             changed += int(np.abs(scores - alone).max(initial=0) > 1e-4)
     assert changed > 5
+
+
+def test_a_test_of_few_keyframes_remembers_the_people_of_every_second() -> None:
+    """Kinetics has one keyframe a clip: what a bank knows must come from elsewhere."""
+    model, every = model_of(T_ONLY, BANK), dataset()
+    of_all = scores_by_key(predict(model, every))
+    moments = KeyframesByVideo(every)
+    one_each = Picked(every, [moments.samples(video)[2] for video in moments.videos()])
+    alone = scores_by_key(predict(model, one_each))
+    remembering = scores_by_key(predict(model, one_each, remembered=every))
+    assert remembering.keys() == alone.keys()  # nobody else is scored
+    changed = 0
+    for key, scores in remembering.items():
+        np.testing.assert_allclose(scores, of_all[key], atol=1e-6)
+        changed += int(np.abs(scores - alone[key]).max(initial=0) > 1e-4)
+    assert changed >= 2
+    strangers = PlaygroundDataset(world=WORLD, clips=1, first_seed=clip_seed("val", 0, 0))
+    with pytest.raises(ConfigError, match="remembers nobody"):
+        list(predict(model, one_each, remembered=strangers))
+
+
+def test_a_recipe_tests_with_the_people_of_every_second(tmp_path: Path) -> None:
+    recipe = recipe_of(T_ONLY, BANK)
+    test = recipe.tests[0]
+    model = model_of(T_ONLY, BANK)
+    data = test.data.build(tmp_path)
+    assert remembered_by(model, test, tmp_path) is None
+    test = replace(test, bank_data=test.data)
+    known = remembered_by(model, test, tmp_path)
+    assert known is not None and len(known) == len(data)
+    assert remembered_by(model_of(T_ONLY, None), test, tmp_path) is None
 
 
 def test_a_built_bank_resumes_and_refuses_other_weights(tmp_path: Path) -> None:

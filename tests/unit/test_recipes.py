@@ -20,6 +20,7 @@ from tubelet.config import decode, encode
 from tubelet.data.sources import JoinedSource
 from tubelet.labels import LabelSpace
 from tubelet.models.detector import ActionModelConfig
+from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.weights import load_model
 from tubelet.playground.sources import PlaygroundClipSource, PlaygroundSource
 from tubelet.playground.world import AT_LAMP
@@ -297,3 +298,16 @@ def test_nameless_classes_take_the_datas_names(tmp_path: Path) -> None:
             resume=False,
             reporter=Steps(),
         )
+
+
+def test_memory_banks_know_every_second_of_kinetics_at_test_as_in_training() -> None:
+    banked = [
+        recipe
+        for recipe in experiments().values()
+        if isinstance(recipe, Recipe) and isinstance(recipe.model.memory, MemoryBankConfig)
+    ]
+    tests = [t for recipe in banked for t in recipe.tests if "kinetics" in t.data.name]
+    assert len(banked) == 7 and len(tests) == 14
+    for test in tests:
+        assert test.bank_data is not None
+        assert test.bank_data.name == "kinetics_val_every_second"

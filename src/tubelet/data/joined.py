@@ -10,6 +10,7 @@ import numpy as np
 
 from tubelet.batch import Sample
 from tubelet.data.annotations import Annotations
+from tubelet.data.clips import ClipLabels
 from tubelet.data.dataset import ClipDataset
 from tubelet.media.transforms import Augment
 from tubelet.types import ConfigError, InputSpec, Key
@@ -64,6 +65,36 @@ class JoinedDataset:
     def _locate(self, index: int) -> tuple[ClipDataset, int]:
         number = bisect_right(self._ends, index)
         return self._parts[number], index - (self._ends[number] - len(self._parts[number]))
+
+
+class Picked:
+    """The samples `indices` of `whole`, under its name."""
+
+    def __init__(self, whole: ClipDataset, indices: Sequence[int]) -> None:
+        self.name, self.labels = whole.name, whole.labels
+        self._whole, self._indices = whole, tuple(indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def key(self, index: int) -> Key:
+        return self._whole.key(self._indices[index])
+
+    def label_ids(self, index: int) -> tuple[int, ...]:
+        return self._whole.label_ids(self._indices[index])
+
+    def truth(self) -> Annotations | ClipLabels:
+        return self._whole.truth()
+
+    def sample(
+        self,
+        index: int,
+        *,
+        spec: InputSpec,
+        augment: Augment | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Sample:
+        return self._whole.sample(self._indices[index], spec=spec, augment=augment, rng=rng)
 
 
 def _people_of(part: ClipDataset) -> Annotations:

@@ -140,6 +140,7 @@ def _folders(recipe: Recipe) -> Iterator[str]:
         if stage.start.weights is not None:
             yield stage.start.weights
     yield from _folders_of(test.data for test in recipe.tests)
+    yield from _folders_of(t.bank_data for t in recipe.tests if t.bank_data is not None)
 
 
 def _folders_of(sources: Iterable[SourceConfig]) -> Iterator[str]:

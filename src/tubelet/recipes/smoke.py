@@ -161,6 +161,9 @@ def _small_test(test: Test, seconds: float) -> Test:
     return replace(
         test,
         data=_small_source(test.data, seconds, "test"),
+        bank_data=None
+        if test.bank_data is None
+        else _small_source(test.bank_data, seconds, "test"),
         views=replace(views, scales=tuple(_scaled(s, smallest) for s in views.scales)),
     )
 

@@ -32,7 +32,8 @@ class Test:
     `part`: the name of the mixture's dataset whose model is tested; None, the stage's own.
     `metric`: "frame" mAP@0.5 of AVA, "topk" of single-label clips, "charades" mAP. `batch`: most
     clips of one forward pass; neither it nor `workers` changes a score. `predictions`: the form in
-    which they are kept.
+    which they are kept. `bank_data`: moments whose people a memory bank knows besides, as a stage's
+    `bank_data`; None, only those of the test's own keyframes. Clips of Kinetics have one of these.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
@@ -46,6 +47,7 @@ class Test:
     workers: int = 0
     precision: PrecisionChoice = "fp32"
     predictions: Literal["csv", "parquet"] = "csv"
+    bank_data: SourceConfig | None = None
 
     def __post_init__(self) -> None:
         check_name("a test", self.name)

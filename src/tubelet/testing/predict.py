@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tubelet.batch import Sample, collate
 from tubelet.data.dataset import ClipDataset
+from tubelet.data.joined import JoinedDataset, Picked
 from tubelet.data.keyframes import KeyframesByVideo
 from tubelet.data.whole import WholeVideoDataset
 from tubelet.media.transforms import View, boxes_in_clip, look
@@ -42,6 +43,7 @@ def predict(
     device: torch.device | None = None,
     precision: PrecisionChoice = "fp32",
     workers: int = 0,
+    remembered: ClipDataset | None = None,
     shard: World | None = None,
     on_skip: Callable[[str], None] | None = None,
 ) -> Iterator[Detections]:
@@ -58,6 +60,7 @@ def predict(
         device=device or torch.device("cpu"),
         precision=precision,
         workers=workers,
+        remembered=remembered,
         shard=shard or World(),
         on_skip=on_skip,
     )
@@ -109,7 +112,9 @@ class Predictor:
 
     A model with memory sees a video's keyframes from start to end, once per view. Of whole videos,
     collaborative memory is filled by the centre crops and shared by all views (004 §4.1), and a
-    memory bank stays empty. Raises ConfigError if model, views and dataset do not fit together.
+    memory bank stays empty. `remembered`: further moments of the same videos, whose people a memory
+    bank knows and who are not scored. Raises ConfigError if model, views and datasets do not fit
+    together.
     """
 
     model: ActionModel
@@ -119,6 +124,7 @@ class Predictor:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: PrecisionChoice = "fp32"
     workers: int = 0
+    remembered: ClipDataset | None = None
     shard: World = field(default_factory=World)
     on_skip: Callable[[str], None] | None = None
     on_note: Callable[[str], None] | None = None
@@ -222,24 +228,43 @@ class Predictor:
 
     def _each_film(self, inference: Inference) -> Iterator[Item]:
         """Videos from start to end, once per view."""
-        moments = KeyframesByVideo(self.dataset)
+        dataset = self._with_remembered()
+        moments, videos = KeyframesByVideo(dataset), KeyframesByVideo(self.dataset).videos()
         looks = self.views.looks()
         passes = [(scale, n) for scale in range(len(self._specs)) for n in range(len(looks))]
         places = [
             Place(index, scale, None, number)
-            for video in moments.videos()[self.shard.rank :: self.shard.size]
+            for video in videos[self.shard.rank :: self.shard.size]
             for scale, number in passes
             for index in moments.samples(video)
         ]
-        reads = (read for [read] in self._read(places, 1))
-        for _, film in groupby(reads, lambda r: self.dataset.key(r.place.index).video):
+        reads = (read for [read] in self._read(places, 1, dataset))
+        for _, film in groupby(reads, lambda r: dataset.key(r.place.index).video):
             views: defaultdict[int, list[Item]] = defaultdict(list)
             for (_, number), one in groupby(film, lambda r: (r.place.scale, r.place.look)):
                 for item in self._film(inference, one, looks[number]):
-                    views[item.index].append(item)
+                    if item.index < len(self.dataset):
+                        views[item.index].append(item)
             for found in views.values():
                 if len(found) == len(passes):
                     yield replace(found[0], scores=self._joined([i.scores for i in found]))
+
+    def _with_remembered(self) -> ClipDataset:
+        """The dataset, and after it the remembered moments that are none of its own."""
+        if self.remembered is None:
+            return self.dataset
+        own = {self.dataset.key(i) for i in range(len(self.dataset))}
+        keys = [self.remembered.key(i) for i in range(len(self.remembered))]
+        others = [i for i, key in enumerate(keys) if key not in own]
+        if others and not {keys[i].video for i in others} & {key.video for key in own}:
+            raise ConfigError(
+                f"{self.remembered.name!r} remembers nobody of the videos of {self.dataset.name!r}",
+                expected=f"moments of {next(iter(own)).video!r}",
+                got=f"of {keys[others[0]].video!r}",
+            )
+        return JoinedDataset(
+            name=self.dataset.name, parts=[self.dataset, Picked(self.remembered, others)]
+        )
 
     def _film(self, inference: Inference, reads: Iterable[Read], view: View) -> Iterator[Item]:
         """A video in one view."""
@@ -254,19 +279,20 @@ class Predictor:
         for sample, scores in scores_with_memory(inference, samples()):
             yield Item(index_of[sample.key.time_ms], sample.key, sample.people, scores)
 
-    def _read(self, places: Sequence[Place], together: int) -> Iterator[list[Read]]:
-        """Every place, those that cannot be decoded without a sample."""
-        told: set[int] = set()
-        for reads in read(
-            self.dataset, places, self._specs, together=together, workers=self.workers
-        ):
+    def _read(
+        self, places: Sequence[Place], together: int, dataset: ClipDataset | None = None
+    ) -> Iterator[list[Read]]:
+        """Every place in `dataset`, or in that of the test; without a sample where one cannot be
+        decoded."""
+        dataset, told = dataset or self.dataset, set[int]()
+        for reads in read(dataset, places, self._specs, together=together, workers=self.workers):
             for place, _, fault in reads:
                 if fault is None or place.index in told:
                     continue
                 if self.on_skip is None:
                     raise fault
                 told.add(place.index)
-                self.on_skip(f"{self.dataset.key(place.index)}: {fault.what} ({fault.got})")
+                self.on_skip(f"{dataset.key(place.index)}: {fault.what} ({fault.got})")
             yield reads
 
     def _cut(self, clip: Clip, view: View) -> Sample:

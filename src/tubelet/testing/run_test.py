@@ -26,6 +26,7 @@ from tubelet.evaluate.clip_scores import (
 from tubelet.evaluate.scoring import detections_table, evaluate_tables
 from tubelet.files import write_text
 from tubelet.models.detector import ActionModel
+from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.parallel.processes import World
 from tubelet.results import Detections
 from tubelet.testing.config import Test
@@ -73,6 +74,7 @@ def run_test(
         device=device,
         precision=test.precision,
         workers=test.workers,
+        remembered=remembered_by(model, test, root),
         shard=world,
         on_skip=skipped.append,
         on_note=note,
@@ -88,6 +90,13 @@ def run_test(
             note(f"{test.name}: left out {reason}")
     found = [result for _, result in in_order]
     return keep(test, dataset, _table(dataset, found), out, {"skipped": left_out})
+
+
+def remembered_by(model: ActionModel, test: Test, root: Path) -> ClipDataset | None:
+    """The moments that a memory bank knows beside the test's; None for a model without one."""
+    if test.bank_data is None or not isinstance(model.config.memory, MemoryBankConfig):
+        return None
+    return test.bank_data.build(root)
 
 
 class _Video(NamedTuple):

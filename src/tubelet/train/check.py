@@ -46,6 +46,8 @@ def check(recipe: Recipe, context: RunContext) -> None:
                 got=test.part,
             )
         check_test(test, test.data.build(context.root))
+        if test.bank_data is not None:
+            test.bank_data.build(context.root)
 
 
 def _wrong(stage: Stage, config: ActionModelConfig, context: RunContext) -> Iterator[str]:
