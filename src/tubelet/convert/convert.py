@@ -72,6 +72,11 @@ FAMILIES: tuple[Family, ...] = (
 )
 CAFFE2 = Said(source="its Caffe2 format (AVA/c2: ALIGNED False)", facts=Facts(aligned=False))
 _ELSEWHERE = (
+    (
+        r"roi_head\.shared_head\.fbo\..*",
+        "MMAction2's long-term feature bank (its head reads features that another network wrote "
+        "beforehand; our memory bank holds the tokens of its own head)",
+    ),
     (r".*\.attn\.pool_q\.weight", "MViT"),
     (r".*relative_position_bias_table", "Video Swin"),
 )
