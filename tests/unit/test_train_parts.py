@@ -174,7 +174,7 @@ def test_a_broken_file_is_passed_over_and_reported() -> None:
     assert told and all("playground_0" in r and "a broken packet" in r for r in told)
     assert not any(d.samples[0].key.video.endswith("_0") for d in draws)
     dataset.all_broken = True
-    with pytest.raises(TrainingError, match="samples in a row could not be read"):
+    with pytest.raises(TrainingError, match="consecutive samples could not be read"):
         stream[0]
 
 
