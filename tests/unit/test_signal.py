@@ -9,31 +9,37 @@ mechanism under test reaches. Chance is 50 %.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tubelet.batch import FeatureMap, Rois
+from tubelet.batch import FeatureMap, Memory, Rois
 from tubelet.models.backbones.base import FeatureSpec
 from tubelet.models.heads.acrn import ACRNHeadConfig
 from tubelet.models.heads.base import Head, HeadConfig
 from tubelet.models.heads.context import NonlocalContextHeadConfig
+from tubelet.models.heads.relation import SpatialRelationHeadConfig, TemporalRelationHeadConfig
 from tubelet.models.layers.resnet3d import NonLocal, NonLocalConfig
 
 CHANNELS, CELLS, CLIPS = 32, 4, 64
 OUTPUTS = (FeatureSpec(channels=CHANNELS, time_stride=1, space_stride=8),)
 AVA = 0.8 * CLIPS / 1024  # 001's rate for a batch of 1024
+RELATION = 1e-2  # 000's rate for a batch of 64
+WEAK, CLEAR = 0.07, 0.21  # a third of the features' variation, and as much
+SMALL: dict[str, Any] = {"resolution": 2, "width": 32, "heads": 2, "mlp": 2, "dropout": 0.0}
 
 
 class Features:
     """Maps after a ReLU: each channel's mean, drawn once, is five times its variation, half of it
-    the clip's and half the cell's. The cue is a direction in channels, a third of the variation."""
+    the clip's and half the cell's. The cue is a direction in channels, `strength` a channel."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, strength: float) -> None:
         self.draw = torch.Generator().manual_seed(seed)
         self.mean = 0.5 + torch.rand(CHANNELS, generator=self.draw)
-        self.cue = 0.07 * torch.randn(CHANNELS, generator=self.draw)
+        self.cue = strength * torch.randn(CHANNELS, generator=self.draw)
 
     def maps(self, clips: int = CLIPS) -> Tensor:
         """`(B, C, 2, h, w)` without a cue."""
@@ -78,6 +84,34 @@ def in_scene(features: Features, head: nn.Module) -> tuple[Tensor, Tensor]:
     return head.classify(head.pool(as_maps(values.relu()), rois), rois, None, exclusive=True), label
 
 
+def in_partner(features: Features, head: nn.Module) -> tuple[Tensor, Tensor]:
+    """The cue is under the box of the other person, and each is asked what the other shows."""
+    assert isinstance(head, Head)
+    label, values = features.labels(2 * CLIPS), features.maps()
+    values[..., :2, :2] += features.planted(label[::2])
+    values[..., 2:, 2:] += features.planted(label[1::2])
+    rois = boxes(torch.arange(CLIPS).repeat_interleave(2))
+    logits = head.classify(head.pool(as_maps(values.relu()), rois), rois, None, exclusive=True)
+    return logits, label.view(-1, 2).flip(1).flatten()
+
+
+def in_memory(features: Features, head: nn.Module) -> tuple[Tensor, Tensor]:
+    """The cue is in the token of another moment, which a bank gives."""
+    assert isinstance(head, Head)
+    label, past = features.labels(), features.maps()
+    past += features.planted(label)
+    rois = boxes(torch.arange(CLIPS))
+    with torch.no_grad():
+        tokens = head.pool(as_maps(past.relu()), rois)
+    memory = Memory(
+        values=tokens.flatten(1),
+        group=torch.arange(CLIPS),
+        delta_ms=torch.full((CLIPS,), -1000),
+    )
+    people = head.pool(as_maps(features.maps()), rois)
+    return head.classify(people, rois, memory, exclusive=True), label
+
+
 class FromElsewhere(nn.Module):
     """A non-local block; the cells of the left half are classified."""
 
@@ -103,9 +137,11 @@ def beside(features: Features, module: nn.Module) -> tuple[Tensor, Tensor]:
     return module(values.relu()), label
 
 
-def learnt(step: Step, module: nn.Module, *, rate: float, steps: int) -> float:
+def learnt(
+    step: Step, module: nn.Module, *, rate: float, steps: int, strength: float = WEAK
+) -> float:
     """Accuracy on 8 fresh batches, in eval mode, after `steps` steps of SGD at `rate`."""
-    features = Features(seed=1)
+    features = Features(1, strength)
     optimizer = torch.optim.SGD(module.parameters(), lr=rate, momentum=0.9)
     module.train()
     for _ in range(steps):
@@ -133,3 +169,16 @@ def test_acrn_finds_the_scene_in_40_steps() -> None:
 def test_a_nonlocal_block_finds_what_is_beside_in_150_steps() -> None:
     block = FromElsewhere(NonLocalConfig(pool=(1, 1, 1)))
     assert learnt(beside, block, rate=AVA, steps=150) > 0.9
+
+
+@pytest.mark.parametrize("kind", [SpatialRelationHeadConfig, TemporalRelationHeadConfig])
+def test_relations_tell_what_the_other_person_shows_in_100_steps(
+    kind: type[SpatialRelationHeadConfig] | type[TemporalRelationHeadConfig],
+) -> None:
+    head = head_of(kind(**SMALL))
+    assert learnt(in_partner, head, rate=RELATION, steps=100, strength=CLEAR) > 0.9
+
+
+def test_a_bank_tells_what_was_shown_before_in_60_steps() -> None:
+    head = head_of(TemporalRelationHeadConfig(**SMALL))
+    assert learnt(in_memory, head, rate=RELATION, steps=60, strength=CLEAR) > 0.9
