@@ -17,7 +17,7 @@ import torch
 
 from tubelet.cli import main
 from tubelet.config import decode, encode
-from tubelet.data.sources import JoinedSource
+from tubelet.data.sources import JoinedSource, VideoSource
 from tubelet.labels import LabelSpace
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.config import MemoryBankConfig
@@ -27,6 +27,7 @@ from tubelet.playground.world import AT_LAMP
 from tubelet.recipes import experiments, recipe_named, recipe_names
 from tubelet.recipes.classes import AVA
 from tubelet.recipes.records import COSTS, count_recipe, recipe_records
+from tubelet.recipes.relation import PROPOSALS
 from tubelet.recipes.smoke import run_smoke, shrink, shrink_recipe
 from tubelet.testing.config import Ensemble
 from tubelet.train.data.mixture import Mixture
@@ -311,3 +312,13 @@ def test_memory_banks_know_every_second_of_kinetics_at_test_as_in_training() -> 
     for test in tests:
         assert test.bank_data is not None
         assert test.bank_data.name == "kinetics_val_every_second"
+
+
+def test_the_winners_recipes_test_people_and_not_every_stray_box() -> None:
+    """What relation heads see at test is what they saw in training, annotated people."""
+    recipes = [e for n, e in experiments().items() if n.startswith("relation_")]
+    tests = [t for e in recipes for t in ((e.test,) if isinstance(e, Ensemble) else e.tests)]
+    sources = [s for t in tests for s in (t.data.joins() or (t.data,))]
+    found = [s for s in sources if isinstance(s, VideoSource) and s.boxes == "proposals"]
+    assert len(found) > 60
+    assert {s.score_threshold for s in found} == {PROPOSALS}

@@ -17,6 +17,7 @@ from tubelet.batch import Sample, collate
 from tubelet.data.clips import ClipLabels
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.films import Footage
+from tubelet.data.predictions import read_predictions
 from tubelet.data.sources import ClipSource, VideoSource
 from tubelet.data.whole import WholeVideoDataset
 from tubelet.evaluate.scoring import evaluate_files, score_charades, score_clips
@@ -229,6 +230,15 @@ def test_detected_boxes_are_predicted_and_keyframes_without_any_are_none(
     )
     assert tested is not None
     assert tested.report["protocol"]["frames_with_truth"] == len(keys)
+    multiplied = Test(data=given, name="multiplied", person_scores="multiplied")
+    weighted = run_test(model, multiplied, root=films, out=films, device=CPU, world=World())
+    assert weighted is not None
+    plain, times = (
+        read_predictions(t.predictions).frame.sort("label")["score"].to_numpy()
+        for t in (tested, weighted)
+    )
+    assert len(plain) == len(times) > 0
+    np.testing.assert_allclose(times, 0.95 * plain, atol=1e-4)
 
 
 def test_what_does_not_go_together_is_refused(films: Path) -> None:

@@ -34,6 +34,7 @@ class Test:
     clips of one forward pass; neither it nor `workers` changes a score. `predictions`: the form in
     which they are kept. `bank_data`: moments whose people a memory bank knows besides, as a stage's
     `bank_data`; None, only those of the test's own keyframes. Clips of Kinetics have one of these.
+    `person_scores`: whether action scores are multiplied by the person detector's score of the box.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
@@ -48,6 +49,7 @@ class Test:
     precision: PrecisionChoice = "fp32"
     predictions: Literal["csv", "parquet"] = "csv"
     bank_data: SourceConfig | None = None
+    person_scores: Literal["ignored", "multiplied"] = "ignored"
 
     def __post_init__(self) -> None:
         check_name("a test", self.name)

@@ -79,13 +79,16 @@ class Item:
     scores: Tensor
 
 
-def detections_of(model: ActionModel, item: Item) -> Detections:
-    """The scores with their people."""
+def detections_of(model: ActionModel, item: Item, *, multiplied: bool = False) -> Detections:
+    """The scores with their people; `multiplied` by the person detector's score."""
+    scores = item.scores.numpy()
+    if multiplied:
+        scores = scores * item.people.scores[:, None]
     return Detections(
         key=item.key,
         boxes=item.people.boxes,
         person_scores=item.people.scores,
-        action_scores=item.scores.numpy(),
+        action_scores=scores,
         track_ids=item.people.track_ids,
         labels=model.labels,
     )

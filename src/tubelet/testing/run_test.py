@@ -79,7 +79,8 @@ def run_test(
         on_skip=skipped.append,
         on_note=note,
     )
-    own = [(item.index, _result(predictor, item)) for item in predictor.items()]
+    multiplied = test.person_scores == "multiplied"
+    own = [(item.index, _result(predictor, item, multiplied)) for item in predictor.items()]
     shares = world.gather((own, skipped))
     if not world.first:
         return None
@@ -104,11 +105,11 @@ class _Video(NamedTuple):
     scores: Floats
 
 
-def _result(predictor: Predictor, item: Item) -> Detections | _Video:
+def _result(predictor: Predictor, item: Item, multiplied: bool) -> Detections | _Video:
     """What is sent to the first process: no tensors, and no frames."""
     if predictor.of_videos:
         return _Video(item.key.video, item.scores[0].numpy())
-    return detections_of(predictor.model, item)
+    return detections_of(predictor.model, item, multiplied=multiplied)
 
 
 def _table(dataset: ClipDataset, found: Sequence[Detections | _Video]) -> Annotations | ClipScores:
