@@ -294,6 +294,7 @@ def test_configs_that_say_nonsense(text: str, match: str, tmp_path: Path) -> Non
     [
         ("type='ResNet3dSlowOnly'", "bbox_head=dict(temporal_pool_type='max')", "temporal_pool"),
         ("type='ResNet3dSlowOnly', spatial_strides=(1, 2, 2, 2)", "x=1", "spatial stride 2"),
+        ("type='ResNet3dSlowOnly'", "shared_head=dict(type='FBOHead')", "shared_head FBOHead"),
         (
             "type='ResNet3dSlowFast', fast_pathway=dict(conv1_stride_t=2), "
             "slow_pathway=dict(spatial_strides=(1, 2, 2, 1))",

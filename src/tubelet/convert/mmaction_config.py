@@ -65,6 +65,11 @@ def _refuse_others(model: Mapping[str, Any], backbone: Mapping[str, Any]) -> Non
     """Raise ValueError for a setting that our networks have no counterpart of."""
     roi, head = _table(model.get("roi_head")), _table(model.get("cls_head"))
     box = _table(roi.get("bbox_head"))
+    shared = _class(_table(roi.get("shared_head")))
+    if shared not in ("", "ACRNHead"):
+        # LFB's maximum and average have no tensors of their own: only the config tells them from a
+        # "context" head, whose classifier is as wide.
+        raise ValueError(f"shared_head {shared}, which reads features that are not in the file")
     fixed: list[tuple[dict[str, Any], str, object]] = [
         (head, "spatial_type", "avg"),
         (box, "temporal_pool_type", "avg"),
