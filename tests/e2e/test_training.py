@@ -106,7 +106,7 @@ def test_sigterm_saves_and_exits_143(whole: str, tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=600)
     assert process.returncode == 143
-    assert b"has saved itself" in said and b"--resume" in said
+    assert b"has saved its state" in said and b"--resume" in said
     rest = command(PYTHON, run, "--set", "stages.0.save_every=1000", "--resume")
     assert digest(finished(rest)) == whole
 
