@@ -21,6 +21,7 @@ from tubelet.models.backbones.base import FeatureSpec
 from tubelet.models.heads.acrn import ACRNHeadConfig
 from tubelet.models.heads.base import Head, HeadConfig
 from tubelet.models.heads.context import NonlocalContextHeadConfig
+from tubelet.models.heads.fusion import FusionConfig
 from tubelet.models.heads.relation import SpatialRelationHeadConfig, TemporalRelationHeadConfig
 from tubelet.models.layers.resnet3d import NonLocal, NonLocalConfig
 
@@ -182,3 +183,9 @@ def test_relations_tell_what_the_other_person_shows_in_100_steps(
 def test_a_bank_tells_what_was_shown_before_in_60_steps() -> None:
     head = head_of(TemporalRelationHeadConfig(**SMALL))
     assert learnt(in_memory, head, rate=RELATION, steps=60, strength=CLEAR) > 0.9
+
+
+def test_fused_features_keep_the_cue_in_200_steps() -> None:
+    fusion = FusionConfig(width=32, kernel=1)
+    head = head_of(TemporalRelationHeadConfig(**{**SMALL, "fusion": fusion}))
+    assert learnt(in_partner, head, rate=RELATION, steps=200, strength=CLEAR) > 0.9

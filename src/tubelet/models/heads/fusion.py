@@ -36,6 +36,12 @@ class Fusion(nn.Module):
         self.person = nn.Conv3d(channels, width, 1)
         self.clip = nn.Conv3d(channels, width, 1, bias=False)
         self.mix = nn.Conv3d(width, width, (1, k, k), padding=(0, k // 2, k // 2))
+        # torch's own initialisation shrinks a signal at each ReLU: on features whose mean is five
+        # times their variation the head then learns nothing for hundreds of steps.
+        for layer in (self.person, self.clip, self.mix):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def scene(self, clips: Tensor, size: int) -> Tensor:
         """The clip's half, from maps `(B, C, T, h, w)` → `(B, D, T, P, P)`."""
