@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from tubelet.errors import Stopped
 from tubelet.numerics.processor import processor
 from tubelet.people.training.person_small import (
     labelled_frames,
@@ -34,7 +35,6 @@ from tubelet.train.recipe import Recipe
 from tubelet.train.reporters import StepReport
 from tubelet.train.run import run
 from tubelet.train.stopping import StopFlag
-from tubelet.types import Stopped
 
 WAYS = (("default", "auto", 0), ("bf16", "bf16", 0), ("fp32", "fp32", 0), ("fp32", "fp32", 1))
 

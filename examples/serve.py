@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import tubelet
-from tubelet.types import TubeletError
+from tubelet.errors import TubeletError
 
 LARGEST = 1 << 30  # bytes of a video
 

@@ -42,6 +42,7 @@ from tubelet.data.importers.records import (
 )
 from tubelet.data.sources.base import SourceConfig
 from tubelet.data.untrusted.reading import read_text, write_atomic
+from tubelet.errors import DataError
 from tubelet.labels import LabelSpace
 from tubelet.media.sampling import window
 from tubelet.media.transforms import Augment
@@ -49,7 +50,7 @@ from tubelet.models.backbones.base import Backbone, BackboneConfig, FeatureSpec,
 from tubelet.models.heads.base import HeadConfig, PersonHead
 from tubelet.models.roi import pool_people
 from tubelet.people.detectors.base import Image, NamedDetector, check_image
-from tubelet.types import DataError, InputSpec, Key, People
+from tubelet.types import InputSpec, Key, People
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 from tubelet.batch import Sample, collate
 from tubelet.boxes import short_side_hw
 from tubelet.checkpoints import describe_source, read_header
+from tubelet.errors import InputError
 from tubelet.media.sampling import Window, keyframe_times, windows
 from tubelet.media.transforms import boxes_in_clip, clip_size, prepare
 from tubelet.media.video import Video, VideoInfo
@@ -30,7 +31,7 @@ from tubelet.releases.hub import push_to_hub
 from tubelet.releases.pretrained import save_pretrained
 from tubelet.releases.table import weights_path
 from tubelet.results import Detections
-from tubelet.types import InputError, Key, People
+from tubelet.types import Key, People
 
 PeopleChoice = str | Path | PersonDetector | GivenPeople
 KEYFRAME_SHORT_SIDE = (

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from tubelet.boxes import Geometry
-from tubelet.types import Key, People, ShapeError
+from tubelet.errors import ShapeError
+from tubelet.types import Key, People
 
 
 def _check(

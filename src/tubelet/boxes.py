@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.types import Floats, Ints, ShapeError
+from tubelet.errors import ShapeError
+from tubelet.types import Floats, Ints
 
 
 def area(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:

@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tubelet.errors import CheckpointError, InputError
 from tubelet.files import atomic_path
-from tubelet.types import CheckpointError, InputError
 
 FORMAT = 1
 _KEY = "tubelet"

@@ -18,9 +18,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
-from tubelet.errors import did_you_mean, nearest
+from tubelet.errors import ConfigError, did_you_mean, nearest
 from tubelet.plugins import GROUP, load_members, subclasses
-from tubelet.types import ConfigError
 
 T = TypeVar("T")
 

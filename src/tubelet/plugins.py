@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
-from tubelet.types import ConfigError
+from tubelet.errors import ConfigError
 
 T = TypeVar("T")
 

@@ -13,15 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.errors import CheckpointError as CheckpointError
-from tubelet.errors import ConfigError as ConfigError
-from tubelet.errors import DataError as DataError
-from tubelet.errors import InputError as InputError
-from tubelet.errors import ShapeError as ShapeError
-from tubelet.errors import Stopped as Stopped
-from tubelet.errors import TrainingError as TrainingError
-from tubelet.errors import TubeletError as TubeletError
-from tubelet.errors import VideoError as VideoError
+from tubelet.errors import ConfigError, ShapeError
 
 Floats = npt.NDArray[np.float32]
 # Pixels in grey levels 0…255: bytes, or fractions where an upstream project's kernel leaves them.

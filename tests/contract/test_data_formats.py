@@ -10,8 +10,8 @@ import pytest
 
 from tubelet.data.annotations import CONTENT, Annotations
 from tubelet.data.importers import FORMATS, Format, FormatFamily, Options, formats, read, sniff
+from tubelet.errors import ConfigError, InputError, TubeletError
 from tubelet.labels import LabelSpace
-from tubelet.types import ConfigError, InputError, TubeletError
 
 WRITABLE = [f for f in formats() if f.write is not None]
 OPTIONS = Options(fps=30, size=(640, 360), labels=LabelSpace.of(["walk", "run", "sit down"]))

@@ -28,12 +28,13 @@ from tubelet.data.sources import (
 )
 from tubelet.data.tables import read_ava_csv, write_ava_csv
 from tubelet.data.whole import WholeVideoDataset
+from tubelet.errors import ConfigError, DataError, InputError
 from tubelet.media.transforms import Augment
 from tubelet.media.writer import VideoWriter
 from tubelet.playground import PlaygroundConfig, write_dataset
 from tubelet.playground.sources import PlaygroundClipSource, PlaygroundSource
 from tubelet.plugins import families
-from tubelet.types import ConfigError, DataError, InputError, InputSpec, Key
+from tubelet.types import InputSpec, Key
 
 WORLD = PlaygroundConfig(height=48, width=64, seconds=2.0, people=(1, 2))
 SPEC = InputSpec(frames=4, stride=2, short_side=32)

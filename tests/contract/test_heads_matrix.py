@@ -9,6 +9,7 @@ import torch
 
 from tubelet.batch import Memory, Rois
 from tubelet.config import decode, encode
+from tubelet.errors import ConfigError
 from tubelet.labels import LabelSpace
 from tubelet.models import ActionModelConfig
 from tubelet.models.backbones import BACKBONES as BACKBONE_FAMILIES
@@ -26,7 +27,7 @@ from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.relabel import replace_labels
 from tubelet.plugins import families
-from tubelet.types import ConfigError, InputSpec
+from tubelet.types import InputSpec
 
 FEW = (1, 1, 1, 1)
 # Every family of the list (and of plugins), and forms that their defaults do not show.

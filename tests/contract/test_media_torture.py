@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tubelet.errors import VideoError
 from tubelet.media.video import Video
-from tubelet.types import VideoError
 
 TORTURE = Path(__file__).resolve().parents[3] / "shared" / "data" / "torture"
 CAP = 701

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from tubelet.errors import ConfigError, InputError, ShapeError
 from tubelet.people.detectors import DETECTORS
 from tubelet.people.detectors.base import NamedDetector, PersonDetector
 from tubelet.people.detectors.small import WEIGHTS, SmallPersonConfig, SmallPersonDetector
 from tubelet.people.named import DEFAULT, person_detector
 from tubelet.plugins import families
-from tubelet.types import ConfigError, InputError, ShapeError
 
 
 def untrained() -> PersonDetector:

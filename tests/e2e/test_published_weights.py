@@ -29,6 +29,7 @@ import tubelet
 from tubelet.checkpoints import read_header
 from tubelet.config import decode
 from tubelet.convert import Facts
+from tubelet.errors import CheckpointError, InputError
 from tubelet.labelsets import label_set
 from tubelet.media.writer import VideoWriter
 from tubelet.releases import download as downloading
@@ -36,7 +37,7 @@ from tubelet.releases import foreign, table
 from tubelet.releases.download import Patience
 from tubelet.releases.foreign import converted_path, original_path, published_weights
 from tubelet.releases.published import PublishedWeights, published
-from tubelet.types import CheckpointError, InputError, People
+from tubelet.types import People
 
 SAMPLE = (
     "pysf-slow-r50-4x16-k400",  # Caffe2

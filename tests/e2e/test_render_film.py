@@ -14,13 +14,13 @@ import pytest
 from numpy.typing import NDArray
 
 from tubelet.drawing.draw import PALETTE
+from tubelet.errors import InputError, VideoError
 from tubelet.labels import LabelSpace
 from tubelet.media.video import Video, probe
 from tubelet.media.writer import VideoWriter
 from tubelet.render.overlay import write_overlay
 from tubelet.render.page import playable, write_page
 from tubelet.results import Tube
-from tubelet.types import InputError, VideoError
 
 FPS, FRAMES, HW = 10, 30, (120, 160)
 EVIL = '</script><script>alert("x")</script>'

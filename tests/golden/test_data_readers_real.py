@@ -17,7 +17,7 @@ from tubelet.data.doctor import SetFiles, examine_files
 from tubelet.data.importers import Options, convert, read, sniff
 from tubelet.data.labelmaps import read_label_map, write_pbtxt
 from tubelet.data.tables import KINDS, read_ava_csv, read_excluded, read_included, write_ava_csv
-from tubelet.types import TubeletError
+from tubelet.errors import TubeletError
 
 pytestmark = pytest.mark.shared
 BOX = ("x1", "y1", "x2", "y2")

@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 
 from tubelet.data.annotations import Annotations
+from tubelet.errors import DataError
 from tubelet.evaluate.frame_map import NO_LABEL, BoxTable, evaluate_frames
 from tubelet.evaluate.from_annotations import box_table
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden" / "ava_eval"
 KEY = {"ava": "official", "pyslowfast": "pyslowfast", "mmaction2": "mmaction2"}

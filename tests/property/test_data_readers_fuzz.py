@@ -32,9 +32,9 @@ from tubelet.data.tables import (
 )
 from tubelet.data.untrusted.pickles import unpickle
 from tubelet.data.untrusted.reading import find_video, inside
+from tubelet.errors import DataError, TubeletError
 from tubelet.evaluate.clip_scores import read_clip_scores
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError, TubeletError
 
 FUZZ = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.data.annotations import Annotations
+from tubelet.errors import ConfigError, DataError
 from tubelet.evaluate.clip_scores import ClipScores
 from tubelet.evaluate.ensemble import Coverage, join_clips, join_detections, normalised
-from tubelet.types import ConfigError, DataError
 
 BOXES = [(0.0, 0.0, 0.5, 0.5), (0.1, 0.0, 0.5, 0.5), (0.1, 0.0, 0.5, 0.5)]  # two are equal
 LABELS = (1, 4)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.boxes import Geometry
+from tubelet.errors import ConfigError, ShapeError
 from tubelet.media.transforms import (
     Augment,
     boxes_in_clip,
@@ -17,7 +18,7 @@ from tubelet.media.transforms import (
     prepare,
     visible_px,
 )
-from tubelet.types import ConfigError, InputSpec, ShapeError
+from tubelet.types import InputSpec
 
 sides = st.integers(8, 90)
 specs = st.builds(

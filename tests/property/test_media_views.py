@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tubelet.errors import ConfigError, ShapeError
 from tubelet.media.transforms import (
     View,
     boxes_in_clip,
@@ -20,7 +21,7 @@ from tubelet.media.transforms import (
     whole,
 )
 from tubelet.testing.views import Views
-from tubelet.types import ConfigError, InputSpec, ShapeError
+from tubelet.types import InputSpec
 
 sides = st.integers(8, 90)
 specs = st.builds(

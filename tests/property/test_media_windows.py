@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tubelet.errors import InputError, VideoError
 from tubelet.media.sampling import (
     END_SLACK_MS,
     keyframe_times,
@@ -24,7 +25,7 @@ from tubelet.media.sampling import (
     windows,
 )
 from tubelet.media.video import Frame, Video, VideoInfo
-from tubelet.types import InputError, InputSpec, Preprocessing, VideoError
+from tubelet.types import InputSpec, Preprocessing
 
 SMALL = (36, 48)
 SPECS = [

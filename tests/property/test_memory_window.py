@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tubelet.errors import ConfigError
 from tubelet.models.memory.window import Lookaround, clip_times
-from tubelet.types import ConfigError
 
 TIMES = st.lists(st.integers(0, 20_000), min_size=1, max_size=30, unique=True).map(sorted)
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tubelet.errors import ConfigError, DataError, InputError
 from tubelet.labels import LabelSpace
 from tubelet.people.linking import LinkConfig, Linker, link, smooth
 from tubelet.results import Detections, Tube
-from tubelet.types import ConfigError, DataError, InputError, Key
+from tubelet.types import Key
 
 LABELS = LabelSpace.of(["stand", "walk"])
 

@@ -22,6 +22,7 @@ from tubelet import plugins
 from tubelet.batch import Rois
 from tubelet.config import Extensible, decode, encode, members_of
 from tubelet.data.sources import SOURCES, SourceConfig
+from tubelet.errors import ConfigError
 from tubelet.models.backbones import BACKBONES
 from tubelet.models.backbones.base import BackboneConfig
 from tubelet.models.backbones.csn import CSNConfig
@@ -32,7 +33,6 @@ from tubelet.models.weights import load_model, save_model
 from tubelet.plugins import families
 from tubelet.recipes.own import tuning
 from tubelet.train.recipe import Recipe
-from tubelet.types import ConfigError
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 

@@ -19,12 +19,11 @@ from tubelet.convert import Facts, Said, convert, convert_state
 from tubelet.convert.families.pyslowfast import from_caffe2
 from tubelet.convert.readers import read_foreign
 from tubelet.convert.rules import Drop, Rule, Table, account, rename
-from tubelet.errors import OpenQuestions
+from tubelet.errors import CheckpointError, InputError, OpenQuestions
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.create import model_config
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.weights import load_model
-from tubelet.types import CheckpointError, InputError
 
 TINY = SlowFastConfig(
     blocks=(1, 1, 2, 1), width=8, beta_inv=4, nonlocal_res4=(1,), nonlocal_pool=(2, 2, 2)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from tubelet.convert import Facts, Said, convert_state
+from tubelet.errors import CheckpointError
 from tubelet.models.backbones.base import BackboneConfig
 from tubelet.models.backbones.csn import CSNConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.backbones.vit import ViTConfig
 from tubelet.models.create import model_config
-from tubelet.types import CheckpointError
 
 Replacements = Sequence[tuple[str, str]]
 MMACTION: Replacements = (

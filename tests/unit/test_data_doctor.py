@@ -10,8 +10,8 @@ import pytest
 
 from tubelet.data.annotations import Annotations
 from tubelet.data.doctor import DataSet, Finding, SetFiles, examine, examine_files, worst
+from tubelet.errors import InputError
 from tubelet.labels import LabelSpace
-from tubelet.types import InputError
 
 LABELS = LabelSpace.of(["walk", "run"])
 

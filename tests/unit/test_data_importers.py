@@ -13,8 +13,8 @@ import pytest
 from tubelet.data.annotations import Annotations
 from tubelet.data.clips import ClipLabels
 from tubelet.data.importers import Options, convert, read, read_frame_list, sniff
+from tubelet.errors import DataError, InputError
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError, InputError
 
 BOX = [0.1, 0.2, 0.3, 0.4]
 

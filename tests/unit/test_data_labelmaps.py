@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tubelet.data.labelmaps import read_label_map, write_pbtxt
+from tubelet.errors import DataError, InputError
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError, InputError
 
 
 def _read(folder: Path, text: str) -> LabelSpace:

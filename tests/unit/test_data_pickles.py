@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from tubelet.data.untrusted.pickles import load_pickle, unpickle
-from tubelet.types import DataError, TubeletError
+from tubelet.errors import DataError, TubeletError
 
 
 @pytest.mark.parametrize("protocol", range(6))

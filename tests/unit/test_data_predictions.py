@@ -15,9 +15,9 @@ from tubelet.data.predictions import (
     write_parquet,
     write_predictions,
 )
+from tubelet.errors import DataError, InputError
 from tubelet.evaluate.clip_scores import ClipScores, read_clip_scores, write_clip_scores
 from tubelet.evaluate.detection_files import read_detections
-from tubelet.types import DataError, InputError
 
 TABLE = Annotations.of(
     video=["a,b", "a,b", "c"],

@@ -10,7 +10,7 @@ import pytest
 from tubelet.boxes import iou_matrix
 from tubelet.data.annotations import Annotations
 from tubelet.data.proposals import for_testing, for_training, quality
-from tubelet.types import InputError
+from tubelet.errors import InputError
 
 
 def _truth() -> Annotations:

@@ -17,8 +17,9 @@ from tubelet.data.tables import (
     write_ava_csv,
 )
 from tubelet.data.untrusted.reading import find_video, read_bytes, video_path, write_atomic
+from tubelet.errors import DataError, InputError, ShapeError
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError, InputError, Key, ShapeError
+from tubelet.types import Key
 
 
 def _file(folder: Path, text: str, name: str = "rows.csv") -> Path:

@@ -11,11 +11,11 @@ import pytest
 from tubelet.cli import main
 from tubelet.data.clips import ClipLabels, write_clip_list
 from tubelet.data.importers import read_clips
+from tubelet.errors import DataError
 from tubelet.evaluate.clip_scores import ClipScores, read_clip_scores, write_clip_scores
 from tubelet.labels import LabelSpace
 from tubelet.render.export import VideoMeta, write_tubes
 from tubelet.results import Tube
-from tubelet.types import DataError
 
 BOX = (0.2, 0.2, 0.6, 0.8)
 Capture = pytest.CaptureFixture[str]

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
+from tubelet.errors import DataError, InputError, ShapeError
 from tubelet.evaluate.topk import charades_map, top_k
 from tubelet.evaluate.video_map import ActionTube, action_tubes, evaluate_videos, tube_iou
 from tubelet.labels import LabelSpace
 from tubelet.results import Tube
-from tubelet.types import DataError, InputError, ShapeError
 
 LABELS = LabelSpace.of(["run", "jump"])
 

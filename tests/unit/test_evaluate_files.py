@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tubelet.data.tables import read_ava_csv
+from tubelet.errors import DataError, InputError
 from tubelet.evaluate import detection_files
 from tubelet.evaluate.boxtable import BoxTable
 from tubelet.evaluate.detection_files import read_detections
 from tubelet.evaluate.from_annotations import box_table
-from tubelet.types import DataError, InputError
 
 ROWS = "".join(
     f"video{v},{900 + t}{fraction},0.1,0.2,0.{3 + v}5,0.9,{label},0.{label}{t}\n"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tubelet.errors import ConfigError, DataError, InputError, ShapeError
 from tubelet.evaluate.bootstrap import bootstrap, resampled_maps
 from tubelet.evaluate.boxtable import NO_LABEL, BoxTable
 from tubelet.evaluate.errors import error_breakdown
@@ -19,7 +20,6 @@ from tubelet.evaluate.from_annotations import box_table
 from tubelet.evaluate.longtail import frequency_split, group_means, label_counts
 from tubelet.evaluate.people import evaluate_people
 from tubelet.labels import LabelSpace
-from tubelet.types import ConfigError, DataError, InputError, ShapeError
 
 LABELS = LabelSpace(
     ids=(1, 2, 3), names=("stand", "walk", "hug"), groups={"pose": (1, 2), "people": (3,)}

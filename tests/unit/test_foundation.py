@@ -11,18 +11,10 @@ import torch
 from tubelet.batch import Rois, Sample, collate
 from tubelet.boxes import Geometry, clip_unit, iou_matrix, nms, short_side_hw
 from tubelet.config import decode, encode, override
+from tubelet.errors import ConfigError, DataError, InputError, ShapeError, TubeletError
 from tubelet.labels import LabelSpace
 from tubelet.results import Detections, Tube
-from tubelet.types import (
-    ConfigError,
-    DataError,
-    InputError,
-    InputSpec,
-    Key,
-    People,
-    ShapeError,
-    TubeletError,
-)
+from tubelet.types import InputSpec, Key, People
 
 LABELS = LabelSpace.of(["wave", "walk"])
 

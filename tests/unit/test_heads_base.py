@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Memory, Rois
+from tubelet.errors import ShapeError
 from tubelet.models.backbones.base import FeatureSpec
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.detector import ActionModelConfig
@@ -26,7 +27,7 @@ from tubelet.train.learning.banks import bank_stamp
 from tubelet.train.recipe import Recipe, Stage
 from tubelet.train.reporters import Silent
 from tubelet.train.run import run
-from tubelet.types import InputSpec, ShapeError
+from tubelet.types import InputSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tubelet.batch import FeatureMap, Memory, Rois
 from tubelet.config import decode, encode
+from tubelet.errors import ConfigError, ShapeError
 from tubelet.models.backbones.base import FeatureSpec
 from tubelet.models.heads import relation, tubes
 from tubelet.models.heads.base import HeadConfig
@@ -23,7 +24,6 @@ from tubelet.models.heads.relation import (
 )
 from tubelet.models.layers.norms import RowNorm
 from tubelet.models.roi import pool_people, roi_align
-from tubelet.types import ConfigError, ShapeError
 
 OUTPUTS = (
     FeatureSpec(channels=6, time_stride=2, space_stride=16),

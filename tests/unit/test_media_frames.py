@@ -14,11 +14,12 @@ from tubelet.data.dataset import VideoDataset
 from tubelet.data.films import Footage
 from tubelet.data.labelmaps import read_label_map
 from tubelet.data.tables import read_ava_csv
+from tubelet.errors import InputError, VideoError
 from tubelet.media.frames import FrameFolder, open_film
 from tubelet.media.sampling import read_window
 from tubelet.media.video import Video
 from tubelet.playground import PlaygroundConfig, write_dataset
-from tubelet.types import InputError, InputSpec, VideoError
+from tubelet.types import InputSpec
 
 ExtractFrames = Callable[..., None]
 WORLD = PlaygroundConfig(height=48, width=64, seconds=1.5)

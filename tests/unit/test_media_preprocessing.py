@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from tubelet.boxes import short_side_hw
 from tubelet.config import decode, encode
+from tubelet.errors import ConfigError
 from tubelet.media import originals
 from tubelet.media.kernels import resample
 from tubelet.media.sampling import read_window, window
@@ -19,7 +20,7 @@ from tubelet.media.transforms import View, boxes_in_clip, clip_size, look, prepa
 from tubelet.media.video import Video
 from tubelet.playground import PlaygroundConfig
 from tubelet.playground.make import write_dataset
-from tubelet.types import ConfigError, InputSpec, Preprocessing
+from tubelet.types import InputSpec, Preprocessing
 
 NAMED = {name: value for name, value in vars(originals).items() if isinstance(value, Preprocessing)}
 SIZES = [

@@ -11,9 +11,9 @@ import av
 import numpy as np
 import pytest
 
+from tubelet.errors import InputError, VideoError
 from tubelet.media.decoder import Orientation
 from tubelet.media.video import Video, find_videos, probe
-from tubelet.types import InputError, VideoError
 
 CORNERS = np.zeros((64, 96, 3), np.uint8)
 CORNERS[:32, :48], CORNERS[:32, 48:] = (220, 30, 30), (30, 200, 30)

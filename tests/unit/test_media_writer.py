@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tubelet.errors import InputError, ShapeError, VideoError
 from tubelet.media.video import Video
 from tubelet.media.writer import VideoWriter
-from tubelet.types import InputError, ShapeError, VideoError
 
 
 def images(count: int, hw: tuple[int, int] = (64, 96)) -> list[np.ndarray]:

@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tubelet.errors import CheckpointError, DataError, InputError, ShapeError
 from tubelet.models.memory.bank import BankStamp, BankWriter, MemoryBank, memory_of
 from tubelet.models.memory.online import OnlineBank
-from tubelet.types import CheckpointError, DataError, InputError, Key, ShapeError
+from tubelet.types import Key
 
 STAMP = BankStamp(weights="w", recipe="r", positions=2, width=3)
 TIMES = np.array([1000, 2000, 4000, 4040, 9000])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tubelet.batch import FeatureMap
 from tubelet.config import decode, encode
+from tubelet.errors import ConfigError, ShapeError
 from tubelet.models import create_model, model_config
 from tubelet.models.backbones.base import FeatureSpec
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
@@ -23,7 +24,7 @@ from tubelet.models.memory.collaborative import (
 from tubelet.models.memory.gates import GateStatistics
 from tubelet.models.memory.inference import video_memory, video_scores
 from tubelet.train.loop.gates import GateWatch
-from tubelet.types import ConfigError, InputSpec, ShapeError
+from tubelet.types import InputSpec
 
 OUTPUTS = (FeatureSpec(channels=8, time_stride=1, space_stride=16),)
 EVERY = [

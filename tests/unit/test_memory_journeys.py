@@ -14,6 +14,7 @@ import torch
 from tubelet.batch import Batch, Sample, collate
 from tubelet.data.joined import Picked
 from tubelet.data.keyframes import KeyframesByVideo
+from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import ActionModel, ActionModelConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.detector import MemoryConfig
@@ -41,7 +42,7 @@ from tubelet.train.learning.losses import ActionLoss
 from tubelet.train.learning.multi_clip import CollaborativeTraining
 from tubelet.train.recipe import Recipe, Stage
 from tubelet.train.run import run
-from tubelet.types import CheckpointError, ConfigError, InputSpec
+from tubelet.types import InputSpec
 
 WORLD = PlaygroundConfig(
     height=32, width=48, fps=4.0, seconds=6.0, people=(1, 2), task="event", occluders=0.0

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tubelet.batch import Batch, Rois
+from tubelet.errors import ConfigError
 from tubelet.models import create_model
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.detector import ActionModel
@@ -28,7 +29,7 @@ from tubelet.train.learning.multi_clip import (
     multi_iteration,
     norms_by_slot,
 )
-from tubelet.types import ConfigError, Key
+from tubelet.types import Key
 
 BACKBONE = SlowFastConfig(blocks=(1, 1, 1, 1), width=8, alpha=2, beta_inv=4, fusion_kernel=5)
 

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from tubelet.errors import ConfigError, ShapeError
 from tubelet.labels import LabelSpace
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
@@ -14,7 +15,6 @@ from tubelet.models.create import create_model, model_config, model_names, model
 from tubelet.models.heads.clip import ClipHeadConfig, join_positions
 from tubelet.models.heads.none import NoHeadConfig
 from tubelet.models.relabel import replace_labels
-from tubelet.types import ConfigError, ShapeError
 
 TINY = ResNet3dConfig(blocks=(1, 1, 1, 1), width=4)
 

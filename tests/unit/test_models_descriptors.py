@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tubelet.errors import ShapeError
 from tubelet.models.backbones.descriptors import DescriptorsConfig
-from tubelet.types import ShapeError
 
 EXTENDED = DescriptorsConfig(extended=True, root=True)
 # Where each part begins; 8 directions or boundaries each, but for 1 of stillness, 10 of colour.

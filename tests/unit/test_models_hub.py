@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from tubelet.batch import Rois
+from tubelet.errors import ConfigError, InputError, ShapeError
 from tubelet.models.backbones.hf import CLASSES, HubConfig, places
 from tubelet.models.create import create_model
 from tubelet.models.encoders import LICENCES, hub_variant, licence_line, load_hub_weights
 from tubelet.models.weights import load_model, save_model
-from tubelet.types import ConfigError, InputError, ShapeError
 
 pytest.importorskip("transformers", reason="needs the extra tubelet[hf]")
 

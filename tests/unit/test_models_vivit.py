@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from tubelet.convert import start_from_image
 from tubelet.convert.families.vivit import central_frame
+from tubelet.errors import CheckpointError, ShapeError
 from tubelet.models.backbones.vivit import ViViTConfig, resize_positions
 from tubelet.models.layers.transformer import Encoder
-from tubelet.types import CheckpointError, ShapeError
 
 CONFIG = ViViTConfig(
     width=32, layers=2, heads=2, mlp=64, temporal_layers=1, positions=(4, 4, 4), gelu="none"

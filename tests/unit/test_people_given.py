@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tubelet.errors import ConfigError, DataError, InputError
 from tubelet.people.given import GivenPeople
-from tubelet.types import ConfigError, DataError, InputError, Key, People
+from tubelet.types import Key, People
 
 
 def key(time_ms: int, video: str = "a") -> Key:

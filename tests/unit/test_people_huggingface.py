@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tubelet.errors import ConfigError, InputError
 from tubelet.people.detectors.huggingface import HuggingFaceDetector
 from tubelet.people.named import person_detector
-from tubelet.types import ConfigError, InputError
 
 SIZES: dict[str, Any] = {
     **dict.fromkeys(("d_model", "encoder_hidden_dim", "encoder_ffn_dim", "decoder_ffn_dim"), 32),

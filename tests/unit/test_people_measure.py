@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tubelet.errors import ShapeError
 from tubelet.people.measure import measure
-from tubelet.types import People, ShapeError
+from tubelet.types import People
 
 A, B, C = [0.0, 0.0, 0.4, 0.4], [0.5, 0.5, 1.0, 1.0], [0.0, 0.6, 0.3, 1.0]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tubelet.errors import InputError
 from tubelet.people.given import GivenPeople
 from tubelet.people.training.person_small import (
     labelled_frames,
@@ -14,7 +15,7 @@ from tubelet.people.training.person_small import (
     playground_pictures,
     score,
 )
-from tubelet.types import InputError, Key, People
+from tubelet.types import Key, People
 
 
 def test_playground_pictures_are_complete_and_repeat() -> None:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from tubelet.checkpoints import save_checkpoint
+from tubelet.errors import CheckpointError, ConfigError, InputError, ShapeError
 from tubelet.people.detectors.base import PersonDetector
 from tubelet.people.detectors.small import (
     DenseBoxes,
@@ -21,7 +22,6 @@ from tubelet.people.detectors.small import (
     header_of,
 )
 from tubelet.people.named import person_detector
-from tubelet.types import CheckpointError, ConfigError, InputError, ShapeError
 
 TINY = SmallPersonConfig(stem=8, widths=(8, 8, 8, 8), depths=(1, 1, 1, 1), neck=8)
 

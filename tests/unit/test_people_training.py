@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from tubelet.checkpoints import read_checkpoint
+from tubelet.errors import CheckpointError, ConfigError, ShapeError, TrainingError
 from tubelet.people.detectors.small import DenseBoxes, SmallPersonConfig, SmallPersonDetector
 from tubelet.people.training.loss import PersonLoss, giou, quality_focal
 from tubelet.people.training.pictures import Augmentation, Canvas, Picture, draw_batch
 from tubelet.people.training.train_person import PersonRecipe, train_person
-from tubelet.types import CheckpointError, ConfigError, ShapeError, TrainingError
 
 PLAIN = Augmentation(canvases_hw=((64, 96),), grids=(1, 0, 0), zoom=(1, 1), colour=0)
 TINY = PersonRecipe(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tubelet.errors import ConfigError, InputError
 from tubelet.playground import (
     DEMO,
     DEMO_SEED,
@@ -37,7 +38,6 @@ from tubelet.playground.actions import (
     action_pose,
 )
 from tubelet.playground.render import Renderer, draw_parts
-from tubelet.types import ConfigError, InputError
 
 SMALL = PlaygroundConfig(height=64, width=96, seconds=2.0)
 SPAN = (0.0, 2.0)

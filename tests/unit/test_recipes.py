@@ -18,6 +18,7 @@ import torch
 from tubelet.cli import main
 from tubelet.config import decode, encode
 from tubelet.data.sources import JoinedSource, VideoSource
+from tubelet.errors import ConfigError, InputError
 from tubelet.labels import LabelSpace
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.config import MemoryBankConfig
@@ -35,7 +36,6 @@ from tubelet.train.model.transfer import matches
 from tubelet.train.recipe import Recipe
 from tubelet.train.reporters import StepReport
 from tubelet.train.run import run
-from tubelet.types import ConfigError, InputError
 
 OURS = ("playground_small", "jhmdb21_small")
 PAPERS = [name for name in experiments() if name not in OURS]

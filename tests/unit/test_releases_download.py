@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from tests.loopback import Server, serving
 
+from tubelet.errors import CheckpointError, ConfigError, InputError
 from tubelet.files import cache_folder
 from tubelet.releases import download as downloading
 from tubelet.releases.download import Patience, check_url, download
 from tubelet.releases.table import RELEASES, Release, fetch, releases, weights_path
-from tubelet.types import CheckpointError, ConfigError, InputError
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 QUICK = Patience(silence_s=5, tries=3, pause_s=0.01)

@@ -18,12 +18,12 @@ from safetensors.torch import save_file
 
 import tubelet
 from tubelet.checkpoints import read_header
+from tubelet.errors import CheckpointError, InputError
 from tubelet.models.backbones.descriptors import DescriptorsConfig
 from tubelet.models.create import create_model
 from tubelet.models.detector import ActionModel
 from tubelet.releases import hub
 from tubelet.releases.table import weights_path
-from tubelet.types import CheckpointError, InputError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -103,7 +103,7 @@ def in_new_process(code: str, endpoint: str, home: Path, **extra: str) -> str:
 
 
 READ = """
-from tubelet.types import InputError
+from tubelet.errors import InputError
 from tubelet.releases.table import weights_path
 for name in ("lab/model", "lab/model@v2/small/other.safetensors", "lab/model@v3", "no/body"):
     try:

@@ -13,12 +13,13 @@ import pytest
 
 from tubelet.config import decode
 from tubelet.convert.facts import Facts
+from tubelet.errors import ConfigError, InputError
 from tubelet.labelsets import LABEL_SETS, label_set
 from tubelet.media import originals
 from tubelet.releases.foreign import address, published_weights
 from tubelet.releases.published import PublishedWeights, listed, matching, published
 from tubelet.releases.table import RELEASES, weights_path
-from tubelet.types import ConfigError, InputError, Preprocessing
+from tubelet.types import Preprocessing
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "published-weights.md"
 ROW = PublishedWeights(

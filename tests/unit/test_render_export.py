@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tubelet.errors import DataError, InputError
 from tubelet.labels import LabelSpace
 from tubelet.render.export import (
     ACTION_COLUMNS,
@@ -21,7 +22,7 @@ from tubelet.render.export import (
 )
 from tubelet.result_files import seconds
 from tubelet.results import Detections, Tube
-from tubelet.types import DataError, InputError, Key
+from tubelet.types import Key
 
 LABELS = LabelSpace(ids=(3, 12), names=("walk", 'say "hi", wave'), exclusive=True)
 META = VideoMeta(name="film.mp4", fps=29.97, width=320, height=240, start_ms=0, duration_ms=5_000)

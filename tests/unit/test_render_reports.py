@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from rich.console import Console, RenderableType
 
+from tubelet.errors import DataError
 from tubelet.labels import LabelSpace
 from tubelet.render.html import as_json
 from tubelet.render.report_page import MAX_POINTS, write_report_page
 from tubelet.render.tables import action_table, bar, report_table
 from tubelet.results import Tube
-from tubelet.types import DataError
 
 EVIL = '"</script><script>alert(1)</script><b>&'
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tubelet.errors import InputError
 from tubelet.labels import LabelSpace
 from tubelet.render.timeline import Segment, segments
 from tubelet.results import Tube, interval
-from tubelet.types import InputError
 
 LABELS = LabelSpace.of(["walk", "wave"])
 

@@ -11,12 +11,12 @@ import pytest
 from tubelet.cli import main
 from tubelet.data.annotations import Annotations
 from tubelet.data.predictions import read_predictions, write_predictions
+from tubelet.errors import ConfigError, DataError, InputError
 from tubelet.evaluate.clip_scores import ClipScores, read_clip_scores, write_clip_scores
 from tubelet.playground import PlaygroundConfig
 from tubelet.playground.sources import PlaygroundSource
 from tubelet.testing.config import Ensemble, Test
 from tubelet.testing.ensembles import run_ensemble
-from tubelet.types import ConfigError, DataError, InputError
 
 SOURCE = PlaygroundSource(
     world=PlaygroundConfig(height=32, width=48, fps=4.0, seconds=4.0, task="event"), clips=3

@@ -14,6 +14,7 @@ import torch
 
 from tubelet.data.annotations import Annotations
 from tubelet.data.dataset import VideoDataset
+from tubelet.errors import DataError, TrainingError, VideoError
 from tubelet.labels import LabelSpace
 from tubelet.media.sampling import windows
 from tubelet.media.transforms import Augment, clip_size, prepare
@@ -24,7 +25,7 @@ from tubelet.train.data.loader import SampleStream, steps_of
 from tubelet.train.learning.losses import ActionLoss
 from tubelet.train.loop.schedules import CosineSchedule, StepSchedule
 from tubelet.train.reporters import JsonLines, StepReport, TensorBoard
-from tubelet.types import DataError, InputSpec, TrainingError, VideoError
+from tubelet.types import InputSpec
 
 SPEC = InputSpec(frames=4, stride=3, short_side=48)
 WORLD = PlaygroundConfig(height=72, width=96, seconds=2.0)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tubelet.batch import Batch, collate
+from tubelet.errors import CheckpointError, ConfigError, InputError, Stopped, TrainingError
 from tubelet.media.transforms import Augment
 from tubelet.models import ActionModel, ActionModelConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
@@ -45,14 +46,7 @@ from tubelet.train.recipe import Recipe, Stage, Start
 from tubelet.train.reporters import StepReport
 from tubelet.train.run import Outcome, run
 from tubelet.train.stopping import StopFlag
-from tubelet.types import (
-    CheckpointError,
-    ConfigError,
-    InputError,
-    InputSpec,
-    Stopped,
-    TrainingError,
-)
+from tubelet.types import InputSpec
 
 WORLD = PlaygroundConfig(height=32, width=48, fps=4.0, seconds=3.0, people=(1, 2), occluders=0.0)
 EVENT = replace(WORLD, task="event")

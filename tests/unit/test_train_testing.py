@@ -20,6 +20,7 @@ from tubelet.data.films import Footage
 from tubelet.data.predictions import read_predictions
 from tubelet.data.sources import ClipSource, VideoSource
 from tubelet.data.whole import WholeVideoDataset
+from tubelet.errors import ConfigError, VideoError
 from tubelet.evaluate.scoring import evaluate_files, score_charades, score_clips
 from tubelet.labels import LabelSpace
 from tubelet.media.transforms import Augment
@@ -42,7 +43,7 @@ from tubelet.testing.ensembles import predict_ensemble
 from tubelet.testing.predict import Predictor, predict
 from tubelet.testing.run_test import run_test
 from tubelet.testing.views import Views
-from tubelet.types import ConfigError, InputSpec, VideoError
+from tubelet.types import InputSpec
 
 WORLD = PlaygroundConfig(
     height=32, width=48, fps=4.0, seconds=4.0, people=(1, 2), task="event", occluders=0.0

@@ -163,7 +163,7 @@ def train(
     Weights, predictions and report are left in the run folder.
     """
     from tubelet.cli.training import smoke_recipe, train_recipe
-    from tubelet.types import ConfigError
+    from tubelet.errors import ConfigError
 
     if smoke:
         if settings or resume or fsdp:

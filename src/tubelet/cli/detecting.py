@@ -16,6 +16,7 @@ from tubelet.cli.recording import Recording
 from tubelet.cli.released import size
 from tubelet.data.annotations import Annotations
 from tubelet.data.tables import write_ava_csv
+from tubelet.errors import InputError, TubeletError, VideoError
 from tubelet.evaluate.scoring import evaluate_files
 from tubelet.files import atomic_path
 from tubelet.labelsets import label_set
@@ -35,7 +36,7 @@ from tubelet.render.overlay import write_overlay
 from tubelet.render.page import write_page
 from tubelet.render.tables import action_table
 from tubelet.results import Tube, interval
-from tubelet.types import InputError, InputSpec, TubeletError, VideoError
+from tubelet.types import InputSpec
 
 DETECTIONS, ACTIONS, TUBES = "detections.csv", "actions.csv", "tubes.json"
 INTERRUPTED = 130  # what a shell reports for Ctrl-C

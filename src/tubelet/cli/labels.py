@@ -14,13 +14,13 @@ from tubelet.data.doctor import Finding, SetFiles, examine_files, worst
 from tubelet.data.importers import Options, convert
 from tubelet.data.labelmaps import read_label_map
 from tubelet.data.prepare import prepare
+from tubelet.errors import InputError
 from tubelet.files import write_text
 from tubelet.playground.make import write_dataset
 from tubelet.playground.world import PlaygroundConfig
 from tubelet.recipes.own import DEFAULT_START, SUGGESTED_STARTS, known_classes, own_labels
 from tubelet.releases.published import published
 from tubelet.train.recipe import Recipe
-from tubelet.types import InputError
 
 
 def make_playground(

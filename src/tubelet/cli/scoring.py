@@ -14,6 +14,7 @@ from tubelet.cli.console import note, out, print_json, show
 from tubelet.data.predictions import read_predictions
 from tubelet.data.tables import read_ava_csv
 from tubelet.data.untrusted.reading import write_atomic
+from tubelet.errors import InputError
 from tubelet.evaluate.from_annotations import box_table
 from tubelet.evaluate.report import jsonable
 from tubelet.evaluate.scoring import (
@@ -31,7 +32,6 @@ from tubelet.labels import LabelSpace
 from tubelet.render.export import read_tubes
 from tubelet.render.report_page import write_report_page
 from tubelet.render.tables import report_table
-from tubelet.types import InputError
 
 Metric = Literal["frame", "video", "topk", "charades"]
 METRICS: tuple[Metric, ...] = ("frame", "video", "topk", "charades")

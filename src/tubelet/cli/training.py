@@ -10,6 +10,7 @@ from pathlib import Path
 from tubelet.api import choose_device
 from tubelet.cli.console import ConsoleReporter, note, out, show
 from tubelet.config import override
+from tubelet.errors import ConfigError
 from tubelet.parallel.processes import joined_world
 from tubelet.people.training.person_small import train as train_person
 from tubelet.recipes.saved import find_recipe
@@ -21,7 +22,6 @@ from tubelet.testing.run_test import Tested
 from tubelet.train.reporters import Reporter, Reporters, Silent, TensorBoard
 from tubelet.train.run import Outcome, run
 from tubelet.train.stopping import stopped_by_sigterm
-from tubelet.types import ConfigError
 
 PERSON = "person_small"
 

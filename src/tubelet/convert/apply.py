@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from tubelet.convert.facts import Facts
+from tubelet.errors import CheckpointError
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.backbones.x3d import X3DConfig
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.clip import ClipHeadConfig
-from tubelet.types import CheckpointError, InputSpec
+from tubelet.types import InputSpec
 
 T = TypeVar("T")
 _CLASSIFIER = ("head.classifier.weight", "head.classifier.bias")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tubelet.convert import mmaction_config, pyslowfast_config, transformers_config
 from tubelet.convert.facts import Facts, Said
-from tubelet.types import InputError
+from tubelet.errors import InputError
 
 MAX_BYTES = 1 << 20
 

@@ -32,6 +32,7 @@ from tubelet.convert.infer import infer_backbone
 from tubelet.convert.questions import ON_TENSORS, answered, usual
 from tubelet.convert.readers import OWN_NAMES, read_foreign
 from tubelet.convert.rules import Renamed, Rule, Shapes, Table, account, rename
+from tubelet.errors import CheckpointError
 from tubelet.labels import LabelSpace
 from tubelet.models.backbones.base import BackboneConfig
 from tubelet.models.create import TASKS, Labels, as_labels, model_config
@@ -39,7 +40,6 @@ from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.acrn import ACRNHeadConfig
 from tubelet.models.heads.base import HeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
-from tubelet.types import CheckpointError
 
 FAMILIES: tuple[Family, ...] = (
     pyslowfast.SLOWFAST,

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tubelet.convert.families.vivit import TIMM, central_frame, joint_positions
 from tubelet.convert.rules import account, rename
+from tubelet.errors import CheckpointError
 from tubelet.models.backbones.vivit import ViViT, resize_positions
-from tubelet.types import CheckpointError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

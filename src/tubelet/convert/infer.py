@@ -14,6 +14,7 @@ from dataclasses import replace
 from tubelet.convert.facts import Facts
 from tubelet.convert.family import PublishedBackboneConfig
 from tubelet.convert.rules import Shapes
+from tubelet.errors import CheckpointError
 from tubelet.models.backbones.csn import CSNConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig, matched_planes
 from tubelet.models.backbones.resnet3d import C2D, FAST, I3D, SLOW, Patterns, ResNet3dConfig
@@ -22,7 +23,6 @@ from tubelet.models.backbones.vit import ViTConfig
 from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.backbones.x3d import X3DConfig
 from tubelet.models.layers.resnet3d import BLOCKS, Blocks
-from tubelet.types import CheckpointError
 
 
 def infer_backbone(

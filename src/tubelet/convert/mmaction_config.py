@@ -13,7 +13,7 @@ from typing import Any
 from tubelet.config import decode
 from tubelet.convert.facts import Facts
 from tubelet.data.untrusted import python_configs
-from tubelet.types import ConfigError, InputError
+from tubelet.errors import ConfigError, InputError
 
 _SAMPLERS = ("SampleFrames", "SampleAVAFrames")
 _PIPELINES = ("test_pipeline", "val_pipeline", "train_pipeline")

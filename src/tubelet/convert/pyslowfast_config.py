@@ -13,7 +13,7 @@ import yaml
 
 from tubelet.config import decode
 from tubelet.convert.facts import Facts
-from tubelet.types import ConfigError, InputError
+from tubelet.errors import ConfigError, InputError
 
 DEFAULTS: Mapping[str, Any] = {
     "AVA.BGR": False,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tubelet.types import CheckpointError
+from tubelet.errors import CheckpointError
 
 Shapes = Mapping[str, tuple[int, ...]]
 

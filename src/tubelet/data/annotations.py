@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tubelet.types import DataError, Key, People, ShapeError
+from tubelet.errors import DataError, ShapeError
+from tubelet.types import Key, People
 
 BOX = ("x1", "y1", "x2", "y2")
 SCHEMA: dict[str, Any] = {

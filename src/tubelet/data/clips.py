@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from tubelet.data.untrusted.reading import write_atomic
-from tubelet.types import DataError, ShapeError
+from tubelet.errors import DataError, ShapeError
 
 CLIP_SCHEMA: dict[str, Any] = {
     "video": pl.String,

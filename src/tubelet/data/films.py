@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from tubelet.data.untrusted.reading import find_video
+from tubelet.errors import DataError
 from tubelet.media.frames import open_film
 from tubelet.media.sampling import read_window, window
 from tubelet.media.transforms import Augment, clip_size
 from tubelet.media.video import VideoInfo
-from tubelet.types import DataError, InputSpec, Ints, Key, Pixels
+from tubelet.types import InputSpec, Ints, Key, Pixels
 
 # What every downloader of Kinetics calls the cut from second 10 to 20 of a film: id_000010_000020.
 _CUT = re.compile(r"(?P<video>.+)_(?P<start>\d{6})_(?P<end>\d{6})")

@@ -12,8 +12,9 @@ from tubelet.batch import Sample
 from tubelet.data.annotations import Annotations
 from tubelet.data.clips import ClipLabels
 from tubelet.data.dataset import ClipDataset
+from tubelet.errors import ConfigError
 from tubelet.media.transforms import Augment
-from tubelet.types import ConfigError, InputSpec, Key
+from tubelet.types import InputSpec, Key
 
 
 class JoinedDataset:

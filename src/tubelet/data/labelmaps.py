@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tubelet.data.untrusted.reading import read_text, write_atomic
+from tubelet.errors import DataError, TubeletError
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError, TubeletError
 
 # AVA's names for its three groups, and the short ones that people write in their own files.
 _GROUP_OF = {

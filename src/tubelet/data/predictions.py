@@ -12,9 +12,9 @@ import polars as pl
 
 from tubelet.data.annotations import BOX, Annotations
 from tubelet.data.tables import read_ava_csv, write_ava_csv
+from tubelet.errors import DataError, InputError
 from tubelet.files import atomic_path
 from tubelet.result_files import PREDICTION_COLUMNS
-from tubelet.types import DataError, InputError
 
 _TYPES: dict[type, pl.DataType] = {str: pl.String(), int: pl.Int64(), float: pl.Float64()}
 COLUMNS = {name: _TYPES[kind] for name, kind in PREDICTION_COLUMNS.items()}

@@ -12,8 +12,8 @@ from tubelet.data.importers import Options, read
 from tubelet.data.labelmaps import write_pbtxt
 from tubelet.data.tables import write_ava_csv
 from tubelet.data.untrusted.reading import find_video
+from tubelet.errors import DataError, InputError
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError, InputError
 
 _WRITTEN = ("labels.pbtxt", "train.csv", "val.csv", "recipe.json")
 

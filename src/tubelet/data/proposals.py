@@ -12,7 +12,7 @@ import polars as pl
 
 from tubelet.boxes import average_precision
 from tubelet.data.annotations import BOX, Annotations
-from tubelet.types import InputError
+from tubelet.errors import InputError
 
 _MOMENT = ["video", "time_us"]
 _PERSON = [*_MOMENT, *BOX, "person"]

@@ -24,8 +24,8 @@ from tubelet.data.untrusted.reading import (
     video_path,
     write_atomic,
 )
+from tubelet.errors import DataError
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError
 
 __all__ = [
     "KINDS",

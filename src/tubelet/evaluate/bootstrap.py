@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from tubelet.errors import InputError
 from tubelet.evaluate.boxtable import F64
 from tubelet.evaluate.candidates import Rows
 from tubelet.evaluate.matching import Matches
 from tubelet.evaluate.report import FrameReport
-from tubelet.types import InputError
 
 CELLS = 1 << 22
 """Hits × resamples worked on at once: bounds the memory."""

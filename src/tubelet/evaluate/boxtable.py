@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.types import DataError, ShapeError, check_shape
+from tubelet.errors import DataError, ShapeError
+from tubelet.types import check_shape
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]

@@ -19,10 +19,11 @@ import polars as pl
 from tubelet.data.clips import ClipLabels
 from tubelet.data.predictions import is_parquet, read_parquet, write_parquet
 from tubelet.data.untrusted.reading import read_head, read_text, write_atomic
+from tubelet.errors import DataError
 from tubelet.evaluate.boxtable import F64
 from tubelet.evaluate.topk import MultiLabelReport, TopK, charades_map, top_k
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError, check_shape
+from tubelet.types import check_shape
 
 _DIGITS = 7
 _FIRST = ("video", "id", "video_id")

@@ -14,9 +14,9 @@ import polars as pl
 
 from tubelet.data.predictions import is_parquet, read_predictions
 from tubelet.data.tables import read_ava_csv
+from tubelet.errors import InputError
 from tubelet.evaluate.boxtable import F64, I32, I64, BoxTable
 from tubelet.evaluate.from_annotations import box_table, video_codes
-from tubelet.types import InputError
 
 BLOCK = 1 << 22
 """Bytes read at a time: small enough that their memory is used again, not fetched anew."""

@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from tubelet.data.annotations import BOX, Annotations
+from tubelet.errors import ConfigError, DataError
 from tubelet.evaluate.clip_scores import ClipScores
-from tubelet.types import ConfigError, DataError
 
 _CORNERS = ("k1", "k2", "k3", "k4")
 _PERSON = ["video", "time_ms", *_CORNERS, "nth"]

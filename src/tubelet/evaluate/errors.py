@@ -28,12 +28,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tubelet.boxes import average_precision
+from tubelet.errors import InputError
 from tubelet.evaluate.boxtable import F64
 from tubelet.evaluate.candidates import Rows
 from tubelet.evaluate.curves import mean
 from tubelet.evaluate.matching import Matches, pair_iou
 from tubelet.evaluate.report import FrameReport
-from tubelet.types import InputError
 
 CAUSES = ("duplicate", "classification", "localisation", "both", "background")
 HIT = len(CAUSES)

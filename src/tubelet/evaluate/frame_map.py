@@ -15,13 +15,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from tubelet.boxes import average_precision
+from tubelet.errors import InputError
 from tubelet.evaluate.boxtable import NO_LABEL, BoxTable
 from tubelet.evaluate.curves import Curve, curve, mean
 from tubelet.evaluate.matching import Matches, columns_of, match
 from tubelet.evaluate.protocols import EvaluationProtocol, protocol_named
 from tubelet.evaluate.report import ClassResult, FrameReport, ProtocolSummary
 from tubelet.labels import LabelSpace
-from tubelet.types import InputError
 
 __all__ = ["NO_LABEL", "BoxTable", "EvaluationProtocol", "FrameReport", "evaluate_frames"]
 

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 
 from tubelet.data.annotations import BOX, Annotations
+from tubelet.errors import DataError
 from tubelet.evaluate.boxtable import I32, NO_LABEL, BoxTable
 from tubelet.evaluate.video_map import ActionTube
-from tubelet.types import DataError
 
 _TUBE = ["video", "person", "label"]
 

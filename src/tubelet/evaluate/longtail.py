@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tubelet.errors import ConfigError
 from tubelet.evaluate.boxtable import NO_LABEL, BoxTable
 from tubelet.evaluate.curves import mean
 from tubelet.evaluate.report import FrameReport
-from tubelet.types import ConfigError
 
 HEAD_ABOVE = 10_000
 TAIL_BELOW = 1_000

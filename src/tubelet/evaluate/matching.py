@@ -14,11 +14,11 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from tubelet.errors import DataError
 from tubelet.evaluate.boxtable import F64, I32, I64, Bools, BoxTable, Frames, join_frames
 from tubelet.evaluate.candidates import Candidates, Columns, Rows, Truths, flags
 from tubelet.evaluate.heap import heap_order, heap_ordered_truths, within_cap
 from tubelet.evaluate.protocols import EvaluationProtocol
-from tubelet.types import DataError
 
 TABLE = 1 << 20
 """Class ids within such a range are looked up in a table, others are searched."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from tubelet.types import ConfigError
+from tubelet.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from tubelet.data.importers import Options, read_clips
 from tubelet.data.labelmaps import read_label_map
 from tubelet.data.predictions import read_predictions, write_predictions
 from tubelet.data.tables import read_ava_csv, read_excluded
+from tubelet.errors import DataError
 from tubelet.evaluate.bootstrap import Interval, bootstrap, videos_of
 from tubelet.evaluate.boxtable import NO_LABEL, BoxTable, join_frames
 from tubelet.evaluate.clip_scores import (
@@ -44,7 +45,7 @@ from tubelet.evaluate.video_map import VideoReport, action_tubes, evaluate_video
 from tubelet.labels import LabelSpace
 from tubelet.people.linking import link
 from tubelet.results import Detections, Tube
-from tubelet.types import DataError, Ints, Key
+from tubelet.types import Ints, Key
 
 
 def detections_table(detections: Iterable[Detections]) -> Annotations:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tubelet.errors import ShapeError
 from tubelet.evaluate.boxtable import F64
 from tubelet.evaluate.curves import mean
 from tubelet.evaluate.report import jsonable
 from tubelet.labels import LabelSpace
-from tubelet.types import ShapeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tubelet.errors import DataError, InputError, ShapeError
 from tubelet.evaluate.boxtable import F64, I64
 from tubelet.evaluate.curves import mean
 from tubelet.labels import LabelSpace
 from tubelet.results import Tube
-from tubelet.types import DataError, InputError, ShapeError, check_shape
+from tubelet.types import check_shape
 
 COCO_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 THRESHOLDS = (0.2, *COCO_THRESHOLDS)

@@ -32,8 +32,9 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from tubelet.errors import InputError, VideoError
 from tubelet.media.kernels import resample
-from tubelet.types import InputError, Kernel, Pixels, VideoError
+from tubelet.types import Kernel, Pixels
 
 Image = npt.NDArray[np.uint8]
 Picture = tuple[int, VideoFrame]

@@ -21,9 +21,10 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from tubelet.errors import InputError, VideoError
 from tubelet.media.decoder import Image, Orientation, Scaler, explain
 from tubelet.media.video import Frame, Video, VideoInfo
-from tubelet.types import InputError, Kernel, VideoError
+from tubelet.types import Kernel
 
 _NAME = re.compile(r"(?P<prefix>.*?)(?P<number>\d{1,9})\.(?P<kind>jpe?g|png)", re.IGNORECASE)
 _CODECS = {"jpg": "mjpeg", "jpeg": "mjpeg", "png": "png"}

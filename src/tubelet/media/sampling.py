@@ -22,10 +22,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tubelet.errors import InputError, VideoError
 from tubelet.media.decoder import Image
 from tubelet.media.frames import Film, FrameFolder, open_film
 from tubelet.media.video import Frame, Video, VideoInfo
-from tubelet.types import InputError, InputSpec, Ints, Pixels, VideoError
+from tubelet.types import InputSpec, Ints, Pixels
 
 # Stamps in annotation tables are rounded, so a frame this much later still counts as displayed.
 _GRACE_MS = 1

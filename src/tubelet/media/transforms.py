@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from tubelet.boxes import Geometry, area, clip_unit, short_side_hw
-from tubelet.types import ConfigError, Floats, InputSpec, Pixels, Preprocessing, ShapeError
+from tubelet.errors import ConfigError, ShapeError
+from tubelet.types import Floats, InputSpec, Pixels, Preprocessing
 
 Hw = tuple[int, int]
 _LUMA = (0.299, 0.587, 0.114)

@@ -21,8 +21,9 @@ from typing import Self, cast
 import numpy as np
 from av.video.frame import VideoFrame
 
+from tubelet.errors import InputError, VideoError
 from tubelet.media.decoder import NEAR_MS, Decoder, Image, Orientation, Picture, Scaler
-from tubelet.types import InputError, Kernel, Pixels, VideoError
+from tubelet.types import Kernel, Pixels
 
 EXTENSIONS = frozenset(
     f".{name}"

@@ -16,8 +16,8 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
+from tubelet.errors import InputError, ShapeError, VideoError
 from tubelet.media.decoder import explain
-from tubelet.types import InputError, ShapeError, VideoError
 
 # Divides every usual frame rate, NTSC's included, and whole milliseconds.
 _CLOCK = 90_000

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from tubelet.errors import did_you_mean
+from tubelet.errors import ConfigError, did_you_mean
 from tubelet.labels import LabelSpace
 from tubelet.models import encoders
 from tubelet.models.backbones import BACKBONES
@@ -24,7 +24,7 @@ from tubelet.models.heads.base import HeadConfig, Task
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.plugins import families
-from tubelet.types import ConfigError, InputSpec
+from tubelet.types import InputSpec
 
 COSTS = Path(__file__).with_name("costs.json")
 TASKS: tuple[Task, ...] = get_args(Task)

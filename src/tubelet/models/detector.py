@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Memory, Rois
+from tubelet.errors import ConfigError, ShapeError
 from tubelet.labels import LabelSpace
 from tubelet.models.backbones.base import BackboneConfig
 from tubelet.models.heads.base import HeadConfig, Task
 from tubelet.models.memory.collaborative import CollaborativeMemory, CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
-from tubelet.types import ConfigError, InputSpec, ShapeError
+from tubelet.types import InputSpec
 
 MemoryConfig = CollaborativeMemoryConfig | MemoryBankConfig
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tubelet.errors import CheckpointError, InputError
 from tubelet.models.backbones.base import Variant
 from tubelet.models.backbones.hf import (
     EncoderClass,
@@ -24,7 +25,7 @@ from tubelet.models.backbones.hf import (
     encoder_class,
     transformers_or_refuse,
 )
-from tubelet.types import CheckpointError, InputError, InputSpec
+from tubelet.types import InputSpec
 
 PREFIX = "hf:"
 log = logging.getLogger(__name__)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from tubelet.errors import ConfigError
 from tubelet.labels import LabelSpace
 from tubelet.models.create import Labels, as_labels
 from tubelet.models.detector import ActionModel
-from tubelet.types import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

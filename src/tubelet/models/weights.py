@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tubelet.checkpoints import read_checkpoint, save_checkpoint
 from tubelet.config import decode, encode
+from tubelet.errors import CheckpointError
 from tubelet.models.detector import ActionModel, ActionModelConfig
-from tubelet.types import CheckpointError
 
 
 def save_model(

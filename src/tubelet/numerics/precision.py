@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from tubelet.errors import ConfigError
 from tubelet.numerics.choices import PRECISIONS, Precision, PrecisionChoice
 from tubelet.numerics.processor import processor
-from tubelet.types import ConfigError
 
 _TYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,

@@ -21,12 +21,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tubelet.errors import InputError
 from tubelet.files import cache_folder, locked, make_parent, write_text
 from tubelet.numerics.choices import Precision
 from tubelet.numerics.layers import LayerCall, distinct, may_crash, reduced
 from tubelet.numerics.precision import autocast
 from tubelet.numerics.processor import processor
-from tubelet.types import InputError
 
 TOLERANCE = 0.02
 """Largest relative error of a layer's output or gradient. Rounding gives 0.002–0.01."""

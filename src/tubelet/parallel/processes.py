@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from tubelet.types import ConfigError
+from tubelet.errors import ConfigError
 
 T = TypeVar("T")
 _BUCKET = 32 << 20  # bytes reduced at once: large enough to fill a network, small beside a model

@@ -10,7 +10,8 @@ import numpy as np
 
 from tubelet.data.annotations import Annotations
 from tubelet.data.tables import Kind, read_ava_csv
-from tubelet.types import ConfigError, DataError, InputError, Key, People
+from tubelet.errors import ConfigError, DataError, InputError
+from tubelet.types import Key, People
 
 
 class GivenPeople:

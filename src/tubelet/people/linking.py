@@ -19,8 +19,9 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from tubelet.boxes import iou_matrix
+from tubelet.errors import ConfigError, DataError, InputError
 from tubelet.results import Detections, Tube
-from tubelet.types import ConfigError, DataError, Floats, InputError, Ints, Key
+from tubelet.types import Floats, Ints, Key
 
 Array = npt.NDArray[np.float64]
 _NEW_VELOCITY_WEIGHT = 0.6  # of the latest displacement in the running velocity

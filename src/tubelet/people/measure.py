@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tubelet.boxes import average_precision, iou_matrix
-from tubelet.types import Floats, People, ShapeError
+from tubelet.errors import ShapeError
+from tubelet.types import Floats, People
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from tubelet.errors import did_you_mean
+from tubelet.errors import ConfigError, InputError, did_you_mean
 from tubelet.people.detectors import DETECTORS
 from tubelet.people.detectors.base import NamedDetector, PersonDetector
 from tubelet.people.detectors.small import KIND
 from tubelet.plugins import families
-from tubelet.types import ConfigError, InputError
 
 DEFAULT = KIND
 

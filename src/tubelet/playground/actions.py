@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tubelet.errors import ConfigError
 from tubelet.labels import LabelSpace
-from tubelet.types import ConfigError
 
 Array = npt.NDArray[np.float64]
 

@@ -17,12 +17,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tubelet.errors import ConfigError, InputError
 from tubelet.files import write_text
 from tubelet.labels import LabelSpace
 from tubelet.playground.plan import plan
 from tubelet.playground.render import Renderer
 from tubelet.playground.world import PlaygroundConfig, PlaygroundWorld, label_space
-from tubelet.types import ConfigError, Floats, InputError, Ints, People
+from tubelet.types import Floats, Ints, People
 
 DEMO = PlaygroundConfig(height=360, width=480, seconds=9.0, people=(4, 4))
 """The clip that `make demo` renders, with `DEMO_SEED`."""

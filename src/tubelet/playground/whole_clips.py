@@ -8,12 +8,13 @@ from pathlib import Path
 
 from tubelet.data.clips import ClipLabels
 from tubelet.data.whole import WholeVideoDataset
+from tubelet.errors import ConfigError
 from tubelet.media.sampling import window
 from tubelet.media.transforms import Augment
 from tubelet.media.video import VideoInfo
 from tubelet.playground.make import whole_clip, world_of
 from tubelet.playground.world import PlaygroundConfig, label_space
-from tubelet.types import ConfigError, InputSpec, Key, Pixels
+from tubelet.types import InputSpec, Key, Pixels
 
 _NAME = "playground_"
 

@@ -13,10 +13,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tubelet.errors import ConfigError
 from tubelet.labels import LabelSpace
 from tubelet.playground.actions import COLUMN, LABELS, Array, Style, action_pose
 from tubelet.playground.figures import Body, Parts, figure
-from tubelet.types import ConfigError, Floats, Ints
+from tubelet.types import Floats, Ints
 
 Task = Literal["atomic", "partner", "event", "scene"]
 GESTURES = ("raise hand", "hand clap")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from functools import cache
 
-from tubelet.errors import did_you_mean
+from tubelet.errors import ConfigError, InputError, did_you_mean
 from tubelet.recipes import (
     cofinetuning,
     collaborative_ava,
@@ -16,7 +16,6 @@ from tubelet.recipes import (
     slowfast_ava,
 )
 from tubelet.train.recipe import Experiment
-from tubelet.types import ConfigError, InputError
 
 _PAPERS = (slowfast_ava, relation, cofinetuning, collaborative_clips, collaborative_ava)
 

@@ -13,6 +13,7 @@ from tubelet.config import decode
 from tubelet.data.prepare import PreparedSet
 from tubelet.data.sources import VideoSource
 from tubelet.data.untrusted.reading import find_video
+from tubelet.errors import CheckpointError
 from tubelet.media.transforms import Augment
 from tubelet.media.video import probe
 from tubelet.models.backbones.base import Layers
@@ -26,7 +27,6 @@ from tubelet.train.loop.optim import Optimizer
 from tubelet.train.loop.schedules import CosineSchedule
 from tubelet.train.model.norms import Norms
 from tubelet.train.recipe import Recipe, Stage, Start
-from tubelet.types import CheckpointError
 
 DEFAULT_START = "playground_small"
 _MOST_BYTES = 2 << 30

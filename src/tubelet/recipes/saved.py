@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from tubelet.config import decode
+from tubelet.errors import ConfigError, InputError
 from tubelet.recipes import recipe_named
 from tubelet.train.recipe import Experiment, Recipe
-from tubelet.types import ConfigError, InputError
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from tubelet.data.sources import JoinedSource, SourceConfig
+from tubelet.errors import ConfigError
 from tubelet.labels import LabelSpace
 from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModelConfig
@@ -29,7 +30,7 @@ from tubelet.train.loop.schedules import Schedule, StepSchedule
 from tubelet.train.recipe import Experiment, Recipe, Stage
 from tubelet.train.reporters import Reporter, Silent
 from tubelet.train.run import run
-from tubelet.types import ConfigError, InputSpec
+from tubelet.types import InputSpec
 
 SIDE = 32
 _STEPS, _CLIPS, _TEST_CLIPS = 2, 4, 1

@@ -24,8 +24,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
+from tubelet.errors import CheckpointError, InputError
 from tubelet.files import locked, make_parent
-from tubelet.types import CheckpointError, InputError
 
 Progress = Callable[[int, int], None]
 """Told the bytes that are here and the bytes there will be, 0 where the server does not say."""

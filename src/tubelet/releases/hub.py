@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tubelet.errors import CheckpointError, InputError
 from tubelet.releases.download import offline
-from tubelet.types import CheckpointError, InputError
 
 if TYPE_CHECKING:
     from tubelet.models.detector import ActionModel

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from tubelet.config import Extensible
+from tubelet.errors import InputError
 from tubelet.files import write_text
 from tubelet.models.detector import ActionModel
 from tubelet.models.weights import save_model
-from tubelet.types import InputError
 
 WEIGHTS, CARD = "model.safetensors", "README.md"
 

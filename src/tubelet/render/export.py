@@ -25,13 +25,13 @@ from typing import Any
 
 import numpy as np
 
+from tubelet.errors import DataError, InputError, ShapeError
 from tubelet.files import atomic_text
 from tubelet.labels import LabelSpace
 from tubelet.media.video import VideoInfo
 from tubelet.render.timeline import segments
 from tubelet.result_files import write_csv, write_document
 from tubelet.results import TUBES_FORMAT, VERSION, Detections, Tube
-from tubelet.types import DataError, InputError, ShapeError
 
 ACTION_COLUMNS = (
     "video_id", "person_id", "action", "score", "start_s", "end_s",

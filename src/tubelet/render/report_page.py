@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tubelet.errors import DataError
 from tubelet.files import atomic_text
 from tubelet.render.html import render
 from tubelet.render.tables import by_ap, has_truth
-from tubelet.types import DataError
 
 MAX_POINTS = 400
 

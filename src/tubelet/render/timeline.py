@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tubelet.errors import InputError
 from tubelet.results import Tube
-from tubelet.types import Floats, InputError
+from tubelet.types import Floats
 
 RELEASE = 0.8
 """An action ends when its score falls below this share of the threshold that let it begin."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tubelet.data.sources import SourceConfig
+from tubelet.errors import ConfigError
 from tubelet.numerics.choices import PrecisionChoice
 from tubelet.testing.views import Views
-from tubelet.types import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from tubelet.data.annotations import Annotations
 from tubelet.data.predictions import read_predictions
 from tubelet.data.whole import WholeVideoDataset
+from tubelet.errors import ConfigError, InputError
 from tubelet.evaluate.clip_scores import ClipScores, read_clip_scores
 from tubelet.evaluate.ensemble import Coverage, join_clips, join_detections, normalised
 from tubelet.testing.config import Ensemble
 from tubelet.testing.predict import Item, Predictor
 from tubelet.testing.run_test import Tested, check_test, folder_of, keep
-from tubelet.types import ConfigError, InputError
 
 
 def run_ensemble(

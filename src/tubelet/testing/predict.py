@@ -21,6 +21,7 @@ from tubelet.data.dataset import ClipDataset
 from tubelet.data.joined import JoinedDataset, Picked
 from tubelet.data.keyframes import KeyframesByVideo
 from tubelet.data.whole import WholeVideoDataset
+from tubelet.errors import ConfigError
 from tubelet.media.transforms import View, boxes_in_clip, look
 from tubelet.models.detector import ActionModel
 from tubelet.models.inference import Inference
@@ -31,7 +32,7 @@ from tubelet.parallel.processes import World
 from tubelet.results import Detections
 from tubelet.testing.reader import Place, Read, read
 from tubelet.testing.views import Views
-from tubelet.types import ConfigError, InputSpec, Key, People
+from tubelet.types import InputSpec, Key, People
 
 
 def predict(

@@ -11,8 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 from tubelet.batch import Sample
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.whole import WholeVideoDataset
+from tubelet.errors import VideoError
 from tubelet.media.transforms import whole
-from tubelet.types import InputSpec, VideoError
+from tubelet.types import InputSpec
 
 
 @dataclass(frozen=True, slots=True)

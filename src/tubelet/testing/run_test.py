@@ -17,6 +17,7 @@ from tubelet.data.dataset import ClipDataset
 from tubelet.data.predictions import write_predictions
 from tubelet.data.tables import write_ava_csv
 from tubelet.data.whole import WholeVideoDataset
+from tubelet.errors import ConfigError
 from tubelet.evaluate.clip_scores import (
     ClipScores,
     evaluate_multilabel,
@@ -31,7 +32,7 @@ from tubelet.parallel.processes import World
 from tubelet.results import Detections
 from tubelet.testing.config import Test
 from tubelet.testing.predict import Item, Predictor, check_views, detections_of
-from tubelet.types import ConfigError, Floats
+from tubelet.types import Floats
 
 MAIN = "test"  # the test whose files lie in the run's own folder
 

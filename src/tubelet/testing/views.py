@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from tubelet.errors import ConfigError
 from tubelet.media.transforms import View
-from tubelet.types import ConfigError, InputSpec
+from tubelet.types import InputSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from tubelet.errors import ConfigError, InputError
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
@@ -16,7 +17,6 @@ from tubelet.train.data.mixture import Part
 from tubelet.train.model.norms import freeze
 from tubelet.train.recipe import Recipe, Stage
 from tubelet.train.run_context import RunContext
-from tubelet.types import ConfigError, InputError
 
 _BANKS = (None, "build", "empty")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tubelet.data.sources import SourceConfig
+from tubelet.errors import ConfigError
 from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
@@ -18,7 +19,7 @@ from tubelet.train.learning.multi_clip import CollaborativeTraining
 from tubelet.train.loop.optim import Optimizer
 from tubelet.train.loop.schedules import CosineSchedule, Schedule
 from tubelet.train.model.norms import Norms
-from tubelet.types import ConfigError, InputSpec
+from tubelet.types import InputSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tubelet.types import InputError
+from tubelet.errors import InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

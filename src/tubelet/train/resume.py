@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from tubelet.config import decode
+from tubelet.errors import ConfigError, InputError
 from tubelet.models.shapes import calls_of
 from tubelet.numerics.choices import Precision
 from tubelet.numerics.precision import resolve
 from tubelet.train.loop.saving import STATE
 from tubelet.train.loop.state import TrainState
 from tubelet.train.recipe import Recipe
-from tubelet.types import ConfigError, InputError
 
 
 def previous_state(out: Path, recipe: Recipe, *, resume: bool) -> TrainState | None:

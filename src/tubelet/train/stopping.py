@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from tubelet.types import Stopped
+from tubelet.errors import Stopped
 
 
 class StopFlag:

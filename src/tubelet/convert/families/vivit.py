@@ -9,8 +9,9 @@ from torch import Tensor
 
 from tubelet.convert.family import Family, linear
 from tubelet.convert.rules import Drop, Rule, Table
+from tubelet.errors import CheckpointError
 from tubelet.models.backbones.vivit import ViViTConfig
-from tubelet.types import CheckpointError, InputSpec
+from tubelet.types import InputSpec
 
 _INPUT = InputSpec(
     frames=32,

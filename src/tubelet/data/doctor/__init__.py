@@ -20,8 +20,8 @@ from tubelet.data.importers import Imported, Options, sniff
 from tubelet.data.importers import read as read_any
 from tubelet.data.labelmaps import read_label_map
 from tubelet.data.tables import Kind, read_ava_csv, read_excluded
+from tubelet.errors import InputError, TubeletError
 from tubelet.labels import LabelSpace
-from tubelet.types import InputError, TubeletError
 
 __all__ = ["DataSet", "Finding", "SetFiles", "examine", "examine_files", "worst"]
 

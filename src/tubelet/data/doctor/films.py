@@ -11,7 +11,7 @@ import polars as pl
 from tubelet.data.annotations import Annotations
 from tubelet.data.doctor.findings import EXAMPLES, Case, DataSet, Finding, describe
 from tubelet.data.untrusted.reading import find_video
-from tubelet.types import TubeletError
+from tubelet.errors import TubeletError
 
 # 29.97 for 30 is a rounding of the name; 25 for 30 shifts every keyframe.
 _RATE_TOLERANCE = 0.01

@@ -23,9 +23,9 @@ from tubelet.data.importers.records import Imported, Options
 from tubelet.data.tables import Kind, read_ava_csv, write_ava_csv
 from tubelet.data.untrusted.pickles import load_pickle
 from tubelet.data.untrusted.reading import read_head
+from tubelet.errors import ConfigError, DataError, InputError
 from tubelet.labels import LabelSpace
 from tubelet.plugins import families
-from tubelet.types import ConfigError, DataError, InputError
 
 __all__ = [
     "FORMATS",

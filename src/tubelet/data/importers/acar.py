@@ -19,8 +19,8 @@ from tubelet.data.importers.records import (
     field_of,
 )
 from tubelet.data.untrusted.pickles import load_pickle
+from tubelet.errors import DataError
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError
 
 
 def read(path: str | Path, options: Options | None = None) -> Imported:

@@ -23,8 +23,8 @@ from tubelet.data.importers.records import (
     read_json,
 )
 from tubelet.data.untrusted.reading import read_text
+from tubelet.errors import DataError
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError
 
 Row = tuple[str, str | None, int | None, int | None, int]
 

@@ -23,8 +23,8 @@ from tubelet.data.importers.records import (
     scaled,
 )
 from tubelet.data.untrusted.reading import write_atomic
+from tubelet.errors import DataError
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError
 
 
 def read(path: str | Path, options: Options | None = None) -> Imported:

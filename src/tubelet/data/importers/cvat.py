@@ -26,8 +26,8 @@ from tubelet.data.importers.records import (
     scaled,
 )
 from tubelet.data.untrusted.reading import read_bytes, write_atomic
+from tubelet.errors import DataError, InputError
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError, InputError
 
 _NOTHING = {"", "none", "__undefined__"}
 _COORDINATES = ("xtl", "ytl", "xbr", "ybr")

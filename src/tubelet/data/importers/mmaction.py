@@ -21,7 +21,7 @@ from tubelet.data.importers.records import (
 )
 from tubelet.data.untrusted.pickles import load_pickle
 from tubelet.data.untrusted.reading import write_atomic
-from tubelet.types import DataError
+from tubelet.errors import DataError
 
 
 def read_proposals(path: str | Path, options: Options | None = None) -> Imported:

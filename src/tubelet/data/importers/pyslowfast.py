@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.data.untrusted.reading import inside, read_text
-from tubelet.types import DataError
+from tubelet.errors import DataError
 
 _HEADER = "original_vi"
 

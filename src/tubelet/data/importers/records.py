@@ -14,8 +14,8 @@ import numpy as np
 from tubelet.data.annotations import Annotations, seconds_to_us
 from tubelet.data.clips import ClipLabels
 from tubelet.data.untrusted.reading import find_video, read_text
+from tubelet.errors import DataError, InputError
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError, InputError
 
 Box = tuple[float, float, float, float]
 

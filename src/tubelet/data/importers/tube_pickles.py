@@ -21,8 +21,8 @@ from tubelet.data.importers.records import (
     scaled,
 )
 from tubelet.data.untrusted.pickles import load_pickle
+from tubelet.errors import DataError
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError
 
 # UCF101 is 320×240 throughout; its annotation pickle does not say so.
 _UCF_SIZE = (320, 240)

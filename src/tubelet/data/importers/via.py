@@ -25,7 +25,7 @@ from tubelet.data.importers.records import (
     scaled,
 )
 from tubelet.data.untrusted.reading import write_atomic
-from tubelet.types import DataError, InputError
+from tubelet.errors import DataError, InputError
 
 _RECTANGLE = 2
 _TEXT, _CHECKBOX = 1, 2

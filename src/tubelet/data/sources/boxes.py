@@ -14,7 +14,7 @@ from tubelet.data.proposals import for_testing, for_training
 from tubelet.data.sources.base import SourceConfig
 from tubelet.data.sources.steps import boxes_of, folder_of
 from tubelet.data.tables import read_ava_csv, read_excluded
-from tubelet.types import ConfigError
+from tubelet.errors import ConfigError
 
 Boxes = Literal["truth", "truth+proposals", "proposals"]
 

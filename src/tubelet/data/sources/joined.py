@@ -9,7 +9,7 @@ from typing import ClassVar
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.joined import JoinedDataset
 from tubelet.data.sources.base import SourceConfig
-from tubelet.types import ConfigError
+from tubelet.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

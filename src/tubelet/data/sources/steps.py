@@ -10,8 +10,8 @@ from tubelet.data.clips import ClipLabels
 from tubelet.data.films import Footage
 from tubelet.data.importers import Imported
 from tubelet.data.untrusted.reading import find_video
+from tubelet.errors import DataError, InputError
 from tubelet.labels import LabelSpace
-from tubelet.types import DataError, InputError
 
 
 def folder_of(root: Path, videos: str, name: str) -> Path:

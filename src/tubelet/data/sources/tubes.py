@@ -15,8 +15,8 @@ from tubelet.data.labelmaps import read_label_map
 from tubelet.data.sources.base import SourceConfig
 from tubelet.data.sources.steps import boxes_of, classes_of, folder_of
 from tubelet.data.untrusted.reading import read_text
+from tubelet.errors import DataError
 from tubelet.media.video import EXTENSIONS
-from tubelet.types import DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

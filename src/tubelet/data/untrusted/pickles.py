@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tubelet.data.untrusted.reading import read_bytes
-from tubelet.types import DataError
+from tubelet.errors import DataError
 
 MAX_PICKLE_BYTES = 2 << 30
 _DTYPE = {f"{kind}{size}" for kind, sizes in

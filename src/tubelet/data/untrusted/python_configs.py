@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tubelet.types import InputError
+from tubelet.errors import InputError
 
 MAX_BYTES = 1 << 20
 _DEPTH = 8

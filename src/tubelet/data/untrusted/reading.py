@@ -7,9 +7,8 @@ import io
 import zlib
 from pathlib import Path
 
-from tubelet.errors import did_you_mean
+from tubelet.errors import DataError, InputError, did_you_mean
 from tubelet.files import atomic_path
-from tubelet.types import DataError, InputError
 
 MAX_BYTES = 4 << 30
 _GZIP_MAGIC = b"\x1f\x8b"

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from tubelet.data.untrusted.pickles import NAMES, Machine, Name
-from tubelet.types import CheckpointError, DataError
+from tubelet.errors import CheckpointError, DataError
 
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """The first pickle of a legacy file: its magic number."""

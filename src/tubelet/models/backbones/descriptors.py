@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
+from tubelet.errors import ShapeError
 from tubelet.models.backbones.base import (
     Backbone,
     BackboneConfig,
@@ -32,7 +33,7 @@ from tubelet.models.backbones.base import (
     Variant,
     as_maps,
 )
-from tubelet.types import InputSpec, ShapeError
+from tubelet.types import InputSpec
 
 _CELL = 4
 _DIRECTIONS = 8

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
+from tubelet.errors import ConfigError, InputError, ShapeError
 from tubelet.models.backbones.base import (
     Backbone,
     BackboneConfig,
@@ -32,7 +33,6 @@ from tubelet.models.backbones.base import (
 )
 from tubelet.models.backbones.vit import IMAGENET_MEAN, IMAGENET_STD, resize_grid, sinusoid
 from tubelet.models.backbones.vivit import resize_positions
-from tubelet.types import ConfigError, InputError, ShapeError
 
 Grid = tuple[int, int, int]
 Triple = tuple[float, float, float]

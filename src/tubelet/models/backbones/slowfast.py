@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
+from tubelet.errors import ShapeError
 from tubelet.models.backbones.base import (
     Backbone,
     BackboneConfig,
@@ -34,7 +35,7 @@ from tubelet.models.layers.resnet3d import (
     init_residual,
     stage_blocks,
 )
-from tubelet.types import InputSpec, ShapeError
+from tubelet.types import InputSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

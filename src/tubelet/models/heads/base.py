@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Memory, Rois
 from tubelet.config import Extensible
+from tubelet.errors import ShapeError
 from tubelet.models.backbones.base import FeatureSpec
-from tubelet.types import ShapeError
 
 Task = Literal["detection", "classification"]
 

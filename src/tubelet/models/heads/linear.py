@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Rois
+from tubelet.errors import ConfigError
 from tubelet.models.backbones.base import FeatureSpec
 from tubelet.models.heads.base import HeadConfig, PersonHead
 from tubelet.models.roi import over_time, pool_people
-from tubelet.types import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,11 +25,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Memory, Rois
+from tubelet.errors import ConfigError, ShapeError
 from tubelet.models.backbones.base import FeatureSpec
 from tubelet.models.heads.base import HeadConfig, PersonHead
 from tubelet.models.heads.fusion import Fusion, FusionConfig
 from tubelet.models.heads.tubes import Aggregate, TubeTokens
-from tubelet.types import ConfigError, ShapeError
 
 ATTENTION_VALUES = 1 << 24
 """Attention scores of one masked call; a larger batch is attended clip by clip."""

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from tubelet.batch import FeatureMap, Rois
+from tubelet.errors import ShapeError
 from tubelet.models.heads.fusion import Fusion
 from tubelet.models.roi import roi_align
-from tubelet.types import ShapeError
 
 Along = Literal["space", "time"]
 Aggregate = Literal["mean", "max"]

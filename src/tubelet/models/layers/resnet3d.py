@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tubelet.errors import ConfigError
 from tubelet.models.layers.conv import Conv3d
-from tubelet.types import ConfigError
 
 Blocks = tuple[int, int, int, int]
 BLOCKS: dict[int, Blocks] = {

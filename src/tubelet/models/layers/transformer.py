@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tubelet.types import ConfigError, ShapeError
+from tubelet.errors import ConfigError, ShapeError
 
 
 class TubeletEmbedding(nn.Conv3d):

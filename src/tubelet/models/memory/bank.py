@@ -23,7 +23,8 @@ from torch import Tensor
 
 from tubelet.batch import Memory
 from tubelet.checkpoints import read_header, save_checkpoint
-from tubelet.types import CheckpointError, InputError, Ints, Key, ShapeError
+from tubelet.errors import CheckpointError, InputError, ShapeError
+from tubelet.types import Ints, Key
 
 SUFFIX = ".bank"
 _OPEN = 32  # videos whose file stays mapped

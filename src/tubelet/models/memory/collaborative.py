@@ -28,10 +28,10 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap
+from tubelet.errors import ConfigError, ShapeError
 from tubelet.models.backbones.base import FeatureSpec
 from tubelet.models.layers.norms import RowNorm
 from tubelet.models.memory.gates import GateStatistics
-from tubelet.types import ConfigError, ShapeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from tubelet.errors import ConfigError, ShapeError
 from tubelet.models.detector import ActionModel
 from tubelet.models.memory.collaborative import CollaborativeMemory
-from tubelet.types import ConfigError, ShapeError
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.types import CheckpointError
+from tubelet.errors import CheckpointError
 
 _NAME = "undo_{:010d}.bin"
 

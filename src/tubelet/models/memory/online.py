@@ -23,10 +23,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from tubelet.errors import CheckpointError, DataError
 from tubelet.files import atomic_path
 from tubelet.models.memory.bank import BankReader, BankStamp, Remembered, nobody
 from tubelet.models.memory.journal import UndoJournal
-from tubelet.types import CheckpointError, DataError, Ints, Key
+from tubelet.types import Ints, Key
 
 T = TypeVar("T")
 _TOKENS, _INDEX = "tokens.bin", "index.json"

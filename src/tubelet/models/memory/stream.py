@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from tubelet.batch import FeatureMap, Memory, Rois, Sample, collate
+from tubelet.errors import ConfigError
 from tubelet.models.detector import ActionModel
 from tubelet.models.inference import Inference
 from tubelet.models.memory.bank import Remembered, as_memory
 from tubelet.models.memory.collaborative import CollaborativeMemory, CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.window import Lookaround, Moment, clip_times
-from tubelet.types import ConfigError
 
 Scored = tuple[Sample, Tensor]
 

@@ -9,7 +9,8 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.types import ConfigError, Ints
+from tubelet.errors import ConfigError
+from tubelet.types import Ints
 
 T = TypeVar("T")
 

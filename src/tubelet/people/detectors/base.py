@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkab
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.types import People, ShapeError
+from tubelet.errors import ShapeError
+from tubelet.types import People
 
 if TYPE_CHECKING:
     import torch

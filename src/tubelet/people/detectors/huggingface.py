@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from tubelet.boxes import clip_unit
+from tubelet.errors import ConfigError, InputError
 from tubelet.people.detectors.base import Image, NamedDetector, check_image
-from tubelet.types import ConfigError, InputError, People
+from tubelet.types import People
 
 PREFIX = "hf:"
 # The PIL processors are named outright: the automatic choice imports torchvision, which the core

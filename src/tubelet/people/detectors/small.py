@@ -25,11 +25,12 @@ from torch.nn import functional as F
 from tubelet.boxes import clip_unit, nms, short_side_hw
 from tubelet.checkpoints import read_checkpoint
 from tubelet.config import decode, encode
+from tubelet.errors import CheckpointError, ConfigError, ShapeError
 from tubelet.numerics.choices import PrecisionChoice
 from tubelet.numerics.layers import LayerCall, layer_calls
 from tubelet.numerics.prepare import TriedAutocast
 from tubelet.people.detectors.base import Image, NamedDetector, check_image
-from tubelet.types import CheckpointError, ConfigError, Floats, People, ShapeError
+from tubelet.types import Floats, People
 
 KIND = "person_small"
 PIXEL_MEAN, PIXEL_STD = 114.0, 58.0

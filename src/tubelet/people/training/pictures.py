@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tubelet.boxes import area
+from tubelet.errors import ShapeError
 from tubelet.people.detectors.base import Image, check_image
-from tubelet.types import Floats, ShapeError, as_boxes
+from tubelet.types import Floats, as_boxes
 
 GREY = 114
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from tubelet.checkpoints import read_checkpoint, save_checkpoint
 from tubelet.config import encode
+from tubelet.errors import CheckpointError, ConfigError, TrainingError
 from tubelet.files import atomic_path
 from tubelet.numerics.choices import Precision, PrecisionChoice
 from tubelet.numerics.precision import autocast, resolve
@@ -33,7 +34,6 @@ from tubelet.people.detectors.small import (
 )
 from tubelet.people.training.loss import PersonLoss
 from tubelet.people.training.pictures import Augmentation, Picture, draw_batch
-from tubelet.types import CheckpointError, ConfigError, TrainingError
 
 _DEVICE = torch.device("cpu")
 Report = Callable[[Mapping[str, float]], None]

@@ -18,10 +18,11 @@ from torch.utils.data import Sampler as Places
 
 from tubelet.batch import Batch, Sample, collate
 from tubelet.data.dataset import ClipDataset
+from tubelet.errors import ConfigError, TrainingError, VideoError
 from tubelet.media.transforms import Augment
 from tubelet.train.data.mosaic import TILES, mosaic, quarter
 from tubelet.train.data.samplers import Pick, RandomSampler, Sampler
-from tubelet.types import ConfigError, InputSpec, Ints, TrainingError, VideoError
+from tubelet.types import InputSpec, Ints
 
 ATTEMPTS = 8  # consecutive broken files before the data, not a file, is to blame
 

@@ -8,9 +8,10 @@ from typing import Literal
 import numpy as np
 
 from tubelet.data.sources import SourceConfig
+from tubelet.errors import ConfigError
 from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModelConfig
-from tubelet.types import ConfigError, Ints
+from tubelet.types import Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,9 @@ import torch
 
 from tubelet.batch import Sample
 from tubelet.boxes import Geometry
+from tubelet.errors import ShapeError
 from tubelet.media.transforms import Augment
-from tubelet.types import InputSpec, People, ShapeError
+from tubelet.types import InputSpec, People
 
 TILES = 4
 

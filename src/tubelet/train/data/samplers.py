@@ -13,7 +13,8 @@ from functools import lru_cache
 import numpy as np
 
 from tubelet.data.dataset import ClipDataset
-from tubelet.types import Ints, TrainingError
+from tubelet.errors import TrainingError
+from tubelet.types import Ints
 
 Pick = Callable[[int], int]
 

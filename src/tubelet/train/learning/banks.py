@@ -16,6 +16,7 @@ from tubelet.batch import Sample, collate
 from tubelet.config import encode
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.keyframes import KeyframesByVideo
+from tubelet.errors import ConfigError, VideoError
 from tubelet.models.detector import ActionModel
 from tubelet.models.heads.base import Head
 from tubelet.models.inference import Inference
@@ -25,7 +26,7 @@ from tubelet.models.memory.online import OnlineBank, SharedBank
 from tubelet.models.shapes import meta_twin, one_person
 from tubelet.models.weights import weights_hash
 from tubelet.numerics.choices import PrecisionChoice
-from tubelet.types import ConfigError, InputSpec, VideoError
+from tubelet.types import InputSpec
 
 Note = Callable[[str], None]
 

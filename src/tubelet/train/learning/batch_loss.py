@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from tubelet.batch import Batch
+from tubelet.errors import ConfigError, TrainingError
 from tubelet.models.detector import ActionModel
 from tubelet.models.memory.collaborative import share
 from tubelet.train.learning.losses import ActionLoss
-from tubelet.types import ConfigError, TrainingError
 
 LogitLoss = Callable[[Tensor], Tensor]
 """Logits `(R, K)` → scalar."""

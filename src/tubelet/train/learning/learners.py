@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tubelet.batch import Batch
+from tubelet.errors import ConfigError
 from tubelet.models.detector import ActionModel
 from tubelet.models.memory.bank import BankReader, memory_of
 from tubelet.models.memory.config import MemoryBankConfig
@@ -28,7 +29,6 @@ from tubelet.train.learning.multi_clip import (
     multi_iteration,
 )
 from tubelet.train.model.norms import batch_norms, clip_groups, normalised_by
-from tubelet.types import ConfigError
 
 
 class Learner(Protocol):

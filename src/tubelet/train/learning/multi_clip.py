@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.batch import Batch, FeatureMap, Rois
+from tubelet.errors import ConfigError, ShapeError
 from tubelet.models.detector import ActionModel
 from tubelet.models.memory.collaborative import CollaborativeMemory
 from tubelet.train.learning.batch_loss import LogitLoss
 from tubelet.train.model.norms import batch_norms, normalised_by, unchanged_statistics
-from tubelet.types import ConfigError, ShapeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 
+from tubelet.errors import Stopped, TrainingError
 from tubelet.files import write_text
 from tubelet.parallel.processes import World
 from tubelet.train.data.loader import Step
@@ -23,7 +24,7 @@ from tubelet.train.model.sharding import clip_gradients
 from tubelet.train.recipe import Stage
 from tubelet.train.reporters import Reporter
 from tubelet.train.stopping import StopFlag
-from tubelet.types import Key, Stopped, TrainingError
+from tubelet.types import Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from tubelet.types import ConfigError
+from tubelet.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from tubelet.errors import CheckpointError
 from tubelet.files import atomic_path
-from tubelet.types import CheckpointError
 
 
 @dataclass(slots=True, kw_only=True)

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tubelet.errors import ConfigError
 from tubelet.models.detector import ActionModel
 from tubelet.models.layers.norms import RowNorm
 from tubelet.parallel.processes import World
 from tubelet.train.model.transfer import matches
-from tubelet.types import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

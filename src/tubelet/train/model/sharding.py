@@ -18,12 +18,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from tubelet.errors import ConfigError
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.parallel.processes import World
 from tubelet.train.model.activations import parts_of
 from tubelet.train.model.tied import TiedModels
 from tubelet.train.recipe import Stage
-from tubelet.types import ConfigError
 
 
 def shard(models: TiedModels, stage: Stage, world: World, device: torch.device) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.whole import WholeVideoDataset
+from tubelet.errors import ConfigError
 from tubelet.models.detector import ActionModel
 from tubelet.train.model.norms import freeze, set_norms
 from tubelet.train.model.sharding import shard, whole
@@ -17,7 +18,6 @@ from tubelet.train.model.tied import TiedModels
 from tubelet.train.model.transfer import read_weights, transfer
 from tubelet.train.recipe import Recipe, Stage, Start
 from tubelet.train.run_context import RunContext
-from tubelet.types import ConfigError
 
 
 def start_model(

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from tubelet.errors import ConfigError
 from tubelet.models.detector import ActionModel, ActionModelConfig
 from tubelet.train.data.mixture import Mixture
-from tubelet.types import ConfigError
 
 
 class TiedModels(nn.Module):

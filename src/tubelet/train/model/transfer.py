@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from tubelet.checkpoints import read_checkpoint
+from tubelet.errors import CheckpointError
 from tubelet.releases.table import weights_path
-from tubelet.types import CheckpointError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
