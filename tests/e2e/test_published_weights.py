@@ -221,7 +221,7 @@ def test_killed_while_converting_it_converts_anew(serve: Serve, server: Server) 
     row = serve(PLAIN)
     folder = converted_path(row).parent
     process = tubelet_program("pull", PLAIN)
-    wait_for(lambda: any(folder.glob(".*.part")), process)
+    wait_for(lambda: any(folder.glob(".*/.*")), process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL and not converted_path(row).exists()

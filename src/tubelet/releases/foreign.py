@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 from tubelet.config import decode
 from tubelet.errors import CheckpointError, InputError
-from tubelet.files import atomic_path, cache_folder, locked, make_parent, write_text
+from tubelet.files import cache_folder, locked, make_parent, write_text
 from tubelet.labelsets import label_set
 from tubelet.releases.download import (
     Progress,
@@ -106,10 +107,14 @@ def _damage(target: Path, known: Record) -> tuple[str, str] | None:
 
 def _sweep(target: Path) -> None:
     """Remove what a killed conversion left; nobody else writes while the lock is held."""
-    for part in target.parent.glob(f".{target.name}.*"):
-        part.unlink()
-    for part in target.parent.glob(f"..{target.name}.*"):
-        part.unlink()
+    if _work(target).is_dir():
+        shutil.rmtree(_work(target))
+
+
+def _work(target: Path) -> Path:
+    """The folder that a conversion works in: safetensors writes under random names first, which
+    could not be told from other rows' beside them."""
+    return target.with_name(f".{target.stem}")
 
 
 def _original(
@@ -163,12 +168,16 @@ def _convert(row: PublishedWeights, known: Record, original: Path, target: Path)
         if _marker(row).is_file():  # a damaged download, of which no hash was known
             _remove(row)
         raise
-    with atomic_path(target) as part:
-        converted.save(part, release=release_facts(row, **found))
+    try:
+        made = _work(target) / target.name
+        converted.save(made, release=release_facts(row, **found))
         write_text(
             _record(row),
-            json.dumps({"original": found, "converted": {target.name: sha256_of(part)}}, indent=1),
+            json.dumps({"original": found, "converted": {target.name: sha256_of(made)}}, indent=1),
         )
+        made.replace(target)
+    finally:
+        _sweep(target)
     for name in known.get("converted", {}):  # made from the same file by an earlier table
         if name != target.name:
             target.with_name(name).unlink(missing_ok=True)
