@@ -72,11 +72,13 @@ def load(
     precision: PrecisionChoice = "auto",
     classes: Sequence[str] = (),
     progress: Progress | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> ActionDetector:
     """A detector from a release's name, `hf://user/repo`, a weights file or a saved folder.
 
     `classes`: the only ones wanted, as `LabelSpace.columns_of` reads them; all if empty.
-    `progress` is called with the bytes downloaded so far, and the total. Raises InputError
+    `progress` is called with the bytes downloaded so far, and the total, `on_note` with what was
+    found of the layers in a lower precision. Raises InputError
     for an unknown name and offline, CheckpointError for a file that cannot be used.
     """
     path = weights_path(name, progress=progress)
@@ -87,7 +89,9 @@ def load(
             where=name,
             hint="start a recipe from them, as `tubelet data prepare` writes it",
         )
-    detector = ActionDetector(model, device=device, precision=precision, classes=classes)
+    detector = ActionDetector(
+        model, device=device, precision=precision, classes=classes, on_note=on_note
+    )
     detector.origin = tuple(describe_source(read_header(path)))
     return detector
 

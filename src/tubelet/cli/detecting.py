@@ -77,6 +77,8 @@ def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
             precision=options.precision,
             classes=options.classes,
             progress=progress,
+            # Whoever asks for a precision is told what it costs and which layers cannot have it.
+            on_note=None if options.precision == "auto" else note,
         )
     for line in detector.origin:
         if line.startswith("assumed"):

@@ -86,7 +86,7 @@ class ProbeReport:
     @property
     def slow(self) -> str | None:
         """A sentence where the precision costs time instead of saving it."""
-        if self.slowdown < 1.1:
+        if self.slowdown < 1.25:  # a busy machine is no finer clock
             return None
         return (
             f"{self.precision} is {self.slowdown:.1f}× slower than fp32 on {self.where}, "
@@ -181,16 +181,16 @@ def try_layer(
     output, gradient = 0.0, 0.0
     for clips in (x[:1], x) if len(x) > 1 and x.ndim > 2 else (x,):
         # Each twice: the second time is without the compilation of kernels.
-        exact = [_results(layer, clips, "fp32", backward=backward) for _ in range(2)][-1]
+        exact = [_results(layer, clips, "fp32", backward=backward) for _ in range(2)]
         found = [_results(layer, clips, precision, backward=backward) for _ in range(2)]
         for results in found:
-            errors = [_error(a, b) for a, b in zip(results.tensors, exact.tensors, strict=True)]
+            errors = [_error(a, b) for a, b in zip(results.tensors, exact[-1].tensors, strict=True)]
             output, gradient = max(output, errors[0]), max(gradient, *errors[1:], 0.0)
     return LayerFinding(
         output=output,
         gradient=gradient,
-        seconds=found[-1].seconds,
-        seconds_fp32=exact.seconds,
+        seconds=min(results.seconds for results in found),
+        seconds_fp32=min(results.seconds for results in exact),
     )
 
 
