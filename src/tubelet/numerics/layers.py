@@ -84,19 +84,17 @@ def is_channels_last(model: nn.Module) -> bool:
     )
 
 
-def crashes(kernel: Sequence[int], stride: Sequence[int]) -> bool:
-    """Whether a bf16 convolution of this shape may corrupt the heap of the process.
+def may_crash(layer: nn.Module) -> bool:
+    """Whether a layer may corrupt the heap of the process in bf16.
 
     torch 2.13 with AMX does so where the temporal kernel is longer than 1 and the temporal stride
     at least kernel + 2: SlowFast's res4 lateral with α = 8, kernel 5. Such a layer is never run in
     bf16, on any processor.
     """
-    return len(kernel) == 3 and kernel[0] > 1 and stride[0] >= kernel[0] + 2
-
-
-def may_crash(layer: nn.Module) -> bool:
-    """`crashes` of a layer."""
-    return isinstance(layer, nn.Conv3d) and crashes(layer.kernel_size, layer.stride)
+    if not isinstance(layer, nn.Conv3d):
+        return False
+    kernel, stride = layer.kernel_size[0], layer.stride[0]
+    return kernel > 1 and stride >= kernel + 2
 
 
 def in_fp32(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -115,12 +115,12 @@ def probe(
     unsafe = [key for key, call in of_key.items() if device.type == "cpu" and may_crash(call.layer)]
     cache = _Cache(folder or _folder(), device)
     known = cache.read()
+    way = f"{'gradients' if backward else 'forward'}{' channels-last' if channels_last else ''}"
     found: dict[str, LayerFinding] = {}
     fresh: dict[str, LayerFinding] = {}
     for key, call in of_key.items():
         if key in unsafe:
             continue
-        way = f"{'gradients' if backward else 'forward'}{' channels-last' if channels_last else ''}"
         stored = f"{precision} {way} {key}"
         if stored not in known:
             fresh[stored] = try_layer(
