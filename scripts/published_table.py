@@ -224,6 +224,8 @@ def mmaction2(row: Row) -> Row:
             "roi_bins": 8,
             "temporal_pool": "max" if tricks else "mean",
         }
+        if any(word in name for word in ("context", "tricks", "nl-head")):
+            said["context"] = "frame"
     if family.startswith("SlowFast"):
         said["join"] = "slow_fast" if row["task"] == "detection" else "fast_slow"
     if family.startswith("I3D"):

@@ -31,6 +31,7 @@ PTV_CLIPS = replace(CLIP, exclusive=True, colour="rgb", train_crop=256)
 PTV_PEOPLE = replace(CLIP, exclusive=False, colour="rgb", aligned=False)
 MM_CLIPS = replace(CLIP, exclusive=True)
 MM_PEOPLE = replace(CLIP, exclusive=False, background=True, temporal_pool="mean")
+MM_CONTEXT = replace(MM_PEOPLE, context="frame")
 VMZ = replace(CLIP, exclusive=True)
 CHARADES = replace(SF_CLIPS, exclusive=False, alpha=4, train_crop=64)
 
@@ -58,14 +59,14 @@ FACTS: Mapping[str, Facts] = {
     "ptv_hub_slow_r50_detection": PTV_PEOPLE,
     "ptv_hub_slowfast_r50_detection": replace(PTV_PEOPLE, alpha=4),
     "mm_AVA_slowfast_r50_4x16": replace(MM_PEOPLE, alpha=8),
-    "mm_AVA_slowfast_r50_context": replace(MM_PEOPLE, alpha=8),
+    "mm_AVA_slowfast_r50_context": replace(MM_CONTEXT, alpha=8),
     "mm_AVA_slowfast_acrn_r50_8x8": replace(MM_PEOPLE, alpha=4),
     "mm_AVA_slowfast_r50_8x8_tmax_focal": replace(MM_PEOPLE, alpha=4, temporal_pool="max"),
     "mm_AVA_slowonly_r50_4x16": MM_PEOPLE,
     "mm_AVA_slowonly_r50_nl_4x16": replace(MM_PEOPLE, nonlocal_kind="softmax"),
-    "mm_AVA_slowonly_k700_r50_16x4_tricks": replace(MM_PEOPLE, temporal_pool="max"),
-    "mm_AVA_slowonly_k700_r50_8x8_context": MM_PEOPLE,
-    "mm_AVA_slowonly_k700_r50_8x8_context_tmax": replace(MM_PEOPLE, temporal_pool="max"),
+    "mm_AVA_slowonly_k700_r50_16x4_tricks": replace(MM_CONTEXT, temporal_pool="max"),
+    "mm_AVA_slowonly_k700_r50_8x8_context": MM_CONTEXT,
+    "mm_AVA_slowonly_k700_r50_8x8_context_tmax": replace(MM_CONTEXT, temporal_pool="max"),
     "mm_AVA_videomae_vit_b16_w192_d4": MM_PEOPLE,
     "mm_MultiSports_slowfast_r50_4x16": replace(
         MM_PEOPLE, alpha=8, background=False, exclusive=True

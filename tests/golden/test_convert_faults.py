@@ -19,7 +19,7 @@ from tests.originals import TOLERANCE, build, filled, logits_of, relative_error
 from torch import Tensor
 
 from tubelet.convert import Converted, Facts, Said, convert, convert_state
-from tubelet.errors import OpenQuestions
+from tubelet.errors import CheckpointError, OpenQuestions
 from tubelet.models.heads.clip import join_positions
 
 MM = Facts(frames=32, stride=2, exclusive=True)
@@ -59,7 +59,7 @@ FAULTS = (
     Fault(
         network="mm_AVA_slowonly_k700_r50_8x8_context_tmax",
         asked="temporal_pool",
-        known=replace(MM_PEOPLE, frames=8, stride=8, temporal_pool="max"),
+        known=replace(MM_PEOPLE, frames=8, stride=8, temporal_pool="max", context="frame"),
         wrong="mean",
     ),
     Fault(
@@ -147,7 +147,7 @@ def test_the_clip_is_asked_and_travels(shared: Path) -> None:
     """Slow-only is published as 4×16, 8×8 and 16×4 under the same names and shapes."""
     name = "mm_AVA_slowonly_k700_r50_8x8_context_tmax"
     about = json.loads((shared / "golden" / "more" / f"{name}.json").read_text())
-    known = replace(MM_PEOPLE, frames=None, stride=None, temporal_pool="max")
+    known = replace(MM_PEOPLE, frames=None, stride=None, temporal_pool="max", context="frame")
     with torch.device("meta"):
         state = {n: torch.empty(s) for n, s in about["state_dict"].items()}
     with pytest.raises(OpenQuestions) as asked:
@@ -156,6 +156,28 @@ def test_the_clip_is_asked_and_travels(shared: Path) -> None:
     stated = Said(source="this test", facts=replace(known, frames=16, stride=4))
     spec = convert_state(state, said=[stated]).config.input
     assert (spec.frames, spec.stride) == (16, 4)
+
+
+def test_a_feature_bank_is_not_taken_for_the_frame(
+    shared: Path, report: Callable[[str, float], None]
+) -> None:
+    """LFB's average and maximum have no tensors of their own: names and shapes are those of a
+    "context" model, whose classifier reads the whole frame beside the person."""
+    name = "mm_AVA_slowonly_k700_r50_8x8_context"
+    folder = shared / "golden" / "more"
+    about = json.loads((folder / f"{name}.json").read_text())
+    state, truth = filled(about["state_dict"]), np.load(folder / f"{name}.npz")
+    with pytest.raises(OpenQuestions) as asked:
+        convert_state(state, said=[Said(source="this test", facts=MM_PEOPLE)])
+    (question,) = asked.value.questions
+    assert question.key == "context" and set(question.choices) == {"frame", "feature_bank"}
+    bank = Said(source="this test", facts=replace(MM_PEOPLE, context="feature_bank"))
+    with pytest.raises(CheckpointError, match="feature bank, which is not in the checkpoint"):
+        convert_state(state, said=[bank])
+    frame = Said(source="this test", facts=replace(MM_PEOPLE, context="frame"))
+    clip = torch.randn(*about["input_shape"], generator=torch.Generator().manual_seed(0))
+    logits, _ = outputs(convert_state(state, said=[frame]), about, clip)
+    report(f"{name}-context", relative_error(logits, truth["gs_f64_logits"][:, 1:]))
 
 
 def test_multisports_keeps_all_its_columns(shared: Path) -> None:

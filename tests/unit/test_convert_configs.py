@@ -290,11 +290,25 @@ def test_configs_that_say_nonsense(text: str, match: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    "head, context",
+    [
+        ("bbox_roi_extractor=dict(with_global=True)", "frame"),
+        ("shared_head=dict(type='FBOHead', fbo_cfg=dict(type='max'))", "feature_bank"),
+        ("bbox_roi_extractor=dict(output_size=8)", None),
+    ],
+)
+def test_what_stands_beside_a_person(head: str, context: str | None) -> None:
+    backbone = "type='ResNet3dSlowOnly', spatial_strides=(1, 2, 2, 1)"
+    text = f"model = dict(backbone=dict({backbone}), roi_head=dict({head}))\n"
+    assert said_by_text(text, "here").facts.context == context
+
+
+@pytest.mark.parametrize(
     "backbone, head, told",
     [
         ("type='ResNet3dSlowOnly'", "bbox_head=dict(temporal_pool_type='max')", "temporal_pool"),
         ("type='ResNet3dSlowOnly', spatial_strides=(1, 2, 2, 2)", "x=1", "spatial stride 2"),
-        ("type='ResNet3dSlowOnly'", "shared_head=dict(type='FBOHead')", "shared_head FBOHead"),
+        ("type='ResNet3dSlowOnly'", "shared_head=dict(type='OtherHead')", "shared_head OtherHead"),
         (
             "type='ResNet3dSlowFast', fast_pathway=dict(conv1_stride_t=2), "
             "slow_pathway=dict(spatial_strides=(1, 2, 2, 1))",

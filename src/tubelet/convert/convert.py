@@ -301,9 +301,8 @@ def _labels(shapes: Shapes, settled: Settled, labels: Labels | None, task: str) 
 def _architecture(config: ActionModelConfig) -> Facts:
     """What a model's name says: its backbone and its clip, nothing of its head."""
     habits = usual(config)
-    return replace(
-        habits, task=None, exclusive=None, aligned=None, temporal_pool=None, roi_bins=None
-    )
+    of_the_head: Any = dict.fromkeys(("aligned", "temporal_pool", "roi_bins", "context"))
+    return replace(habits, task=None, exclusive=None, **of_the_head)
 
 
 def _channels(backbone: BackboneConfig) -> int:
@@ -327,7 +326,8 @@ def _head(family: Family, shapes: Shapes, task: str, channels: int) -> HeadConfi
             width=None if width == channels else width,
         )
     pooled = (hidden or shapes["head.classifier.weight"])[1]
-    return replace(head, whole_frame=pooled == 2 * channels, hidden=width)
+    twice = "context" in family.asked and pooled == 2 * channels
+    return replace(head, whole_frame=twice, hidden=width)
 
 
 def _config(

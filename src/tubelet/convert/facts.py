@@ -24,6 +24,7 @@ Task = Literal["detection", "classification"]
 Colour = Literal["rgb", "bgr"]
 Join = Literal["slow_fast", "fast_slow"]
 Pool = Literal["mean", "max"]
+Context = Literal["frame", "feature_bank"]
 Triple = tuple[int, int, int]
 
 
@@ -36,7 +37,8 @@ class Facts:
     `frames`, `stride`: the clip, in source frames (a SlowFast's Fast pathway). `alpha`: frames of
     Fast for one of Slow. `join`: the order in which a SlowFast classifier joins its pathways.
     `time_strides`: temporal strides of the stem's convolution, of its pool, and of the pool after
-    res2. `temporal_pool`, `aligned`, `roi_bins`: how a detector pools a person. `train_crop`: the
+    res2. `temporal_pool`, `aligned`, `roi_bins`: how a detector pools a person. `context`: what
+    stands beside a person's features in a classifier that is twice as wide. `train_crop`: the
     classifier averages windows of `train_crop // 32` cells per side. `fps`, `short_side`, `crop`,
     `preprocessing`, `mean` and `std` as in `InputSpec`, mean and std in the order of `colour`.
     `nonlocal_kind`, `nonlocal_pool`, `norm_eps`, `res5_dilation`, `heads`, `positions` as in the
@@ -56,6 +58,7 @@ class Facts:
     time_strides: Triple | None = None
     temporal_pool: Pool | None = None
     aligned: bool | None = None
+    context: Context | None = None
     roi_bins: int | None = None
     nonlocal_kind: str | None = None
     nonlocal_pool: Triple | None = None

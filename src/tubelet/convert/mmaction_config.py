@@ -66,10 +66,8 @@ def _refuse_others(model: Mapping[str, Any], backbone: Mapping[str, Any]) -> Non
     roi, head = _table(model.get("roi_head")), _table(model.get("cls_head"))
     box = _table(roi.get("bbox_head"))
     shared = _class(_table(roi.get("shared_head")))
-    if shared not in ("", "ACRNHead"):
-        # LFB's maximum and average have no tensors of their own: only the config tells them from a
-        # "context" head, whose classifier is as wide.
-        raise ValueError(f"shared_head {shared}, which reads features that are not in the file")
+    if shared not in ("", "ACRNHead", "FBOHead"):
+        raise ValueError(f"shared_head {shared}, which ours do not have")
     fixed: list[tuple[dict[str, Any], str, object]] = [
         (head, "spatial_type", "avg"),
         (box, "temporal_pool_type", "avg"),
@@ -133,7 +131,16 @@ def _head(model: Mapping[str, Any]) -> dict[str, Any]:
         "temporal_pool": {"avg": "mean", "max": "max"}.get(pool),
         "aligned": _get(extract, "aligned", True),
         "roi_bins": _get(extract, "output_size", 16),
+        "context": _context(roi, extract),
     }
+
+
+def _context(roi: Mapping[str, Any], extract: Mapping[str, Any]) -> str | None:
+    """What is beside a person's features. LFB's maximum and average have no tensors of their own:
+    without a config they look like the whole frame, whose classifier is as wide."""
+    if _class(_table(roi.get("shared_head"))) == "FBOHead":
+        return "feature_bank"
+    return "frame" if _get(extract, "with_global", False) is True else None
 
 
 def _clip(config: Mapping[str, Any], backbone: Mapping[str, Any]) -> dict[str, Any]:

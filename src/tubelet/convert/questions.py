@@ -86,6 +86,13 @@ TEXTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "false": "DETECTION.ALIGNED False (AVA/c2/*.yaml: 29.1 and 29.4), PyTorchVideo's hub",
         },
     ),
+    "context": (
+        "the classifier is twice as wide as a person's features: what is beside them?",
+        {
+            "frame": "the whole frame, pooled (with_global True; configs named context, tricks)",
+            "feature_bank": "a long-term feature bank (FBOHead avg or max), which no file holds",
+        },
+    ),
     "roi_bins": ("how many bins per side does RoIAlign have?", {}),
     "nonlocal_kind": (
         "how do the non-local blocks weight their inputs?",
@@ -142,6 +149,8 @@ def usual(config: ActionModelConfig) -> Facts:
         )
     if hasattr(head, "resolution"):
         known["roi_bins"] = head.resolution
+    if getattr(head, "whole_frame", False):
+        known["context"] = "frame"
     known["exclusive"] = config.labels.exclusive
     return Facts(**known)
 
@@ -163,6 +172,8 @@ def applies(key: str, config: ActionModelConfig) -> bool:
         return isinstance(backbone, ResNet3dConfig)
     if key == "roi_bins":
         return hasattr(head, "resolution")
+    if key == "context":
+        return bool(getattr(head, "whole_frame", False))
     return hasattr(backbone, key) or hasattr(head, key)
 
 
@@ -189,6 +200,7 @@ def answered(
     that means nothing here.
     """
     settled = settle(said)
+    _refuse_feature_bank(settled, where)
     own = {k: v for k, v in family.settles(config).given().items() if k not in settled.sources}
     sources = {**settled.sources, **dict.fromkeys(own, f"the tensors of {family.name}")}
     open_ = [_question(k, config, other) for k in family.asked if k in asked and k not in sources]
@@ -203,6 +215,18 @@ def answered(
         sources={k: sources[k] for k in stated},
         against=settled.against,
     )
+
+
+def _refuse_feature_bank(settled: Settled, where: object) -> None:
+    if settled.facts.context == "feature_bank":
+        raise CheckpointError(
+            "its head reads a long-term feature bank, which is not in the checkpoint",
+            where=where,
+            expected="a head that reads the clip alone; beside a person at most its whole frame",
+            got=f"context={settled.facts.context} by {settled.sources['context']}",
+            hint="the features were written by another network beforehand; "
+            "our memory bank holds the tokens of its own head",
+        )
 
 
 def _refuse_idle(

@@ -26,7 +26,7 @@ _LAYERS = {"1": "a", "2": "b", "3": "c"}
 _MEAN, _STD = (123.675 / 255, 116.28 / 255, 103.53 / 255), (58.395 / 255, 57.12 / 255, 57.375 / 255)
 _HEAD = LinearHeadConfig(resolution=8)
 _DETECTION = r"roi_head\..*"
-_ASKED = ("exclusive", "background", "frames", "stride", "temporal_pool")
+_ASKED = ("exclusive", "background", "frames", "stride", "temporal_pool", "context")
 _HEADS = (
     *linear(r"roi_head\.bbox_head\.fc_cls(?:\.2)?", "head.classifier"),
     *linear(r"roi_head\.bbox_head\.fc_cls\.0", "head.hidden"),
