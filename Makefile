@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint types unit test-isa test-threads smoke releases docs coverage hooks clean
+.PHONY: demo test lint types unit test-isa test-threads smoke releases docs coverage claims hooks clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/tubelet demo --out runs/demo
@@ -56,6 +56,11 @@ coverage: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# The papers' claims on small nets: runs what has no result yet, then writes docs/claims.md. CLAIMS=--quick: few seeds, only printed;
+# CLAIMS="--results FOLDER": from nothing.
+claims: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.claims --jobs $(WORKERS) $(CLAIMS)
 
 # Lint, format and types before every commit.
 hooks: $(VENV)/.dev

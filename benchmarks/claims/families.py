@@ -1,0 +1,12 @@
+"""Every experiment, in the order of the page."""
+
+from __future__ import annotations
+
+from benchmarks.claims.claim import Experiment
+
+EXPERIMENTS: tuple[Experiment, ...] = ()
+
+
+def experiment_named(name: str) -> Experiment:
+    """Raises KeyError for an unknown name."""
+    return {e.name: e for e in EXPERIMENTS}[name]
