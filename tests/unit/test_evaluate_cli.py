@@ -107,7 +107,7 @@ def test_tubes_at_other_moments_are_warned_of(tmp_path: Path, capfd: Capture) ->
     truth = truth_file(tmp_path / "truth.csv", range(10))
     found = detection_file(tmp_path / "det.csv", range(2))
     assert evaluate(found, truth, "--metric", "video", "--out", tmp_path / "report") == 0
-    assert "80% of the keyframes have no detection" in capfd.readouterr().err
+    assert "8 of 10 labelled frames (80%) have no detection" in capfd.readouterr().err
     assert {p.suffix for p in (tmp_path / "report").iterdir()} == {".json", ".csv", ".html"}
     assert "labelled tubes" in (tmp_path / "report" / "report.html").read_text()
 

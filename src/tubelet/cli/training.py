@@ -115,6 +115,8 @@ def show_test(tested: Tested, *, named: bool) -> None:
         show([report_table(tested.report)])
     if tested.report["metric"] != "frame":
         out.print(tested.line)
+    for warning in tested.report.get("warnings", ()):
+        note(f"warning: {warning}")
 
 
 def _train_person(root: Path, folder: Path, *, resume: bool, settings: Sequence[str]) -> None:

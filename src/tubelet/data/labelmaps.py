@@ -39,7 +39,11 @@ _NUMBERED = (
 )
 # What a line of plain names cannot be: the mark with which code, markup, a path or prose begins or
 # ends, the separators of tables, an assignment, an address.
-_NO_NAME = re.compile(r"""^[^\w"'(\[]|[.,:;?/\\]$|[{}\t;|=\0]|://""")
+_NO_NAME = re.compile(
+    r"""^[^\w"'(\[]|[.,:;?/\\]$|[{}\t;|=\0]|://"""
+    r"""|\.(?:mp4|avi|mkv|mov|webm|jpe?g|png|csv|json|xml|txt)\b""",  # a list of files
+    re.IGNORECASE,
+)
 _LONGEST_NAME = 120
 
 

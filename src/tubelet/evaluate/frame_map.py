@@ -10,23 +10,25 @@ here, as in the originals with a stable sort, the later row of an ascending orde
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from tubelet.boxes import average_precision
 from tubelet.errors import InputError
 from tubelet.evaluate.boxtable import NO_LABEL, BoxTable
+from tubelet.evaluate.candidates import flags
 from tubelet.evaluate.curves import Curve, curve, mean
-from tubelet.evaluate.matching import Matches, columns_of, match
+from tubelet.evaluate.doubts.doubt import Doubt
+from tubelet.evaluate.doubts.geometry import of_boxes
+from tubelet.evaluate.doubts.moments import unseen
+from tubelet.evaluate.doubts.rows import of_rows
+from tubelet.evaluate.matching import Matches, match
 from tubelet.evaluate.protocols import EvaluationProtocol, protocol_named
 from tubelet.evaluate.report import ClassResult, FrameReport, ProtocolSummary
 from tubelet.labels import LabelSpace
 
 __all__ = ["NO_LABEL", "BoxTable", "EvaluationProtocol", "FrameReport", "evaluate_frames"]
-
-PIXELS = 2.0
-"""A coordinate beyond this is taken for pixels: real boxes in [0, 1] overshoot only a little."""
 
 
 def evaluate_frames(
@@ -66,7 +68,7 @@ def evaluate_frames(
             for name, members in labels.groups.items()
         },
         protocol=_summary(found, classes, rules, iou, rules.cap if cap is None else cap),
-        warnings=tuple(_warnings(found, labels, ids, rules)),
+        doubts=tuple(_doubts(found, labels, ids, rules)),
         curves=kept,
         matches=found,
     )
@@ -129,42 +131,35 @@ def _summary(
     )
 
 
-def _warnings(
+def _doubts(
     found: Matches, labels: LabelSpace, ids: tuple[int, ...], rules: EvaluationProtocol
-) -> list[str]:
+) -> Iterator[Doubt]:
     """Reasons to doubt the figure, most damaging first."""
     detections, truth = found.detections, found.truth
-    notes = []
     if not len(detections):
-        notes.append("there are no detections")
+        yield Doubt(kind="nothing to score", message="there are no detections")
     elif not len(truth):
-        notes.append("there is no truth")
+        yield Doubt(kind="nothing to score", message="there is no truth")
     elif not found.frames_shared:
-        notes.append(_no_shared_frame(detections, truth))
+        yield Doubt(kind="no shared frame", message=_no_shared_frame(detections, truth))
     if found.instances.sum() == 0:
-        notes.append("no truth row is of an evaluated class, so no AP is defined")
-    for name, table in (("detections", detections), ("truth", truth)):
-        high = np.nanmax(table.boxes) if len(table) and not _all_empty(table) else 0.0
-        if high > PIXELS:
-            notes.append(f"{name} reach {high:g}: boxes should be in [0, 1], not in pixels")
-    outside = _labels_outside(detections, labels)
-    if outside:
-        notes.append(outside)
+        told = "no truth row is of an evaluated class, so no AP is defined"
+        yield Doubt(kind="nothing to score", message=told)
     if found.dropped.get("action not evaluated", 0) == len(detections) > 0:
         listed = ", ".join(map(str, ids[:5]))
-        notes.append(f"no detection is of an evaluated class (ids {listed}…)")
+        told = f"no detection is of an evaluated class (ids {listed}…)"
+        yield Doubt(kind="nothing to score", message=told)
+    yield from of_boxes(found)
+    yield from of_rows(found, labels, ids)
+    labelled = flags(found.frames.count, found.frames.of[1][~np.isnan(truth.boxes[:, 0])])
+    if (missed := unseen(found.frames, labelled)) is not None and found.frames_shared:
+        yield missed
     if rules.name == "ava" and found.frames_excluded:
-        notes.append(
+        told = (
             f"{found.frames_excluded} frames were excluded as requested; "
             "the official script has no such option and scores them"
         )
-    if len(found) and not np.ptp(found.score):
-        notes.append("all scores are equal: the order of the file decides the precision")
-    return notes
-
-
-def _all_empty(table: BoxTable) -> bool:
-    return bool(np.isnan(table.boxes[:, 0]).all())
+        yield Doubt(kind="excluded frames", message=told, count=found.frames_excluded)
 
 
 def _no_shared_frame(detections: BoxTable, truth: BoxTable) -> str:
@@ -178,14 +173,3 @@ def _no_shared_frame(detections: BoxTable, truth: BoxTable) -> str:
         "no detection is on a frame of the truth: "
         f"{cause}; for example {detections.key(0)} against {truth.key(0)}"
     )
-
-
-def _labels_outside(detections: BoxTable, labels: LabelSpace) -> str | None:
-    outside = detections.labels[columns_of(detections.labels, labels.ids) < 0]
-    strange = [int(i) for i in np.unique(outside) if i != NO_LABEL]
-    if not strange:
-        return None
-    note = f"detections have action ids missing from the label map: {strange[:5]}"
-    if min(strange) == min(labels.ids) - 1:
-        note += "; are the ids counted from 0 in one file and from 1 in the other?"
-    return note

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
 
@@ -88,14 +86,3 @@ def true_tubes(truth: Annotations) -> list[ActionTube]:
             )
         )
     return tubes
-
-
-def unseen_share(found: Sequence[ActionTube], true: Sequence[ActionTube]) -> float:
-    """Share of the truth's keyframes at which no detected tube has a box; NaN without any.
-
-    Tubes overlap only where both have a box at the same time, so truth on every frame and
-    detections twice per second cannot match however good they are.
-    """
-    looked = {(tube.video, int(time)) for tube in found for time in tube.times}
-    wanted = {(tube.video, int(time)) for tube in true for time in tube.times}
-    return float(np.mean([moment not in looked for moment in wanted])) if wanted else float("nan")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tubelet.evaluate.curves import Curve
+from tubelet.evaluate.doubts.doubt import Doubt
 from tubelet.evaluate.matching import Matches
 
 HEADER = ("id", "action", "AP", "instances", "detections", "hits", "recall")
@@ -84,16 +85,21 @@ class FrameReport:
 
     `map` is the mean AP in [0, 1] (NaN if no class has truth); `groups` the mean AP of each of
     the label space's groups; `curves` class id → curve, None unless asked for; `matches` feeds
-    `error_breakdown` and `bootstrap`.
+    `error_breakdown` and `bootstrap`; `doubts`, reasons why it may not mean what it seems to.
     """
 
     map: float
     classes: tuple[ClassResult, ...]
     groups: Mapping[str, float]
     protocol: ProtocolSummary
-    warnings: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
     curves: Mapping[int, Curve] | None
     matches: Matches = field(repr=False)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The doubts in sentences."""
+        return tuple(doubt.message for doubt in self.doubts)
 
     def ap(self, class_id: int) -> float:
         """AP of one class id. Raises KeyError for a class that is not evaluated."""
@@ -121,6 +127,7 @@ class FrameReport:
             "classes": [self._class_json(c) for c in self.classes],
             "protocol": {**asdict(self.protocol), "dropped": dict(self.protocol.dropped)},
             "warnings": list(self.warnings),
+            "doubts": [doubt.to_json() for doubt in self.doubts],
         }
         return {key: jsonable(value) for key, value in result.items()}
 

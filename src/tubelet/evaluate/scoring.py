@@ -1,8 +1,7 @@
 """From files and records to the evaluator's columns: the bridge between data and evaluate.
 
-Frames are joined on whole milliseconds, the unit of `Key`: a truth file that says 0.1667 and a
-prediction that says 0.167 mean one frame. The official AVA script joins on microseconds; the two
-agree unless one video labels two moments within a millisecond, and such a table is joined exactly.
+Frames are joined as `doubts.moments` says, on whole milliseconds, the unit of `Key`, and across
+half a frame. The official AVA script joins on microseconds; for its whole seconds the two agree.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,6 +23,7 @@ from tubelet.data.tables import read_ava_csv, read_excluded
 from tubelet.errors import DataError
 from tubelet.evaluate.bootstrap import Interval, bootstrap, videos_of
 from tubelet.evaluate.boxtable import NO_LABEL, BoxTable, join_frames
+from tubelet.evaluate.candidates import flags
 from tubelet.evaluate.clip_scores import (
     ClipScores,
     evaluate_multilabel,
@@ -33,19 +33,21 @@ from tubelet.evaluate.clip_scores import (
     write_clip_scores,
 )
 from tubelet.evaluate.detection_files import read_detections
+from tubelet.evaluate.doubts.doubt import Doubt
+from tubelet.evaluate.doubts.moments import Joined, join, unseen
 from tubelet.evaluate.ensemble import Coverage, join_clips, join_detections, normalised
 from tubelet.evaluate.errors import ErrorBreakdown, error_breakdown
 from tubelet.evaluate.frame_map import evaluate_frames
-from tubelet.evaluate.from_annotations import box_table, frame_list, true_tubes, unseen_share
+from tubelet.evaluate.from_annotations import box_table, frame_list, true_tubes
 from tubelet.evaluate.longtail import frequency_split, group_means, label_counts
 from tubelet.evaluate.people import PeopleReport, evaluate_people
 from tubelet.evaluate.report import FrameReport, jsonable
 from tubelet.evaluate.topk import MultiLabelReport, TopK
-from tubelet.evaluate.video_map import VideoReport, action_tubes, evaluate_videos
+from tubelet.evaluate.video_map import ActionTube, VideoReport, action_tubes, evaluate_videos
 from tubelet.labels import LabelSpace
 from tubelet.people.linking import link
 from tubelet.results import Detections, Tube
-from tubelet.types import Ints, Key
+from tubelet.types import Key
 
 
 def detections_table(detections: Iterable[Detections]) -> Annotations:
@@ -83,7 +85,7 @@ def evaluate_tables(
     """Frame mAP of one table against another. Raises as `evaluate_frames` does."""
     found = box_table(detections) if isinstance(detections, Annotations) else detections
     tables = _joined(found, box_table(truth), excluded)
-    return evaluate_frames(
+    report = evaluate_frames(
         tables.found,
         tables.known,
         labels,
@@ -92,14 +94,7 @@ def evaluate_tables(
         iou=iou,
         curves=curves,
     )
-
-
-class Tables(NamedTuple):
-    """Detections and truth whose frames are keyed alike, and the frames left out."""
-
-    found: BoxTable
-    known: BoxTable
-    excluded: list[tuple[str, int]]
+    return _with(tables.doubts, report)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -144,7 +139,7 @@ class Study:
         return lines
 
 
-def read_tables(detections: Path, truth: Path, excluded: Path | None = None) -> Tables:
+def read_tables(detections: Path, truth: Path, excluded: Path | None = None) -> Joined:
     """An AVA detection CSV and an AVA truth CSV, ready to be scored."""
     left_out = None if excluded is None else read_excluded(excluded)
     known = box_table(read_ava_csv(truth, kind="truth"))
@@ -166,8 +161,8 @@ def evaluate_files(
     Without `labels`, every class id of the truth counts, named by its number. Raises InputError
     or DataError naming file and row.
     """
-    found, known, left_out = read_tables(detections, truth, excluded)
-    return evaluate_frames(
+    found, known, left_out, doubts = read_tables(detections, truth, excluded)
+    report = evaluate_frames(
         found,
         known,
         labels_for(known, labels),
@@ -176,6 +171,7 @@ def evaluate_files(
         iou=iou,
         curves=curves,
     )
+    return _with(doubts, report)
 
 
 def study_files(
@@ -192,7 +188,7 @@ def study_files(
 
     `training`: the training labels, by whose counts classes are Head, Mid or Tail.
     """
-    found, known, left_out = read_tables(detections, truth, excluded)
+    found, known, left_out, doubts = read_tables(detections, truth, excluded)
     space = labels_for(known, labels)
     report = evaluate_frames(
         found, known, space, protocol=protocol, excluded=left_out, iou=iou, curves=True
@@ -202,7 +198,7 @@ def study_files(
         counts = label_counts(box_table(read_ava_csv(training)), space.evaluated or space.ids)
         frequency = group_means(report, frequency_split(counts).groups())
     return Study(
-        frame=report,
+        frame=_with(doubts, report),
         people=evaluate_people(found, known, iou=iou, excluded=left_out),
         errors=error_breakdown(report),
         interval=bootstrap(report) if videos_of(report) > 1 else None,
@@ -225,12 +221,24 @@ def score_tubes(tubes: Iterable[Tube], truth: Annotations, labels: LabelSpace) -
     """Video mAP at 0.2, 0.5 and 0.5:0.95 of detected tubes, every action of each scored."""
     found = [action for tube in tubes for action in action_tubes(tube)]
     true = true_tubes(truth)
+    tables = join(_moments_of(found), _moments_of(true))
+    times = np.split(tables.found.time_us // 1000, np.cumsum([len(t.times) for t in found])[:-1])
+    found = [replace(tube, times=own) for tube, own in zip(found, times, strict=False)]
     report = evaluate_videos(found, true, labels)
-    unseen = unseen_share(found, true)
-    if not unseen > 0.5:
-        return report
-    told = f"{unseen:.0%} of the keyframes have no detection: detect at the labelled times"
-    return replace(report, warnings=(*report.warnings, told))
+    frames = join_frames(tables.found, tables.known)
+    missed = unseen(frames, flags(frames.count, frames.of[1]))
+    doubts = [*tables.doubts, *([missed] if missed is not None else [])]
+    return replace(report, warnings=(*report.warnings, *map(str, doubts)))
+
+
+def _moments_of(tubes: Sequence[ActionTube]) -> BoxTable:
+    """A row without a box for each time of each tube."""
+    times = np.concatenate([np.zeros(0, np.int64), *(tube.times for tube in tubes)])
+    return BoxTable.of(
+        videos=[tube.video for tube in tubes for _ in tube.times],
+        time_us=times.astype(np.int64) * 1000,
+        boxes=np.full((len(times), 4), np.nan),
+    )
 
 
 def score_clips(predictions: Path, truth: Path, *, labels: Path | LabelSpace | None = None) -> TopK:
@@ -331,20 +339,9 @@ def labels_for(truth: BoxTable, labels: Path | LabelSpace | None) -> LabelSpace:
     return LabelSpace(ids=tuple(ids), names=tuple(str(i) for i in ids))
 
 
-def _joined(found: BoxTable, known: BoxTable, excluded: Annotations | None) -> Tables:
-    """Both tables in milliseconds, unless two times of the truth would coincide."""
-    left_out = frame_list(excluded) if excluded is not None else []
-    rounded = _in_milliseconds(known)
-    if join_frames(rounded).count != join_frames(known).count:
-        return Tables(found, known, left_out)
-    near = [(video, int(_rounded(np.array(time)))) for video, time in left_out]
-    return Tables(_in_milliseconds(found), rounded, near)
+def _joined(found: BoxTable, known: BoxTable, excluded: Annotations | None) -> Joined:
+    return join(found, known, frame_list(excluded) if excluded is not None else [])
 
 
-def _in_milliseconds(table: BoxTable) -> BoxTable:
-    return replace(table, time_us=_rounded(table.time_us))
-
-
-def _rounded(time_us: Ints) -> Ints:
-    """Microseconds to whole milliseconds, half up, as `Annotations.time_ms` rounds."""
-    return (time_us + 500) // 1000 * 1000
+def _with(doubts: Sequence[Doubt], report: FrameReport) -> FrameReport:
+    return replace(report, doubts=(*doubts, *report.doubts))

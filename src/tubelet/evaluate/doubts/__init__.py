@@ -1,0 +1,1 @@
+"""Reasons to doubt a figure, and the join of two tables' frames."""
