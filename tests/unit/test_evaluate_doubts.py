@@ -240,7 +240,7 @@ def test_excluded_moments_follow_their_frames() -> None:
     assert excluded == [("v", 500_000), ("v", 1_000_000)]
 
 
-def annotations(table: BoxTable, *, person: bool) -> Annotations:
+def as_annotations(table: BoxTable, *, person: bool) -> Annotations:
     return Annotations.of(
         video=["v"] * len(table),
         time_us=table.time_us,
@@ -252,8 +252,8 @@ def annotations(table: BoxTable, *, person: bool) -> Annotations:
 
 
 def test_tables_files_and_tubes_join_alike(tmp_path: Path) -> None:
-    found = annotations(moved(detections(), 20_000), person=False)
-    known = annotations(truth(), person=True)
+    found = as_annotations(moved(detections(), 20_000), person=False)
+    known = as_annotations(truth(), person=True)
     report = evaluate_tables(found, known, LABELS)
     assert report.map == 1.0
     assert kinds(report) == {"joined moments"}
