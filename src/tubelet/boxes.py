@@ -15,10 +15,12 @@ import numpy.typing as npt
 from tubelet.errors import ShapeError
 from tubelet.types import Floats, Ints
 
+_NMS_BLOCK = 64  # boxes compared with all the others at once: their IoU stays in the cache
+
 
 def area(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     """Areas `(N,)`; an inverted box has area 0."""
-    wh = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None)
+    wh = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     return np.asarray(wh[:, 0] * wh[:, 1])
 
 
@@ -26,25 +28,45 @@ def iou_matrix(
     a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]
 ) -> npt.NDArray[np.floating]:
     """Intersection over union `(len(a), len(b))`, 0 where the union is empty."""
-    top_left = np.maximum(a[:, None, :2], b[None, :, :2])
-    bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    wh = np.clip(bottom_right - top_left, 0, None)
-    intersection = wh[..., 0] * wh[..., 1]
-    union = area(a)[:, None] + area(b)[None, :] - intersection
+    # One axis at a time: arrays whose last axis has two entries are several times slower.
+    intersection = _shared(a[:, 0], a[:, 2], b[:, 0], b[:, 2])
+    intersection *= _shared(a[:, 1], a[:, 3], b[:, 1], b[:, 3])
+    union = np.add.outer(area(a), area(b))
+    union -= intersection
+    if (union > 0).all():
+        return np.asarray(np.divide(intersection, union, out=intersection))
     return np.asarray(
         np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
     )
 
 
+def _shared(
+    a_low: npt.NDArray[np.floating],
+    a_high: npt.NDArray[np.floating],
+    b_low: npt.NDArray[np.floating],
+    b_high: npt.NDArray[np.floating],
+) -> npt.NDArray[np.floating]:
+    """Lengths that intervals share `(len(a), len(b))`, 0 where they are apart."""
+    length = np.minimum.outer(a_high, b_high)
+    length -= np.maximum.outer(a_low, b_low)
+    return np.asarray(np.maximum(length, 0, out=length))
+
+
 def nms(boxes: Floats, scores: Floats, iou: float) -> Ints:
     """Indices kept by greedy non-maximum suppression, best score first (ties: earlier first)."""
     order = np.argsort(-scores, kind="stable")
-    overlap = iou_matrix(boxes, boxes)
+    ranked = boxes[order]
+    out = np.zeros(len(boxes), np.bool_)
     kept: list[int] = []
-    for index in order:
-        if not kept or overlap[index, kept].max() <= iou:
-            kept.append(int(index))
-    return np.asarray(kept, np.int64)
+    for start in range(0, len(boxes), _NMS_BLOCK):
+        # Only boxes that are still in can suppress, and only those after them.
+        block = start + np.flatnonzero(~out[start : start + _NMS_BLOCK])
+        rivals = iou_matrix(ranked[block], ranked[start:]) > iou
+        for row, place in enumerate(block.tolist()):
+            if not out[place]:
+                kept.append(place)
+                out[start:] |= rivals[row]
+    return np.asarray(order[kept], np.int64)
 
 
 def clip_unit(boxes: Floats) -> Floats:

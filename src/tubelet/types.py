@@ -7,7 +7,9 @@ on the source's own timeline, so that a key is never a float.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -204,6 +206,27 @@ class People:
             if track_ids is None
             else np.asarray(track_ids, np.int64),
         )
+
+    @classmethod
+    def split(
+        cls,
+        boxes: npt.ArrayLike,
+        scores: npt.ArrayLike,
+        track_ids: npt.ArrayLike,
+        bounds: Sequence[int],
+    ) -> Iterator[People]:
+        """The people of many keyframes from columns: those from each of `bounds` to the next.
+
+        The columns are checked once, not keyframe by keyframe; each record is a view of them.
+        """
+        everyone = cls.of(boxes, scores, track_ids)
+        put = object.__setattr__
+        for begin, end in pairwise(bounds):
+            people = object.__new__(cls)
+            put(people, "boxes", everyone.boxes[begin:end])
+            put(people, "scores", everyone.scores[begin:end])
+            put(people, "track_ids", everyone.track_ids[begin:end])
+            yield people
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tubelet.boxes import iou_matrix, nms
+from tubelet.data.annotations import Annotations
 from tubelet.evaluate.boxtable import BoxTable
 from tubelet.evaluate.frame_map import evaluate_frames
+from tubelet.evaluate.from_annotations import moments_by_video
 from tubelet.labels import LabelSpace
 
 LABELS = LabelSpace.of(["stand", "walk", "talk", "hug"])
@@ -211,3 +214,53 @@ def test_a_worse_false_alarm_never_raises_ap(
     for old, new in zip(before.classes, after.classes, strict=True):
         if not math.isnan(old.ap):
             assert new.ap <= old.ap + 1e-15
+
+
+@given(st.integers(0, 90), st.integers(0, 3), st.sampled_from([0.0, 0.3, 0.5, 1.0]))
+def test_nms_keeps_what_the_definition_keeps(count: int, seed: int, iou: float) -> None:
+    rng = np.random.default_rng([count, seed])
+    corner = rng.random((count, 2))
+    boxes = np.concatenate([corner, corner + rng.random((count, 2)) * 0.5], 1).astype(np.float32)
+    scores = rng.integers(0, 8, count).astype(np.float32)  # with ties
+    kept: list[int] = []
+    for index in np.argsort(-scores, kind="stable").tolist():
+        if all(iou_matrix(boxes[[index]], boxes[[other]])[0, 0] <= iou for other in kept):
+            kept.append(index)
+    assert nms(boxes, scores, iou).tolist() == kept
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_records_of_a_table_hold_each_row_once(seed: int) -> None:
+    """Videos, moments, people and classes in any order; a class id outside the map, a box missing
+    and a repeated row among them."""
+    rng = np.random.default_rng(seed)
+    labels = LabelSpace(ids=(7, 2, 5), names=("seven", "two", "five"))
+    rows = 40
+    corners = np.array([0.1, 0.2, 0.3])[rng.integers(0, 3, (rows, 2))]
+    boxes = np.concatenate([corners, corners + 0.5], axis=1)
+    boxes[rng.random(rows) < 0.1] = np.nan
+    video = np.array(["b", "a"])[rng.integers(0, 2, rows)]
+    time_ms, label = rng.integers(0, 4, rows), rng.choice([2, 5, 7, 9], rows)
+    score = rng.random(rows)
+    table = Annotations.of(
+        video=video.tolist(), time_us=time_ms * 1000, boxes=boxes, label=label, score=score
+    )
+    expected: dict[tuple[object, ...], float] = {}
+    for i in range(rows):
+        if label[i] != 9 and not np.isnan(boxes[i, 0]):
+            expected[(video[i], time_ms[i], *boxes[i].astype(np.float32), label[i])] = score[i]
+    seen: dict[tuple[object, ...], float] = {}
+    keys = []
+    for name, moments in moments_by_video(table, labels):
+        keys += [moment.key for moment in moments]
+        for moment in moments:
+            assert moment.key.video == name
+            assert (moment.person_scores == moment.action_scores.max(axis=1)).all()
+            for box, actions in zip(moment.boxes, moment.action_scores, strict=True):
+                for column in np.flatnonzero(actions):
+                    where = (name, moment.key.time_ms, *box, labels.ids[column])
+                    assert where not in seen
+                    seen[where] = actions[column]
+    assert seen.keys() == expected.keys()
+    assert all(seen[row] == np.float32(expected[row]) for row in seen)
+    assert keys == sorted(keys)

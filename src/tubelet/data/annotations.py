@@ -188,22 +188,25 @@ class Annotations:
         A person's score is the highest of its rows, 1 where the file has none.
         """
         people = self._people()
-        boxes = people.select(BOX).to_numpy()
-        scores = people["score"].fill_null(1.0).to_numpy()
-        persons = people["person"].fill_null(-1).to_numpy()
-        labels = people["label"].to_list()
+        boxed = people["x1"].is_not_null() & people["x1"].is_not_nan().fill_null(False)
+        own = people.filter(boxed)
+        labels = list(map(tuple, own["label"].to_list()))
         moments = people.select("video", "time_ms")
-        starts = moments.with_row_index("start").unique(
-            ["video", "time_ms"], keep="first", maintain_order=True
+        first = (moments != moments.shift(1)).fill_null(True).select(pl.any_horizontal(pl.all()))
+        starts = first.to_series().arg_true()
+        # People counted up to each keyframe: one without a box only says that the moment is known.
+        counted = np.append(0, np.cumsum(boxed.to_numpy()))[[*starts, people.height]]
+        bounds = counted.tolist()
+        everyone = People.split(
+            own.select(BOX).to_numpy(),
+            own["score"].fill_null(1.0).to_numpy(),
+            own["person"].fill_null(-1).to_numpy(),
+            bounds,
         )
-        ends = [*starts["start"].to_list()[1:], people.height][: starts.height]
-        for (first, video, time), end in zip(starts.iter_rows(), ends, strict=True):
-            index = np.arange(first, end)[~np.isnan(boxes[first:end, 0])]
-            yield Keyframe(
-                Key(video=video, time_ms=time),
-                People.of(boxes[index], scores[index], persons[index]),
-                tuple(tuple(labels[i]) for i in index),
-            )
+        for (video, time), present, begin, end in zip(
+            moments[starts].iter_rows(), everyone, bounds, bounds[1:], strict=False
+        ):
+            yield Keyframe(Key(video=video, time_ms=time), present, tuple(labels[begin:end]))
 
     def _people(self) -> pl.DataFrame:
         one = ["video", "time_ms", *BOX, "person"]

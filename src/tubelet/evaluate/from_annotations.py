@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 
@@ -9,6 +12,9 @@ from tubelet.data.annotations import BOX, Annotations
 from tubelet.errors import DataError
 from tubelet.evaluate.boxtable import I32, NO_LABEL, BoxTable
 from tubelet.evaluate.video_map import ActionTube
+from tubelet.labels import LabelSpace
+from tubelet.results import Detections
+from tubelet.types import Key
 
 _TUBE = ["video", "person", "label"]
 
@@ -48,6 +54,57 @@ def video_codes(video: pl.Series) -> tuple[list[str], I32]:
 def frame_list(annotations: Annotations) -> list[tuple[str, int]]:
     """(video, time in µs) of every row: the form in which `evaluate_frames` takes exclusions."""
     return list(annotations.frame.select("video", "time_us").iter_rows())
+
+
+def moments_by_video(
+    detections: Annotations, labels: LabelSpace
+) -> Iterator[tuple[str, list[Detections]]]:
+    """Each video, in order of name, with its rows as one record a keyframe, in order of time.
+
+    Rows of one keyframe with the same box are one person, whose score is that of its best action;
+    an action without a row scores 0, a row without a score 1. Rows without a box, or of a class
+    outside `labels`, are left out. The columns are gathered video by video, so that the memory
+    taken beside the table is that of its longest video.
+    """
+    frame = detections.frame.select("video", *BOX, "label", "score", time_ms=detections.time_ms)
+    frame = frame.filter(pl.col("label").is_in(labels.ids) & pl.col("x1").is_not_null())
+    names, codes = video_codes(frame["video"])
+    order = np.argsort(codes, kind="stable")
+    stops = np.cumsum(np.bincount(codes, minlength=len(names)))
+    for code in sorted(range(len(names)), key=names.__getitem__):
+        rows = frame[order[stops[code - 1] if code else 0 : stops[code]]]
+        yield names[code], _moments(names[code], rows, labels)
+
+
+def _moments(video: str, rows: pl.DataFrame, labels: LabelSpace) -> list[Detections]:
+    """The records of one video's `rows`; the people of a keyframe are in order of their boxes."""
+    times, boxes = rows["time_ms"].to_numpy(), rows.select(BOX).to_numpy()
+    order = np.lexsort((*boxes.T[::-1], times))
+    times, boxes = times[order], boxes[order]
+    new_time = np.append(True, times[1:] != times[:-1])
+    new_person = new_time | np.append(True, (boxes[1:] != boxes[:-1]).any(axis=1))
+    people = np.flatnonzero(new_person)
+    ids = np.array(labels.ids)
+    by_id = np.argsort(ids)
+    columns = by_id[np.searchsorted(ids[by_id], rows["label"].to_numpy()[order])]
+    scores = np.zeros((len(people), len(labels)), np.float32)
+    given = rows["score"].fill_null(1.0).to_numpy()[order]
+    scores[np.cumsum(new_person) - 1, columns] = given
+    starts = np.flatnonzero(new_time[people])
+    found = []
+    for first, stop in pairwise([*starts.tolist(), len(people)]):
+        actions = scores[first:stop]
+        found.append(
+            Detections(
+                key=Key(video=video, time_ms=int(times[people[first]])),
+                boxes=boxes[people[first:stop]].astype(np.float32),
+                person_scores=actions.max(axis=1),
+                action_scores=actions,
+                track_ids=np.full(stop - first, -1, np.int64),
+                labels=labels,
+            )
+        )
+    return found
 
 
 def true_tubes(truth: Annotations) -> list[ActionTube]:

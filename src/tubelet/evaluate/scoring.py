@@ -6,15 +6,14 @@ half a frame. The official AVA script joins on microseconds; for its whole secon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
-from tubelet.data.annotations import BOX, Annotations
+from tubelet.data.annotations import Annotations
 from tubelet.data.clips import ClipLabels
 from tubelet.data.importers import Options, read_clips
 from tubelet.data.labelmaps import read_label_map
@@ -38,7 +37,7 @@ from tubelet.evaluate.doubts.moments import Joined, join, unseen
 from tubelet.evaluate.ensemble import Coverage, join_clips, join_detections, normalised
 from tubelet.evaluate.errors import ErrorBreakdown, error_breakdown
 from tubelet.evaluate.frame_map import evaluate_frames
-from tubelet.evaluate.from_annotations import box_table, frame_list, true_tubes
+from tubelet.evaluate.from_annotations import box_table, frame_list, moments_by_video, true_tubes
 from tubelet.evaluate.longtail import frequency_split, group_means, label_counts
 from tubelet.evaluate.people import PeopleReport, evaluate_people
 from tubelet.evaluate.report import FrameReport, jsonable
@@ -47,7 +46,6 @@ from tubelet.evaluate.video_map import ActionTube, VideoReport, action_tubes, ev
 from tubelet.labels import LabelSpace
 from tubelet.people.linking import link
 from tubelet.results import Detections, Tube
-from tubelet.types import Key
 
 
 def detections_table(detections: Iterable[Detections]) -> Annotations:
@@ -212,8 +210,8 @@ def tubes_of(detections: Annotations, labels: LabelSpace) -> list[Tube]:
     A box's score as a person is that of its best action; an action without a row scores 0.
     """
     tubes = []
-    for video in detections.videos():
-        tubes += link(_moments(detections.of_video(video), labels))
+    for _, moments in moments_by_video(detections, labels):
+        tubes += link(moments)
     return tubes
 
 
@@ -269,28 +267,6 @@ def _clip_files(
 
 def _label_map(labels: Path | LabelSpace | None) -> LabelSpace | None:
     return read_label_map(labels) if isinstance(labels, Path) else labels
-
-
-def _moments(detections: Annotations, labels: LabelSpace) -> Iterator[Detections]:
-    """One video's rows as records, keyframe by keyframe."""
-    frame = detections.frame.with_columns(detections.time_ms)
-    column = {label: i for i, label in enumerate(labels.ids)}
-    frame = frame.filter(pl.col("label").is_in(list(column)) & pl.col("x1").is_not_null())
-    for (video, time_ms), rows in frame.sort("time_ms", maintain_order=True).group_by(
-        ["video", "time_ms"], maintain_order=True
-    ):
-        boxes, person = np.unique(rows.select(BOX).to_numpy(), axis=0, return_inverse=True)
-        scores = np.zeros((len(boxes), len(labels)), np.float32)
-        columns = [column[label] for label in rows["label"]]
-        scores[person.reshape(-1), columns] = rows["score"].fill_null(1.0).to_numpy()
-        yield Detections(
-            key=Key(video=str(video), time_ms=int(str(time_ms))),
-            boxes=boxes.astype(np.float32),
-            person_scores=scores.max(axis=1),
-            action_scores=scores,
-            track_ids=np.full(len(boxes), -1, np.int64),
-            labels=labels,
-        )
 
 
 def join_files(

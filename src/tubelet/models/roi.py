@@ -17,7 +17,6 @@ from torch import Tensor
 from tubelet.batch import FeatureMap, Rois
 
 _LARGE = 16  # maps: boxes beyond that size are pooled from their first samples only
-_CHUNK = 64  # boxes gathered at once: bounds the (chunk, H·W, C) copy when several clips are pooled
 
 
 def _axis_weights(start: Tensor, length: Tensor, bins: int, cells: int, samples: int) -> Tensor:
@@ -83,12 +82,29 @@ def roi_align(
     flat = features.flatten(2).transpose(1, 2)
     if len(features) == 1:
         pooled = (weights.flatten(0, 1) @ flat[0]).view(-1, size * size, channels)
-    elif torch.compiler.is_compiling():
+    elif torch.compiler.is_compiling() or clip.is_meta:
         pooled = torch.bmm(weights, flat[clip])
     else:
-        parts = zip(torch.split(weights, _CHUNK), torch.split(clip, _CHUNK), strict=True)
-        pooled = torch.cat([torch.bmm(w, flat[c]) for w, c in parts])
+        pooled = _pool_by_clip(weights, flat, clip.tolist())
     return pooled.transpose(1, 2).reshape(-1, channels, size, size)
+
+
+def _pool_by_clip(weights: Tensor, flat: Tensor, clips: list[int]) -> Tensor:
+    """`weights (R, P², H·W)` times the cells `flat (B, H·W, C)` of each box's clip: `(R, P², C)`.
+
+    One matrix product a clip, which reads its map in place: gathering a map for every box costs
+    more than the products.
+    """
+    order = sorted(range(len(clips)), key=clips.__getitem__)
+    in_order = order == list(range(len(clips)))
+    by_clip = weights if in_order else weights[order]
+    counts = [clips.count(clip) for clip in range(len(flat))]
+    parts = zip(torch.split(by_clip, counts), flat, strict=True)
+    pooled = torch.cat([w.flatten(0, 1) @ cells for w, cells in parts])
+    pooled = pooled.view(len(clips), -1, flat.shape[2])
+    if in_order:
+        return pooled
+    return pooled[torch.tensor(order, device=pooled.device).argsort()]
 
 
 def over_time(values: Tensor, how: str) -> Tensor:

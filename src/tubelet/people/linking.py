@@ -60,7 +60,8 @@ class _Track:
 
     def at(self, time_ms: int) -> Array:
         """The last box moved on at constant velocity."""
-        return self.box + np.tile(self.velocity * (time_ms - self.time_ms), 2)
+        moved = self.velocity * (time_ms - self.time_ms)
+        return np.asarray(self.box + np.concatenate([moved, moved]))
 
     def see(self, time_ms: int, box: Array) -> None:
         moved = (box[:2] + box[2:] - self.box[:2] - self.box[2:]) / 2
@@ -92,6 +93,10 @@ class Linker:
         Keyframes must come in ascending time; raises InputError otherwise, or for another video,
         and DataError when a given id is duplicated in a keyframe or belongs to another person.
         """
+        return replace(detections, track_ids=self.identify(detections))
+
+    def identify(self, detections: Detections) -> Ints:
+        """The track ids `(N,)` of `update`, without a new record."""
         key = detections.key
         self._check_order(key)
         ids = detections.track_ids.copy()
@@ -116,7 +121,7 @@ class Linker:
                 self._tracks[track_id] = _Track(
                     id=track_id, time_ms=key.time_ms, box=box, velocity=np.zeros(2)
                 )
-        return replace(detections, track_ids=ids)
+        return ids
 
     def _associate(
         self,
@@ -166,6 +171,8 @@ class Linker:
             )  # fmt: skip
 
     def _check_given(self, given: Ints, key: Key) -> None:
+        if not len(given):
+            return
         values, counts = np.unique(given, return_counts=True)
         if (counts > 1).any():
             raise DataError(
@@ -209,7 +216,7 @@ def link(
             raise InputError("one video's detections have two label spaces", where=moments[0].key)
         given = max((int(m.track_ids.max()) for m in moments if len(m)), default=-1)
         linker = Linker(config, first_id=max(1, given + 1))
-        tubes += _tubes([linker.update(m) for m in moments], smooth_ms)
+        tubes += _tubes([(m, linker.identify(m)) for m in moments], smooth_ms)
     return tubes
 
 
@@ -221,10 +228,10 @@ def smooth(times_ms: Ints, scores: Floats, window_ms: int) -> Floats:
     return ((sums[stop] - sums[first]) / (stop - first)[:, None]).astype(np.float32)
 
 
-def _tubes(moments: list[Detections], smooth_ms: int) -> list[Tube]:
+def _tubes(moments: list[tuple[Detections, Ints]], smooth_ms: int) -> list[Tube]:
     places: dict[int, list[tuple[Detections, int]]] = defaultdict(list)
-    for moment in moments:
-        for person, track_id in enumerate(moment.track_ids.tolist()):
+    for moment, ids in moments:
+        for person, track_id in enumerate(ids.tolist()):
             places[track_id].append((moment, person))
     tubes = []
     for track_id, seen in sorted(places.items()):
@@ -246,6 +253,8 @@ def _tubes(moments: list[Detections], smooth_ms: int) -> list[Tube]:
 
 def _canonical_order(detections: Detections) -> Ints:
     """An order that depends on the people alone, so that ties do not depend on the file's order."""
+    if len(detections) < 2:
+        return np.arange(len(detections))
     columns = (
         *detections.action_scores.T[::-1],
         detections.person_scores,
