@@ -79,12 +79,21 @@ _MM = InputSpec(
     std=(58.395 / 255, 57.12 / 255, 57.375 / 255),
     preprocessing=originals.MMACTION_AVA,
 )
+_ALPHACTION = InputSpec(
+    fps=25.0,
+    short_side=256,
+    multiple=16,
+    mean=(122.7717 / 255, 115.9465 / 255, 102.9801 / 255),
+    std=(57.375 / 255,) * 3,
+)
 INPUTS = {
     "ptv_slow": replace(_PTV, frames=4, stride=16),
     "ptv_slowfast": _PTV,
     "sf_slowfast": replace(_PTV, short_side=224, preprocessing=originals.PYSLOWFAST_AVA),
     "mm_slowfast": _MM,
     "mm_videomae": replace(_MM, frames=16, stride=4, preprocessing=originals.MMACTION_AVA_KINETICS),
+    "umt_vit": replace(_ALPHACTION, frames=8, stride=8, preprocessing=originals.UMT_AVA),
+    "videomae_vit": replace(_ALPHACTION, frames=16, stride=4, preprocessing=originals.VIDEOMAE_AVA),
 }
 MMACTION_CONFIGS = {
     "mm_slowfast": "slowfast_kinetics400-pretrained-r50_8xb16-4x16x1-20e_ava21-rgb",

@@ -12,7 +12,6 @@ ours; then the pictures that AVA's loaders read, decoded by OpenCV and by us. As
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable
@@ -20,10 +19,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import torch
-from benchmarks.originals import Film, decoded, films_in, levels, theirs, write_picture
+from benchmarks.originals import (
+    INPUTS,
+    Film,
+    decoded,
+    films_in,
+    levels,
+    theirs,
+    write_picture,
+)
+from benchmarks.originals_vit import loaded
 from torch import Tensor
 
 from tubelet.media import originals
@@ -45,54 +52,13 @@ class Loaded:
 
 
 def umt(film: Film, folder: Path) -> Loaded:
-    """UMT's AVA data set; AlphAction cuts the films into seconds of 25 frames, here losslessly."""
-    seconds = folder / film.path.stem
-    seconds.mkdir(exist_ok=True)
-    images = list(decoded(film.path, 25))
-    height, width = images[0].shape[:2]
-    # Its clips span six seconds each way; before and after the film its ends are repeated.
-    padded = [images[0]] * 150 + images + [images[-1]] * 300
-    for second in range(-6, film.second + 7):
-        part = padded[150 + second * 25 : 175 + second * 25]
-        with av.open(str(seconds / f"{900 + second}.mp4"), "w", format="matroska") as out:
-            stream: Any = out.add_stream("ffv1", rate=25)
-            (stream.height, stream.width), stream.pix_fmt = (height, width), "bgr0"
-            for image in part:
-                out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-            out.mux(stream.encode())
-    movie = {"id": 1, "movie": film.path.stem, "timestamp": 900 + film.second}
-    (folder / "films.json").write_text(
-        json.dumps({"images": [movie | {"width": width, "height": height}]})
-    )
-    sized = np.array(film.boxes) * np.array([width, height, width, height])
-    sized[:, 2:] -= sized[:, :2]
-    found = [{"image_id": 1, "bbox": box, "score": 0.9} for box in sized.round(2).tolist()]
-    (folder / "people.json").write_text(json.dumps(found))
+    """UMT's AVA data set."""
     span, transform = theirs("data.transforms").build_transforms(is_train=False, sparse=True)
-    dataset = theirs("data.ava").AVAVideoDataset(
-        video_root=str(folder),
-        ann_file=str(folder / "films.json"),
-        remove_clips_without_annotations=False,
-        frame_span=span,
-        box_file=str(folder / "people.json"),
-        box_thresh=0.8,
-        transforms=transform,
-    )
-    clip, boxes, _ = dataset[0]
-    joined = theirs("alphaction.dataset.collate_batch").batch_different_videos([clip], 16)
-    return Loaded(clip=levels(joined[0], UMT), boxes_px=boxes.bbox)
+    clip, boxes = loaded(film, folder, span=span, transform=transform)
+    return Loaded(clip=levels(clip, UMT), boxes_px=boxes.bbox)
 
 
-UMT = InputSpec(
-    frames=8,
-    stride=8,
-    fps=25.0,
-    short_side=256,
-    multiple=16,
-    mean=(122.7717 / 255, 115.9465 / 255, 102.9801 / 255),
-    std=(57.375 / 255,) * 3,
-    preprocessing=originals.UMT_AVA,
-)
+UMT = INPUTS["umt_vit"]
 _CROPPED = replace(_BASE, frames=32, stride=2, crop=256)
 PYSLOWFAST = replace(_CROPPED, preprocessing=originals.PYSLOWFAST_CLIPS)
 PYTORCHVIDEO = replace(_CROPPED, preprocessing=originals.PYTORCHVIDEO_CLIPS)

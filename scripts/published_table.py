@@ -42,7 +42,9 @@ LABELS = {
     "multisports": "multisports",
 }
 IMAGENET = ([123.675 / 255, 116.28 / 255, 103.53 / 255], [58.395 / 255, 57.12 / 255, 57.375 / 255])
-UMT_AVA = ([122.7717 / 255, 115.9465 / 255, 102.9801 / 255], [57.375 / 255] * 3)
+ALPHACTION = ("umt", "videomae-action-detection")
+"""Whose detectors load AVA by AlphAction's code."""
+ALPHACTION_PIXELS = ([122.7717 / 255, 115.9465 / 255, 102.9801 / 255], [57.375 / 255] * 3)
 
 # Rows that are listed as not offered, by pattern of the name; the first that matches counts.
 REFUSED = (
@@ -60,10 +62,6 @@ REFUSED = (
     (r"alphaction-.*|stmixer-.*", "published without a licence"),
     (r"evad-.*", "a query-based decoder, which tubelet does not have"),
     (r"tuber-.*", "a decoder of tubelet queries, which tubelet does not have"),
-    (
-        r"videomae-ad-.*",
-        "no reference output to prove the conversion on; files by hand from Google Drive",
-    ),
     (r"hit-.*", "its head needs the poses and hands of people beside their boxes"),
     (r"acar-slowfast-(r50|r101)-ava.*", "its relation head (HR2O) is not ours"),
     (r"acar-slowfast-r101-k700", "a table for ACAR's own names is missing"),
@@ -159,7 +157,9 @@ def originals(row: Row) -> str | None:
         return "MMACTION_AVA_KINETICS"
     if row["source"].startswith("mmaction2"):
         return f"MMACTION_{kind}"
-    return "UMT_AVA" if row["source"] == "umt" and kind == "AVA" else None
+    if kind == "AVA":
+        return {"umt": "UMT_AVA", "videomae-action-detection": "VIDEOMAE_AVA"}.get(row["source"])
+    return None
 
 
 def given_input(row: Row) -> Row:
@@ -168,8 +168,8 @@ def given_input(row: Row) -> Row:
     mean, std = given["mean"], given["std"]
     if row["source"].startswith("mmaction2") and mean[0] == 0.485:
         mean, std = IMAGENET
-    elif row["source"] == "umt" and row["task"] == "detection":
-        mean, std = UMT_AVA
+    elif row["source"] in ALPHACTION and row["task"] == "detection":
+        mean, std = ALPHACTION_PIXELS
     stride = given["stride"]
     said = {
         "frames": given["frames"],
@@ -182,13 +182,14 @@ def given_input(row: Row) -> Row:
     }
     if row["task"] == "classification":
         said["crop"] = given["test_size"]
-    elif row["source"] == "umt":
+    elif row["source"] in ALPHACTION:
         said["short_side"] = 256
     if row["source"] in ("vmz", "torchvision") and given["test_size"] == 112:
         said["short_side"] = 128  # VMZ and torchvision resize to 128 × 171 and cut 112 × 112
     elif row["source"] in ("vmz", "vmz (Caffe2)", "huggingface"):
         said["short_side"] = 256
     fps = {"PYSLOWFAST": 30.0, "PYTORCHVIDEO": 30.0, "MMACTION_AVA": 30.0, "UMT": 25.0}
+    fps |= {"VIDEOMAE_AVA": 25.0}
     pipeline = originals(row) or ""
     rate = next((n for start, n in fps.items() if pipeline.startswith(start)), None)
     if (rate := given.get("fps", rate)) is not None:
@@ -260,7 +261,7 @@ def notes(row: Row) -> list[str]:
         found.append(
             "eight frames spread over the whole video in the original; here 32 frames apart"
         )
-    if row["source"] == "umt":
+    if row["source"] in ALPHACTION:
         found.append("pixel statistics from the original's code, not from the file")
     if "omni" in row["name"]:
         found.append("its backbone was trained on OmniSource")

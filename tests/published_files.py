@@ -7,6 +7,7 @@ the published network.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import io
 import json
@@ -261,6 +262,16 @@ LAYOUTS: tuple[tuple[str, str, tuple[Change, ...]], ...] = (
     ),
     (r"umt-b16-ava22", "more/umt_AVA_vit_b16_w192_d4", (transformer(768, 12),)),
     (r"umt-l16-ava22", "more/umt_AVA_vit_b16_w192_d4", (transformer(1024, 24),)),
+    (
+        r"videomae-ad-vit-s-.*",
+        "more/umt_AVA_vit_b16_w192_d4",
+        (reshape(r"patch_embed\.proj\.weight", kernel_time(2)), transformer(384, 12)),
+    ),
+    (
+        r"videomae-ad-vit-b-.*",
+        "more/umt_AVA_vit_b16_w192_d4",
+        (reshape(r"patch_embed\.proj\.weight", kernel_time(2)), transformer(768, 12)),
+    ),
     (r"umt-b16-.*", "more/umt_cls_vit_b16_w192_d4", (transformer(768, 12),)),
     (r"umt-l16-.*", "more/umt_cls_vit_b16_w192_d4", (transformer(1024, 24),)),
 )
@@ -347,7 +358,9 @@ def published_bytes(row: PublishedWeights, shared: Path, seed: int = 0) -> bytes
     elif row.source == "umt" or (row.source == "vmz" and "34" not in row.name):
         wrapped = {"model": state}
     elif row.source == "videomae-action-detection":
-        wrapped = {"module": state}
+        scaler = {"scale": 65536.0, "growth_tracker": 1}
+        arguments = argparse.Namespace(model="vit_base_patch16_224", num_frames=16)
+        wrapped = {"model": state, "epoch": 29, "scaler": scaler, "args": arguments}
     buffer = io.BytesIO()
     torch.save(wrapped, buffer, _use_new_zipfile_serialization=not row.file.endswith(".pkl"))
     return buffer.getvalue()

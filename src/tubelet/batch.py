@@ -2,7 +2,8 @@
 
 Shape legend: B clips, T frames, R people of the whole batch (RoIs are flat), K classes,
 M memory tokens, D their width. Pixels stay uint8 RGB until the model normalises them, but for
-clips that an upstream project's kernel leaves as float32 grey levels (`InputSpec.preprocessing`).
+clips that an upstream project's kernel or padding makes float32 grey levels
+(`InputSpec.preprocessing`).
 """
 
 from __future__ import annotations
@@ -53,17 +54,21 @@ class _OnDevice:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rois(_OnDevice):
     """People of a batch: `boxes_px (R, 4)` in clip pixels, `boxes_norm (R, 4)` of the source
-    frame in [0, 1], `clip (R,)` the index of the clip each belongs to."""
+    frame in [0, 1], `clip (R,)` the index of the clip each belongs to. `picture_px (R, 2)`: x and y
+    where that clip's picture ends and its padding begins; None where clips are all picture."""
 
     boxes_px: Tensor
     boxes_norm: Tensor
     clip: Tensor
+    picture_px: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check(self.boxes_px, (None, 4), "Rois.boxes_px")
         people = self.boxes_px.shape[0]  # len() would fix the number when a model is exported
         _check(self.boxes_norm, (people, 4), "Rois.boxes_norm")
         _check(self.clip, (people,), "Rois.clip", torch.int64)
+        if self.picture_px is not None:
+            _check(self.picture_px, (people, 2), "Rois.picture_px")
 
     def __len__(self) -> int:
         return len(self.boxes_px)
@@ -172,6 +177,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
             boxes_px=torch.cat([s.boxes_px.float() for s in samples]),
             boxes_norm=torch.cat([torch.from_numpy(s.people.boxes) for s in samples]),
             clip=torch.from_numpy(clip.astype(np.int64)),
+            picture_px=torch.tensor(
+                [s.geometry.visible_px()[2:] for s in samples], dtype=torch.float32
+            )[clip],
         ),
         targets=torch.cat([s.targets for s in samples if s.targets is not None])
         if labelled

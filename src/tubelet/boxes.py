@@ -105,6 +105,16 @@ class Geometry:
             )
         return px.astype(np.float32)
 
+    def visible_px(self) -> tuple[int, int, int, int]:
+        """The part of the clip that shows the source, xyxy in clip pixels; the rest is padding."""
+        (height, width), (out_h, out_w) = self.resized_hw, self.out_hw
+        x, y = self.crop_xy
+        left, top = max(0, -x), max(0, -y)
+        right, bottom = min(out_w, width - x), min(out_h, height - y)
+        if self.flip:
+            left, right = out_w - right, out_w - left
+        return left, top, right, bottom
+
     def to_source_norm(self, boxes_px: npt.NDArray[np.floating]) -> Floats:
         """The inverse of `to_clip_px`: clip pixels → source boxes in [0, 1]."""
         px = np.asarray(boxes_px, np.float64)

@@ -1,7 +1,8 @@
 """From a film to scores as the originals go: numbers that their own loaders and networks gave.
 
 `originals.json` comes from `benchmarks/originals.py --keep`, which runs PySlowFast, MMAction2 and
-PyTorchVideo on two films with given people; docs/parity.md has the figures.
+PyTorchVideo on two films with given people, and from `benchmarks/originals_vit.py --keep`, which
+runs UMT's and VideoMAE's detectors; docs/parity.md has the figures.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ PROJECTS = {
     "PyTorchVideo hub, slow_r50_detection": "ptv_slow",
     "PySlowFast AVA, SlowFast R50 32×2": "sf_slowfast",
     "MMAction2 AVA, slowfast_kinetics400-pretrained-r50_8xb16-4x16x1-20e_ava21-rgb": "mm_slowfast",
+    "UMT AVA, ViT 192 wide": "umt_vit",
+    "VideoMAE AVA, ViT 192 wide": "videomae_vit",
 }
 NETWORKS = {
     "ptv_slow": (
@@ -41,7 +44,11 @@ NETWORKS = {
         "roi_head.bbox_head.fc_cls",
         Facts(background=True, temporal_pool="mean", alpha=8),
     ),
+    "umt_vit": ("more/umt_AVA_vit_b16_w192_d4", "head", Facts()),
+    "videomae_vit": ("more/umt_AVA_vit_b16_w192_d4", "head", Facts()),
 }
+TUBELETS = {"videomae_vit": 2}
+"""Frames of a tubelet, where they are not the list's: the two detectors have one code."""
 
 
 def film_of(shared: Path, number: int) -> Film:
@@ -69,7 +76,10 @@ def test_scores_are_the_originals(shared: Path, project: str) -> None:
     """The seeded checkpoint in the original's layout, converted, on the first film."""
     name, last, facts = NETWORKS[PROJECTS[project]]
     about = json.loads((shared / "golden" / f"{name}.json").read_text())
-    state = filled(about["state_dict"])
+    shapes = dict(about["state_dict"])
+    if (frames := TUBELETS.get(PROJECTS[project])) is not None:
+        shapes["patch_embed.proj.weight"][2] = frames
+    state = filled(shapes)
     state[f"{last}.weight"] *= KEPT[project]["gain"]
     state[f"{last}.bias"] = torch.tensor(KEPT[project]["bias"])
     film = film_of(shared, 0)

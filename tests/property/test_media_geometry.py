@@ -16,7 +16,6 @@ from tubelet.media.transforms import (
     clip_size,
     jitter_boxes,
     prepare,
-    visible_px,
 )
 from tubelet.types import InputSpec
 
@@ -58,7 +57,7 @@ def test_the_tensor_fits_its_geometry(
     assert frames.shape == (3, 2, *geometry.out_hw)
     assert frames.is_contiguous()
     assert all(edge % spec.multiple == 0 for edge in geometry.out_hw)
-    left, top, right, bottom = visible_px(geometry)
+    left, top, right, bottom = geometry.visible_px()
     assert (left, top) == (0, 0), "zeros stand at the right and below, mirrored or not"
     assert 0 < right <= geometry.out_hw[1]
     assert 0 < bottom <= geometry.out_hw[0]
@@ -92,7 +91,7 @@ def test_boxes_go_there_and_back(
     px = geometry.to_clip_px(people)
     assert np.allclose(geometry.to_source_norm(px), people, atol=1e-5)
     cut, keep = boxes_in_clip(people, geometry, spec)
-    left, top, right, bottom = visible_px(geometry)
+    left, top, right, bottom = geometry.visible_px()
     assert (cut[keep, 2:] - cut[keep, :2] >= 1).all()
     assert (cut >= [left, top, left, top]).all()
     assert (cut <= [right, bottom, right, bottom]).all()

@@ -17,7 +17,6 @@ from tubelet.media.transforms import (
     clip_size,
     look,
     prepare,
-    visible_px,
     whole,
 )
 from tubelet.testing.views import Views
@@ -60,8 +59,8 @@ def test_a_mirrored_view_mirrors_pixels_and_boxes(
         spec = replace(spec, crop=-(-spec.crop // spec.multiple) * spec.multiple)
     plain, before = seen((h, w), spec, View(place=place))
     mirrored, after = seen((h, w), spec, View(place=place, flip=True))
-    left, top, right, bottom = visible_px(before)
-    assert visible_px(after) == (left, top, right, bottom)
+    left, top, right, bottom = before.visible_px()
+    assert after.visible_px() == (left, top, right, bottom)
     assert torch.equal(mirrored[..., :bottom, :right].flip(3), plain[..., :bottom, :right])
     assert not mirrored[..., right:].any() and not mirrored[..., bottom:, :].any()
     box = np.array([[0.2, 0.1, 0.7, 0.9]], np.float32)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tubelet.models.roi import roi_align
+from tubelet.batch import FeatureMap, Rois, Sample, collate
+from tubelet.media.transforms import boxes_in_clip, prepare
+from tubelet.models.roi import enlarge_boxes, pool_people, roi_align
+from tubelet.types import InputSpec, Key, People
 
 CELLS = (5, 7)
 STRIDE = 16.0
@@ -84,3 +89,42 @@ def test_the_traced_form_gives_the_same(clips: int) -> None:
 
     traced = torch.compile(pool, fullgraph=True, backend="eager")
     torch.testing.assert_close(traced(features, boxes, clip), pool(features, boxes, clip))
+
+
+def test_boxes_grow_up_to_the_picture_not_into_its_padding() -> None:
+    """UMT's arithmetic: half of (0.1, 0.05) on either side, to the picture's last pixel."""
+    box = torch.tensor([[40.0, 10.0, 89.0, 49.0]])
+    grown = enlarge_boxes(box, (0.05, 0.025), torch.tensor([[90.0, 60.0]]))
+    assert torch.allclose(grown, torch.tensor([[37.5, 9.0, 89.0, 50.0]]))
+    values = torch.randn(1, 3, 2, 4, 6, generator=torch.Generator().manual_seed(0))
+    rois = Rois(boxes_px=box, boxes_norm=torch.zeros(1, 4), clip=torch.zeros(1, dtype=torch.int64))
+    maps = [FeatureMap(values=values, time_stride=1, space_stride=16)]
+
+    def pooled(picture: Tensor | None) -> Tensor:
+        seen = replace(rois, picture_px=picture)
+        return pool_people(maps, seen, size=3, aligned=False, enlarge=(0.05, 0.025))
+
+    whole = roi_align(values.mean(2), grown, rois.clip, size=3, stride=16, aligned=False)
+    assert torch.equal(pooled(torch.tensor([[90.0, 60.0]])), whole.amax((2, 3)))
+    assert torch.equal(pooled(None), pooled(torch.tensor([[96.0, 64.0]])))
+    assert not torch.equal(pooled(None), pooled(torch.tensor([[90.0, 60.0]])))
+
+
+def test_a_batch_knows_where_its_pictures_end() -> None:
+    spec = InputSpec(frames=2, short_side=20, multiple=16)
+    clip = np.zeros((2, 20, 30, 3), np.uint8)
+    frames, geometry = prepare(clip, (20, 30), spec)
+    people = People.of([[0.1, 0.2, 0.9, 1.0]])
+    sample = Sample(
+        key=Key(video="a", time_ms=0),
+        frames=frames,
+        people=people,
+        boxes_px=torch.from_numpy(boxes_in_clip(people.boxes, geometry, spec)[0]),
+        targets=None,
+        known=torch.ones(1, dtype=torch.bool),
+        geometry=geometry,
+        dataset="",
+    )
+    batch = collate([sample, sample])
+    assert batch.frames.shape[3:] == (32, 32)
+    assert batch.rois.picture_px is not None and batch.rois.picture_px.tolist() == [[30, 20]] * 2

@@ -41,6 +41,7 @@ def test_how_many_rows_are_offered(record_property: Callable[[str, Any], None]) 
         sys.stdout.write(f"  {source}: {number}\n")
     assert offered.total() >= 150 and len(listed()) == 216
     assert offered["mmaction2"] >= 61 and offered["umt"] == 8
+    assert offered["videomae-action-detection"] == 4
 
 
 @pytest.mark.parametrize("row", published().values(), ids=lambda row: row.name)

@@ -45,6 +45,10 @@ UMT_AVA = Preprocessing(
 )
 """UMT's detector at 8 frames, stride 8: the middle 64 of 300 frames begin at 121, not at 118."""
 
+VIDEOMAE_AVA = replace(UMT_AVA, shift=1)
+"""VideoMAE-Action-Detection at 16 frames, stride 4, on the same loader: two seconds each way of the
+key, of which the middle 64 frames begin at 19, not at 18."""
+
 PYTORCHVIDEO_AVA = Preprocessing(
     choice="ends",
     span_s=1.0,

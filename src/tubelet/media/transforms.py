@@ -118,8 +118,8 @@ def prepare(
     rng: np.random.Generator | None = None,
     focus: Floats | None = None,
 ) -> tuple[Tensor, Geometry]:
-    """Clip `(T, H, W, 3)` → frames `(3, T, h, w)` of the same type (u8, or float32 grey levels),
-    and the Geometry that maps its boxes.
+    """Clip `(T, H, W, 3)` → frames `(3, T, h, w)` of the same type (u8, or float32 grey levels; u8
+    becomes float32 where it is filled up with the mean), and the Geometry that maps its boxes.
 
     `source_hw`: the upright source frame. `focus (4,)`: a box in [0, 1] that a random crop shows
     as much of as it can. The same `rng` state gives the same result.
@@ -255,17 +255,6 @@ def _offset(
     return int(rng.integers(low, high + 1))
 
 
-def visible_px(geometry: Geometry) -> tuple[int, int, int, int]:
-    """The part of the clip that shows the source, xyxy in clip pixels; the rest is zeros."""
-    (height, width), (out_h, out_w) = geometry.resized_hw, geometry.out_hw
-    x, y = geometry.crop_xy
-    left, top = max(0, -x), max(0, -y)
-    right, bottom = min(out_w, width - x), min(out_h, height - y)
-    if geometry.flip:
-        left, right = out_w - right, out_w - left
-    return left, top, right, bottom
-
-
 def _resize(frames: Tensor, hw: Hw) -> Tensor:
     if tuple(frames.shape[2:]) == hw:
         return frames
@@ -278,7 +267,7 @@ def _resize(frames: Tensor, hw: Hw) -> Tensor:
 
 def _cut(frames: Tensor, plan: Geometry) -> Tensor:
     """The visible part, mirrored where the plan says so."""
-    left, top, right, bottom = visible_px(plan)
+    left, top, right, bottom = plan.visible_px()
     x = plan.crop_xy[0] + (plan.out_hw[1] - right if plan.flip else left)
     y = plan.crop_xy[1] + top
     part = frames[:, :, y : y + bottom - top, x : x + right - left]
@@ -305,10 +294,13 @@ def _recolour(frames: Tensor, augment: Augment, rng: np.random.Generator) -> Ten
 
 
 def _pad(frames: Tensor, hw: Hw, spec: InputSpec) -> Tensor:
-    out = frames.new_zeros(*frames.shape[:2], *hw)
-    if spec.preprocessing.padding == "mean":
-        mean = 255 * torch.tensor(spec.mean)
-        out[:] = (mean if out.is_floating_point() else mean.round()).view(3, 1, 1, 1)
+    """Frames `(3, T, …)` filled up at the right and below to `hw`; a mean has fractions of grey
+    levels, which bytes do not hold."""
+    if spec.preprocessing.padding == "mean" and tuple(frames.shape[2:]) != hw:
+        out = torch.empty(*frames.shape[:2], *hw)
+        out[:] = 255 * torch.tensor(spec.mean).view(3, 1, 1, 1)
+    else:
+        out = frames.new_zeros(*frames.shape[:2], *hw)
     out[:, :, : frames.shape[2], : frames.shape[3]] = frames
     return out
 
@@ -320,7 +312,7 @@ def boxes_in_clip(
     the clip shows, and a mask `(N,)` of those to keep: at least `min_visible` of the area and one
     pixel each way."""
     px = _place(boxes, geometry, spec.preprocessing)
-    left, top, right, bottom = visible_px(geometry)
+    left, top, right, bottom = geometry.visible_px()
     if spec.preprocessing.box_edge == "last_pixel":
         right, bottom = right - 1, bottom - 1
     cut = np.clip(px, [left, top, left, top], [right, bottom, right, bottom]).astype(np.float32)

@@ -112,15 +112,14 @@ def over_time(values: Tensor, how: str) -> Tensor:
     return values.amax(dim=2) if how == "max" else values.mean(dim=2)
 
 
-def enlarge_boxes(
-    boxes_px: Tensor, share: tuple[float, float], size: tuple[float, float]
-) -> Tensor:
-    """Boxes grown by `share` of their width and height on either side, then clipped to a picture
-    of `size` (width, height) pixels. AlphAction's arithmetic, which UMT and VideoMAE's detectors
-    inherit: a box has one pixel more than its corners' distance, the last pixel is size − 1."""
+def enlarge_boxes(boxes_px: Tensor, share: tuple[float, float], size: Tensor) -> Tensor:
+    """Boxes `(R, 4)` grown by `share` of their width and height on either side, then clipped to
+    pictures of `size` (width, height) pixels, `(R, 2)` or `(2,)`. AlphAction's arithmetic, which
+    UMT and VideoMAE's detectors inherit: a box has one pixel more than its corners' distance, the
+    last pixel is size − 1."""
     low, high = boxes_px.float().split(2, dim=1)
     grow = (high - low + 1) * boxes_px.new_tensor(share, dtype=torch.float32)
-    last = boxes_px.new_tensor(size, dtype=torch.float32) - 1
+    last = size.float() - 1
     zero = torch.zeros_like(last)
     return torch.cat([(low - grow).clamp(zero, last), (high + grow).clamp(zero, last)], dim=1)
 
@@ -140,7 +139,9 @@ def pool_people(
     for m in maps:
         boxes, (height, width) = rois.boxes_px, m.values.shape[3:]
         if max(enlarge) > 0:
-            picture = (float(width * m.space_stride), float(height * m.space_stride))
+            picture = rois.picture_px
+            if picture is None:
+                picture = boxes.new_tensor([width * m.space_stride, height * m.space_stride])
             boxes = enlarge_boxes(boxes, enlarge, picture)
         crops = roi_align(
             over_time(m.values, time),

@@ -165,6 +165,7 @@ def _parts(batch: Batch) -> list[_Part]:
                     boxes_px=rois.boxes_px[rows],
                     boxes_norm=rois.boxes_norm[rows],
                     clip=place[rois.clip[rows]],
+                    picture_px=None if rois.picture_px is None else rois.picture_px[rows],
                 ),
             )
         )
