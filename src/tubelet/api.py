@@ -37,7 +37,7 @@ PeopleChoice = str | Path | PersonDetector | GivenPeople
 KEYFRAME_SHORT_SIDE = (
     480  # of the picture a person detector sees; people are larger than this loses
 )
-_CLIPS_AT_ONCE = 4
+_CLIPS_AT_ONCE = 4  # on a GPU
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -119,8 +119,10 @@ class ActionDetector:
     ) -> None:
         self.device = choose_device(device)
         self.model = model
-        self._inference = Inference(model, device=self.device, precision=precision, note=on_note)
         model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self._inference = Inference(model, device=self.device, precision=precision, note=on_note)
+        # On a CPU several clips at once are slower than one by one, and each takes its memory.
+        self._clips_at_once = 1 if self.device.type == "cpu" else _CLIPS_AT_ONCE
         known = model.labels
         self._columns = list(known.columns_of(classes) if classes else range(len(known)))
         self.label_space = known.only(known.names[i] for i in self._columns) if classes else known
@@ -193,7 +195,7 @@ class ActionDetector:
         if self.model.config.memory is not None:
             yield from self._remember(name, info, clips, people)
             return
-        while some := list(islice(clips, _CLIPS_AT_ONCE)):
+        while some := list(islice(clips, self._clips_at_once)):
             found = [self._people(people, name, window) for window in some]
             yield from self._classify(name, info, some, found)
 
@@ -227,7 +229,7 @@ class ActionDetector:
         if any(sizes):
             batch = collate([s for s in samples if len(s.people)]).to(self.device)
             with self._inference.autocast(batch.frames):
-                logits = self.model(batch.frames, batch.rois)
+                logits = self._inference.model(batch.frames, batch.rois)
             scores = self.model.scores(logits).cpu()
         for sample, part in zip(samples, torch.split(scores, sizes), strict=True):
             yield self._detections(sample, part)

@@ -23,7 +23,8 @@ from tubelet.models.backbones.vit import ViTConfig
 from tubelet.models.backbones.vivit import ViViTConfig
 from tubelet.models.create import create_model, model_config, variants
 from tubelet.models.detector import ActionModel, ActionModelConfig
-from tubelet.models.layers.resnet3d import NonLocalConfig
+from tubelet.models.folding import folded
+from tubelet.models.layers.resnet3d import ConvNorm, NonLocalConfig
 from tubelet.models.weights import load_model, save_model
 from tubelet.plugins import families
 
@@ -214,6 +215,28 @@ def test_people_nobody_and_many(name: str) -> None:
         crowd = model.classify(model.pool(maps, many))
     assert two.shape == (2, 5) and crowd.shape == (200, 5)
     torch.testing.assert_close(crowd, two[:1].expand(200, -1), rtol=1e-4, atol=1e-5)
+
+
+@every_backbone
+def test_folded_is_equal_and_leaves_the_model(name: str) -> None:
+    model = model_of(name)
+    generator = torch.Generator().manual_seed(2)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm3d) and module.running_var is not None:
+            module.running_mean.normal_(0, 0.1, generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    twin = folded(model.train())
+    assert model.training and not twin.training
+    norms = [layer.norm for layer in twin.modules() if isinstance(layer, ConvNorm)]
+    assert all(isinstance(norm, nn.Identity) for norm in norms)
+    after = model.eval().state_dict()
+    assert before.keys() == after.keys() and all(before[k].equal(after[k]) for k in before)
+    with torch.inference_mode():
+        expected = model(frames((64, 64)), TWO_PEOPLE)
+        torch.testing.assert_close(
+            twin(frames((64, 64)), TWO_PEOPLE), expected, rtol=1e-4, atol=1e-5
+        )
 
 
 @every_backbone

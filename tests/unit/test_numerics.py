@@ -421,3 +421,19 @@ def test_agreement_of_gradients() -> None:
     assert [name for name, a in by_name.items() if a.far] == ["turned", "nan"]
     assert by_name["zero"].cosine == 1.0
     assert "turned (norm × 1, cosine 0)" in str(by_name["turned"])
+
+
+@pytest.mark.parametrize("kernel", [(1, 1, 1), (3, 1, 1), (5, 1, 1)])
+def test_one_thread_takes_onednn_with_equal_results(kernel: tuple[int, int, int]) -> None:
+    """torch's heuristic leaves these to its slow kernel."""
+    padding, threads = (kernel[0] // 2, 0, 0), torch.get_num_threads()
+    layer = Conv3d(16, 24, kernel, (2, 1, 1) if kernel[0] == 3 else 1, padding)
+    x = torch.randn(2, 16, 8, 9, 11, generator=torch.Generator().manual_seed(0))
+    try:
+        torch.set_num_threads(1)
+        with torch.inference_mode():
+            found = layer(x)
+        expected = nn.Conv3d.forward(layer, x)
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)

@@ -97,6 +97,25 @@ def may_crash(layer: nn.Module) -> bool:
     return kernel > 1 and stride >= kernel + 2
 
 
+def left_by_torch(layer: nn.Conv3d, x: Tensor) -> bool:
+    """Whether torch would run this convolution by its own slow kernel though oneDNN has it.
+
+    It does so with one thread, in fp32, where the kernel is one pixel wide: a 3×1×1 convolution
+    of SlowFast then takes four times as long. Only in inference: a gradient would be a private
+    operation's.
+    """
+    return (
+        torch.get_num_threads() == 1
+        and x.dtype == layer.weight.dtype == torch.float32
+        and layer.kernel_size[1:] == (1, 1)
+        and not isinstance(layer.padding, str)
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and torch.backends.mkldnn.is_available()
+    )
+
+
 def in_fp32(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """`forward(x)` outside of any autocast; the result has the type that autocast would give."""
     kind = x.device.type

@@ -207,7 +207,7 @@ class Predictor:
         for some in of_one_size(samples, self.batch):
             together = collate([samples[i] for i in some]).to(self.device)
             with inference.autocast(together.frames):
-                logits = self.model(together.frames, together.rois)
+                logits = inference.model(together.frames, together.rois)
             scores = self.model.scores(logits).cpu()
             sizes = [len(samples[i].people) for i in some]
             found |= dict(zip(some, torch.split(scores, sizes), strict=True))
@@ -218,9 +218,9 @@ class Predictor:
         looks = self.views.looks()
         centre = [view for view in looks if view.place == 0.5]
         with inference.autocast(clips[0].sample.frames[None]):
-            memory = video_memory(self.model, self._frames(clips, centre))
+            memory = video_memory(inference.model, self._frames(clips, centre))
             views = self._frames(clips, looks)
-            return video_scores(self.model, views, memory, join=self.views.join).cpu()
+            return video_scores(inference.model, views, memory, join=self.views.join).cpu()
 
     def _frames(self, clips: Sequence[Clip], looks: Sequence[View]) -> Iterator[Tensor]:
         """The views of some clips u8 `(b, 3, T, H, W)`, cut as they are needed."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tubelet.numerics.layers import may_crash
+from tubelet.numerics.layers import left_by_torch, may_crash
 
 
 class Conv3d(nn.Conv3d):
@@ -21,6 +21,8 @@ class Conv3d(nn.Conv3d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the parent's name)
         if input.device.type == "cpu" and may_crash(self):
             return self._whole(input)
+        if left_by_torch(self, input):
+            return self._by_onednn(input)
         one_frame = self.kernel_size[0] == 1 and self.stride[0] == 1 and self.padding[0] == 0
         if input.device.type != "cpu" or not one_frame or isinstance(self.padding, str):
             return super().forward(input)
@@ -35,6 +37,12 @@ class Conv3d(nn.Conv3d):
             self.groups,
         )
         return flat.reshape(batch, frames, *flat.shape[1:]).transpose(1, 2)
+
+    def _by_onednn(self, x: Tensor) -> Tensor:
+        assert isinstance(self.padding, tuple)
+        return torch.mkldnn_convolution(
+            x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
+        )
 
     def _whole(self, x: Tensor) -> Tensor:
         """In fp32, also where the weights are not; the result has the type it would have had."""

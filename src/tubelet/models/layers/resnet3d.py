@@ -59,12 +59,35 @@ class ConvNorm(nn.Module):
         self.conv = Conv3d(
             inputs, outputs, kernel, stride, padding, dilation=dilations, groups=groups, bias=False
         )
-        self.norm = nn.BatchNorm3d(outputs, eps=norm_eps)
+        self.norm: nn.Module = nn.BatchNorm3d(outputs, eps=norm_eps)
         self.relu = nn.ReLU(inplace=True) if relu else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.relu(self.norm(self.conv(x)))
         return out
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Make the norm, as it stands in eval mode, part of the convolution.
+
+        The convolution gets parameters of its own; a norm that keeps no statistics, or that a
+        training run put in the place of the usual one, is left.
+        """
+        norm, conv = self.norm, self.conv
+        if type(norm) is not nn.BatchNorm3d or norm.running_mean is None or norm.training:
+            return
+        assert norm.running_var is not None
+        deviation = (norm.running_var.double() + norm.eps).sqrt()
+        scale = (norm.weight.double() if norm.affine else 1.0) / deviation
+        weight = conv.weight * scale.to(conv.weight.dtype)[:, None, None, None, None]
+        bias = -norm.running_mean.double() * scale
+        if norm.affine:
+            bias += norm.bias.double()
+        if conv.bias is not None:
+            bias += conv.bias.double() * scale
+        conv.weight = nn.Parameter(weight, requires_grad=False)
+        conv.bias = nn.Parameter(bias.to(weight.dtype), requires_grad=False)
+        self.norm = nn.Identity()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
