@@ -222,7 +222,8 @@ def test_folded_is_equal_and_leaves_the_model(name: str) -> None:
     model = model_of(name)
     generator = torch.Generator().manual_seed(2)
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm3d) and module.running_var is not None:
+        if isinstance(module, nn.BatchNorm3d):
+            assert module.running_mean is not None and module.running_var is not None
             module.running_mean.normal_(0, 0.1, generator=generator)
             module.running_var.uniform_(0.5, 2, generator=generator)
     before = {key: value.clone() for key, value in model.state_dict().items()}

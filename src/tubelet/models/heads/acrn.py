@@ -63,7 +63,7 @@ class ACRNHead(PersonHead):
         config = self.config
         people = pool_people(maps, rois, size=config.resolution, aligned=config.aligned)
         if len(rois) == 0:  # batch norm cannot take statistics of no people
-            return people.new_zeros(0, self.gather.norm.num_features)
+            return people.new_zeros(0, self.gather.conv.out_channels)
         scene = torch.cat([m.values.mean(dim=2) for m in maps], dim=1)[rois.clip]
         tiled = people[:, :, None, None].expand(-1, -1, *scene.shape[2:])
         related = self.gather(self.relate(torch.cat([tiled, scene], dim=1)[:, :, None]))

@@ -59,7 +59,7 @@ class ConvNorm(nn.Module):
         self.conv = Conv3d(
             inputs, outputs, kernel, stride, padding, dilation=dilations, groups=groups, bias=False
         )
-        self.norm: nn.Module = nn.BatchNorm3d(outputs, eps=norm_eps)
+        self.norm = nn.BatchNorm3d(outputs, eps=norm_eps)
         self.relu = nn.ReLU(inplace=True) if relu else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class ConvNorm(nn.Module):
             bias += conv.bias.double() * scale
         conv.weight = nn.Parameter(weight, requires_grad=False)
         conv.bias = nn.Parameter(bias.to(weight.dtype), requires_grad=False)
-        self.norm = nn.Identity()
+        self.norm = nn.Identity()  # type: ignore[assignment]  # only for running
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
