@@ -101,7 +101,7 @@ def _pool_by_clip(weights: Tensor, flat: Tensor, clips: list[int]) -> Tensor:
     counts = [clips.count(clip) for clip in range(len(flat))]
     parts = zip(torch.split(by_clip, counts), flat, strict=True)
     pooled = torch.cat([w.flatten(0, 1) @ cells for w, cells in parts])
-    pooled = pooled.view(len(clips), -1, flat.shape[2])
+    pooled = pooled.view(len(clips), weights.shape[1], flat.shape[2])
     if in_order:
         return pooled
     return pooled[torch.tensor(order, device=pooled.device).argsort()]
