@@ -104,7 +104,7 @@ class TrainingError(TubeletError):
 
 
 class Stopped(TubeletError):  # noqa: N818  nothing went wrong
-    """The process was asked to end (SIGTERM), and did so in good order."""
+    """The process was asked to end (SIGTERM or Ctrl-C), and did so in good order."""
 
     exit_code = 143
 

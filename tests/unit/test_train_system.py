@@ -406,7 +406,7 @@ def test_a_request_to_stop_saves_first_and_the_rest_equals_an_undisturbed_run(
     whole, _ = ran(recipe, tmp_path / "whole")
     flag = StopFlag()
     flag.raised = True
-    with pytest.raises(Stopped, match="asked to stop"):
+    with pytest.raises(Stopped, match="stopped at step 1 of 5"):
         ran(recipe, tmp_path / "stopped", stop=flag)
     assert TrainState.load(tmp_path / "stopped" / "state.pt").step == 1
     rest, listener = ran(recipe, tmp_path / "stopped", resume=True)

@@ -10,7 +10,8 @@ from tubelet.errors import TubeletError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `tubelet`; returns the exit code: 0 fine, 2 the user's mistake, 1 a failure."""
+    """Run `tubelet`; returns the exit code: 0 fine, 2 the user's mistake, 1 a failure,
+    130 after Ctrl-C."""
     from tubelet.cli.app import app
 
     try:
@@ -23,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         return 0
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return 130  # what a shell reports for it
     except Exception:
         sys.stderr.write("internal error: this is a bug in tubelet, please report it\n")
         traceback.print_exc()

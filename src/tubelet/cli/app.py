@@ -59,7 +59,8 @@ def _root(
 def detect(
     videos: Videos,
     model: Annotated[
-        str, typer.Option(help="a release's name, hf://user/repo, or a weights file or folder")
+        str,
+        typer.Option(help="a release's name, hf://user/repo, a weights file, or a run folder"),
     ] = "jhmdb21_small",
     people: Annotated[
         str, typer.Option(help="person detector: person_small, hf:<model id>, or a CSV of boxes")
@@ -148,6 +149,9 @@ def train(
     ),
     out: Annotated[Path | None, typer.Option(help="run folder, default runs/<recipe>")] = None,
     resume: Annotated[bool, typer.Option(help="continue from the last checkpoint")] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="write and test the model of the last checkpoint")
+    ] = False,
     settings: Settings = None,
     device: Device = "auto",
     tensorboard: Annotated[bool, typer.Option(help="write TensorBoard scalars")] = False,
@@ -160,13 +164,14 @@ def train(
 ) -> None:
     """Train a recipe and test it.
 
-    Weights, predictions and report are left in the run folder.
+    Weights, predictions and report are left in the run folder. Ctrl-C finishes the step and saves
+    it.
     """
     from tubelet.cli.training import smoke_recipe, train_recipe
     from tubelet.errors import ConfigError
 
     if smoke:
-        if settings or resume or fsdp:
+        if settings or resume or finish or fsdp:
             raise ConfigError(
                 "--smoke cannot be combined with options other than --out",
                 hint="omit the other options",
@@ -182,6 +187,7 @@ def train(
         device=device,
         tensorboard=tensorboard,
         fsdp=fsdp,
+        finish=finish,
     )
 
 

@@ -18,7 +18,7 @@ from tubelet.data.annotations import Annotations
 from tubelet.data.tables import write_ava_csv
 from tubelet.errors import InputError, TubeletError, VideoError
 from tubelet.evaluate.scoring import evaluate_files
-from tubelet.files import atomic_path
+from tubelet.files import atomic_path, make_folder, make_parent
 from tubelet.labelsets import label_set
 from tubelet.media.sampling import keyframe_times, windows
 from tubelet.media.video import Video, VideoInfo, find_videos, probe
@@ -70,6 +70,7 @@ def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
             "invalid threshold: not a probability", expected="0 to 1", got=options.threshold
         )
     videos = find_videos(paths)
+    make_folder(options.out)
     with download_bar() as progress:
         detector = load(
             options.model,
@@ -125,7 +126,7 @@ def detect_one(
     video: Path, folder: Path, detector: ActionDetector, options: DetectOptions
 ) -> list[Tube]:
     """Detect in one video, write its results to `folder` and print its table."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     found = Recording(video.stem, detector.label_space)
     with progress_bar() as bar:
         task = bar.add_task(video.name, total=None)
@@ -197,7 +198,7 @@ def unique_names(videos: Sequence[Path]) -> list[str]:
 
 def _join(folders: Iterable[Path], target: Path) -> None:
     """The finished videos' detections as one AVA CSV, which is what `evaluate` takes."""
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     with atomic_path(target / DETECTIONS) as part, part.open("wb") as joined:
         for folder in folders:
             with (folder / DETECTIONS).open("rb") as one:
@@ -213,6 +214,7 @@ def write_people(
     device: str,
 ) -> int:
     """Person boxes of every keyframe of the videos, as one proposals CSV."""
+    make_parent(target)
     find = person_detector(detector, threshold=threshold, device=choose_device(device))
     tables, failures = [], 0
     for video in find_videos(paths):
@@ -222,7 +224,6 @@ def write_people(
             failures += 1
             note(f"skipped: {error}")
     table = Annotations.concat(tables)
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_ava_csv(target, table, kind="proposals")
     out.print(f"{len(table)} people in {len(tables)} videos: {target}")
     return 1 if failures else 0

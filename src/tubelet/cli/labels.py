@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
 from tubelet.cli.console import note, out, print_json, progress_bar
 from tubelet.cli.released import size
-from tubelet.config import encode
 from tubelet.data.doctor import Finding, SetFiles, examine_files, worst
 from tubelet.data.importers import Options, convert
 from tubelet.data.labelmaps import read_label_map
 from tubelet.data.prepare import prepare
 from tubelet.errors import InputError
-from tubelet.files import write_text
 from tubelet.playground.make import write_dataset
 from tubelet.playground.world import PlaygroundConfig
 from tubelet.recipes.own import DEFAULT_START, SUGGESTED_STARTS, known_classes, own_labels
 from tubelet.releases.published import published
 from tubelet.train.recipe import Recipe
+from tubelet.train.recipe_file import write_recipe
 
 
 def make_playground(
@@ -93,7 +91,7 @@ def prepare_set(
     name = folder.resolve().name
     recipe = own_labels(prepared, name=name, start=start, exclusive=exclusive)
     target = folder / "recipe.json"
-    write_text(target, json.dumps(encode(recipe), indent=2) + "\n")
+    write_recipe(target, recipe)
     out.print(f"{len(prepared.space)} classes: {', '.join(prepared.space.names)}")
     for split, members in (("train", prepared.train_videos), ("val", prepared.val_videos)):
         out.print(f"{split}: {len(members)} videos, {folder / split}.csv")

@@ -11,7 +11,7 @@ import typer
 Videos = Annotated[list[Path], typer.Argument(help="video files, or folders of them")]
 Pattern = Annotated[str, typer.Argument(help="part of a name, or a shell pattern")]
 RecipeName = Annotated[
-    str, typer.Argument(help="a recipe's name (`tubelet recipes`) or a JSON file")
+    str, typer.Argument(help="a recipe's name (`tubelet recipes`), a JSON file, or a run's folder")
 ]
 AnnotationFile = Annotated[
     Path, typer.Argument(help="an annotation file of any known format: CVAT, VIA, COCO, AVA, …")

@@ -28,6 +28,7 @@ from tubelet.evaluate.scoring import (
     tubes_of,
 )
 from tubelet.evaluate.video_map import VideoReport
+from tubelet.files import make_folder
 from tubelet.labels import LabelSpace
 from tubelet.render.export import read_tubes
 from tubelet.render.report_page import write_report_page
@@ -109,7 +110,7 @@ def _check(question: EvaluateOptions) -> None:
 
 def write_report(scored: Scored, folder: Path) -> None:
     """The report as JSON, CSV and, where it has classes, a page."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_atomic(folder / "report.json", json.dumps(scored.plain, indent=2) + "\n")
     write_atomic(folder / "report.csv", _csv(scored.rows))
     if scored.classes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tubelet.api import choose_device
 from tubelet.cli.console import ConsoleReporter, note, out, show
 from tubelet.config import override
-from tubelet.errors import ConfigError
-from tubelet.parallel.processes import joined_world
+from tubelet.errors import ConfigError, Stopped
+from tubelet.parallel.processes import World, joined_world
 from tubelet.people.training.person_small import train as train_person
 from tubelet.recipes.saved import find_recipe
 from tubelet.recipes.smoke import run_smoke
@@ -19,9 +20,10 @@ from tubelet.render.tables import report_table
 from tubelet.testing.config import Ensemble
 from tubelet.testing.ensembles import run_ensemble
 from tubelet.testing.run_test import Tested
+from tubelet.train.loop.saving import STATE
 from tubelet.train.reporters import Reporter, Reporters, Silent, TensorBoard
-from tubelet.train.run import Outcome, run
-from tubelet.train.stopping import stopped_by_sigterm
+from tubelet.train.run import RECIPE, Outcome, run
+from tubelet.train.stopping import StopFlag, stopped_by_signals
 
 PERSON = "person_small"
 
@@ -36,18 +38,23 @@ def train_recipe(
     device: str,
     tensorboard: bool,
     fsdp: bool,
+    finish: bool = False,
 ) -> None:
-    """Train the recipe `name`, or the one in a file `name`.json, and print how it scores."""
+    """Train the recipe `name`, the one in a file `name`.json, or that of the run folder `name`, and
+    print how it scores."""
     if name == PERSON:
+        if finish:
+            raise ConfigError(f"{PERSON!r} cannot be finished early", hint="resume it")
         _train_person(root, folder or Path("runs") / PERSON, resume=resume, settings=settings)
         return
-    found = find_recipe(name)
+    name, folder = _of_folder(name, folder)
+    found = find_recipe(name, root=root, note=note)
     recipe = override(found, settings)
     folder = folder or Path("runs") / recipe.name
     if isinstance(recipe, Ensemble):
         _join_members(recipe, folder, root)
         return
-    with joined_world(choose_device(device)) as (world, own), stopped_by_sigterm() as stop:
+    with joined_world(choose_device(device)) as (world, own), _stopping(world) as stop:
         reporter = _listeners(folder, tensorboard) if world.first else Silent()
         try:
             outcome = run(
@@ -60,11 +67,27 @@ def train_recipe(
                 world=world,
                 stop=stop,
                 fsdp=fsdp,
+                finish=finish,
             )
         finally:
             reporter.close()
     if world.first:
         _print(outcome)
+
+
+def _of_folder(name: str, folder: Path | None) -> tuple[str, Path | None]:
+    """The recipe file and the folder of a run; a prepared set's folder holds a recipe only."""
+    run = Path(name)
+    if not (run / RECIPE).is_file():
+        return name, folder
+    if folder is None and (run / STATE).is_file():
+        folder = run
+    return str(run / RECIPE), folder
+
+
+def _stopping(world: World) -> AbstractContextManager[StopFlag]:
+    told = "stopping after this step; Ctrl-C again stops at once, without saving it"
+    return stopped_by_signals(lambda: note(told) if world.first else None)
 
 
 def _join_members(ensemble: Ensemble, folder: Path, root: Path) -> None:
@@ -123,7 +146,17 @@ def _train_person(root: Path, folder: Path, *, resume: bool, settings: Sequence[
     """The person detector is not an action model: it has its own training function."""
     if settings:
         raise ConfigError(f"{PERSON!r} does not support --set", got=", ".join(settings))
-    weights = train_person(
-        root / "jhmdb21", folder, resume=resume, report=lambda line: note(str(line))
-    )
+
+    def stop() -> Stopped | None:
+        told = "stopped; training has saved its state"
+        return flag.stopped(told, str(folder), can_finish=False) if flag.raised else None
+
+    with stopped_by_signals() as flag, flag.watched():
+        weights = train_person(
+            root / "jhmdb21",
+            folder,
+            resume=resume,
+            report=lambda line: note(str(line)),
+            stop=stop,
+        )
     out.print(f"weights: {weights}")

@@ -16,7 +16,8 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from tubelet.errors import InputError, ShapeError, VideoError
+from tubelet.errors import InputError, ShapeError, TubeletError, VideoError
+from tubelet.files import cannot_write
 from tubelet.media.decoder import explain
 
 # Divides every usual frame rate, NTSC's included, and whole milliseconds.
@@ -66,7 +67,7 @@ class VideoWriter:
                 str(self._partial), "w", format="mp4", options={"movflags": "+faststart"}
             )
         except (FFmpegError, OSError) as error:
-            raise VideoError(f"cannot write: {explain(error)}", where=self.path) from error
+            raise self._failure(error) from error
         options = {"crf": str(self._quality), "preset": "veryfast", "threads": "2"}
         stream = self._container.add_stream("libx264", rate=self.fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -95,7 +96,7 @@ class VideoWriter:
         try:
             self._container.mux(self._stream.encode(frame))
         except (FFmpegError, OSError) as error:
-            raise VideoError(f"cannot write: {explain(error)}", where=self.path) from error
+            raise self._failure(error) from error
 
     def _picture(self, image: npt.NDArray[np.uint8]) -> VideoFrame:
         odd_h, odd_w = (edge % 2 for edge in self.hw)
@@ -152,4 +153,13 @@ class VideoWriter:
                 os.fsync(file.fileno())
             self._partial.replace(self.path)
         except (FFmpegError, OSError) as error:
-            raise VideoError(f"cannot write: {explain(error)}", where=self.path) from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> TubeletError:
+        full = cannot_write(self.path, error)
+        if full is not None:
+            return full
+        height, width = self.hw
+        return VideoError(
+            f"cannot write: {explain(error)}", where=self.path, got=f"pictures of {width}x{height}"
+        )

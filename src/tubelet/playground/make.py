@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tubelet.errors import ConfigError, InputError
-from tubelet.files import write_text
+from tubelet.files import make_folder, write_text
 from tubelet.labels import LabelSpace
 from tubelet.playground.plan import plan
 from tubelet.playground.render import Renderer
@@ -183,7 +183,7 @@ def _write_clips(
     every_ms: int,
     on_clip: Callable[[int, int], None] | None,
 ) -> PlaygroundFiles:
-    (out_dir / "videos").mkdir(parents=True, exist_ok=True)
+    make_folder(out_dir / "videos")
     rows: list[tuple[str, ...]] = []
     videos: list[Path] = []
     for name, seed in seeds.items():

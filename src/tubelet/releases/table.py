@@ -182,6 +182,14 @@ def weights_path(name: str | Path, *, keep: bool = False, progress: Progress | N
         return path
     if path.is_dir() and (path / WEIGHTS).is_file():
         return path / WEIGHTS
+    if path.is_dir() and (path / "recipe.json").is_file():
+        raise InputError(
+            "this run has no model yet",
+            where=path,
+            expected=WEIGHTS,
+            hint="train it to its end, or finish it, which writes the model of its last checkpoint",
+            arguments=("finish",),
+        )
     if isinstance(name, Path) or path.suffix == _SUFFIX or path.name != text:
         expected = f"a file, or a folder that holds {WEIGHTS}"
         raise InputError("no such weights file", where=path, expected=expected)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tubelet.errors import InputError
+from tubelet.files import write_text, writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,17 +82,21 @@ class JsonLines:
 
     def __init__(self, path: Path, *, keep_steps: int) -> None:
         lines = path.read_text().splitlines()[:keep_steps] if path.is_file() else []
-        path.write_text("".join(f"{line}\n" for line in lines))
-        self._file = path.open("a", buffering=1)
+        write_text(path, "".join(f"{line}\n" for line in lines))
+        self._path = path
+        with writing(path):
+            self._file = path.open("a", buffering=1)
 
     def step(self, report: StepReport) -> None:
-        self._file.write(json.dumps(asdict(report)) + "\n")
+        with writing(self._path):
+            self._file.write(json.dumps(asdict(report)) + "\n")
 
     def note(self, text: str) -> None:
         """Notes are for people; the metrics file holds steps only."""
 
     def close(self) -> None:
-        self._file.close()
+        with writing(self._path):
+            self._file.close()
 
 
 _SCALARS = (
@@ -110,7 +115,8 @@ class TensorBoard:
             raise InputError(
                 "TensorBoard is not installed", hint="pip install 'tubelet[tensorboard]'"
             ) from error
-        self._writer = SummaryWriter(str(folder))
+        with writing(folder / "events"):
+            self._writer = SummaryWriter(str(folder))
 
     def step(self, report: StepReport) -> None:
         for name in _SCALARS:

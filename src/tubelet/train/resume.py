@@ -9,12 +9,14 @@ import torch
 
 from tubelet.config import decode
 from tubelet.errors import ConfigError, InputError
+from tubelet.files import make_folder
 from tubelet.models.shapes import calls_of
 from tubelet.numerics.choices import Precision
 from tubelet.numerics.precision import resolve
 from tubelet.train.loop.saving import STATE
 from tubelet.train.loop.state import TrainState
 from tubelet.train.recipe import Recipe
+from tubelet.train.recipe_file import identity
 
 
 def previous_state(out: Path, recipe: Recipe, *, resume: bool) -> TrainState | None:
@@ -23,8 +25,6 @@ def previous_state(out: Path, recipe: Recipe, *, resume: bool) -> TrainState | N
     Raises InputError where `out` holds a run that is not to be resumed, ConfigError where another
     recipe made it.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError("the output folder is a file", where=out)
     path = out / STATE
     if not resume and path.exists():
         raise InputError(
@@ -33,13 +33,13 @@ def previous_state(out: Path, recipe: Recipe, *, resume: bool) -> TrainState | N
             hint="resume it, or choose another output folder",
             arguments=("resume", "out"),
         )
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     if not path.is_file():
         return None
     state = TrainState.load(path)
     # Decoded, so that a field added since then with a default does not make another recipe.
     before = decode(Recipe, state.recipe, where=f"{path}, recipe")
-    if _essence(before) != _essence(_in_precision_of(before, recipe)):
+    if identity(before) != identity(_in_precision_of(before, recipe)):
         raise ConfigError(
             "the run to resume was made by another recipe",
             where=path,
@@ -80,12 +80,3 @@ def _in_precision_of(before: Recipe, recipe: Recipe) -> Recipe:
         for old, stage in zip(before.stages, recipe.stages, strict=True)
     )
     return replace(recipe, stages=stages)
-
-
-def _essence(recipe: Recipe) -> Recipe:
-    """The recipe without what changes no weight: words, figures, loader workers, saving."""
-    stages = tuple(
-        replace(stage, workers=0, save_every=1, save_minutes=None, keep=1)
-        for stage in recipe.stages
-    )
-    return replace(recipe, summary="", published=None, reproduced={}, stages=stages)

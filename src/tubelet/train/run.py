@@ -6,15 +6,15 @@ from those above it, and hands them to the loop. Nothing below this file builds 
 
 from __future__ import annotations
 
-import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from tubelet.config import encode
-from tubelet.files import write_text
+from tubelet.errors import InputError
+from tubelet.files import claimed
 from tubelet.models.weights import save_model, weights_hash
 from tubelet.parallel.processes import World
 from tubelet.testing.run_test import Tested, run_test
@@ -25,7 +25,7 @@ from tubelet.train.learning.checked import checked
 from tubelet.train.learning.choose import learner_of
 from tubelet.train.loop.fit import LoopServices, fit
 from tubelet.train.loop.progress import Progress
-from tubelet.train.loop.saving import StageSaver
+from tubelet.train.loop.saving import STATE, StageSaver
 from tubelet.train.loop.state import TrainState
 from tubelet.train.loop.throughput import clip_load
 from tubelet.train.model.activations import running_as
@@ -33,6 +33,7 @@ from tubelet.train.model.norms import train_mode
 from tubelet.train.model.start import finished_models, prepare_models, start_model
 from tubelet.train.model.tied import TiedModels
 from tubelet.train.recipe import Recipe
+from tubelet.train.recipe_file import identity, write_recipe
 from tubelet.train.reporters import Reporter, with_step_log
 from tubelet.train.resume import previous_state, with_precision
 from tubelet.train.run_context import RunContext
@@ -61,33 +62,64 @@ def run(
     world: World | None = None,
     stop: StopFlag | None = None,
     fsdp: bool = False,
+    finish: bool = False,
 ) -> Outcome:
     """Train every stage of `recipe`, test the result, and leave everything under `out`.
 
     `root`: the data folder. With `resume`, continue from `out`'s last checkpoint, bit for bit on
     the CPU in fp32. `world`: the processes that train together, with `fsdp` each holding a part of
-    the backbone. A raised `stop` ends the run after the current step. Raises InputError when `out`
-    already holds a run and `resume` is off, and as `check` before anything runs.
+    the backbone. A raised `stop` ends the run after the current step. `finish`: train no more; the
+    model of the last checkpoint is written and tested. Raises InputError when `out` already holds a
+    run and `resume` is off, when another process trains in it, and as `check` before anything runs.
     """
     world, stop = world or World(), stop or StopFlag()
     context = RunContext(
         root=root, out=out, device=device, reporter=reporter, world=world, stop=stop, fsdp=fsdp
     )
     check(recipe, context)
+    with claimed(out) if world.first else nullcontext():
+        return _run(recipe, context, resume=resume or finish, finish=finish)
+
+
+def _run(recipe: Recipe, context: RunContext, *, resume: bool, finish: bool) -> Outcome:
+    out, world = context.out, context.world
     state = previous_state(out, recipe, resume=resume)
-    recipe = with_precision(recipe, device, state)
+    if state is None and finish:
+        raise InputError("no checkpoint to finish", where=out, expected=STATE)
+    if state is None and resume:
+        context.reporter.note(f"no checkpoint in {out}: training starts at its first step")
+    recipe = with_precision(recipe, context.device, state)
     world.wait()
     if world.first:
-        write_text(out / RECIPE, json.dumps(encode(recipe), indent=2) + "\n")
+        write_recipe(out / RECIPE, recipe)
     models: TiedModels | None = None
-    for index in range(0 if state is None else state.stage, len(recipe.stages)):
-        models = _train_stage(recipe, index, models, context, state)
-        state = None
+    if finish:
+        assert state is not None
+        models = _stopped_stage(recipe, context, state)
+    else:
+        for index in range(0 if state is None else state.stage, len(recipe.stages)):
+            models = _train_stage(recipe, index, models, context, state)
+            state = None
     assert models is not None  # a recipe has at least one stage
     if world.first:
         _save(recipe, models, out)
     tests = _test(recipe, models, context)
     return Outcome(weights=out / WEIGHTS, weights_sha256=weights_hash(models.main), tests=tests)
+
+
+def _stopped_stage(recipe: Recipe, context: RunContext, state: TrainState) -> TiedModels:
+    """The models of a checkpoint, as the stage would leave them if it ended there."""
+    stage = recipe.stages[state.stage]
+    model = start_model(recipe, state.stage, None, context, resumed=True)
+    datasets = [part.data.build(context.root) for part in stage.mixture.parts]
+    models = prepare_models(stage, model, datasets, context)
+    progress = Progress.begin(stage, models, datasets, context.device)
+    progress.restore(state)
+    context.reporter.note(
+        f"finished as it is: stage {stage.name!r}, step {progress.step} of {progress.steps}"
+    )
+    progress.adopt_average()
+    return finished_models(stage, models, context)
 
 
 def _train_stage(
@@ -108,7 +140,12 @@ def _train_stage(
         progress.restore(state)
         context.reporter.note(f"stage {stage.name!r} continues at step {progress.step}")
     plain, banks = learner_of(
-        stage, models, datasets, start=progress.step, made_by=recipe_hash(recipe), context=context
+        stage,
+        models,
+        datasets,
+        start=progress.step,
+        made_by=recipe_hash(identity(recipe)),
+        context=context,
     )
     learner = checked(plain, stage, models, fresh=progress.step == 0, context=context)
     minibatches = minibatches_of(

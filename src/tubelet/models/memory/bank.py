@@ -24,6 +24,7 @@ from torch import Tensor
 from tubelet.batch import Memory
 from tubelet.checkpoints import read_header, save_checkpoint
 from tubelet.errors import CheckpointError, InputError, ShapeError
+from tubelet.files import make_folder
 from tubelet.types import Ints, Key
 
 SUFFIX = ".bank"
@@ -139,7 +140,7 @@ class BankWriter:
 
     def __init__(self, folder: Path, stamp: BankStamp) -> None:
         self._folder, self._stamp = folder, stamp
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for path in folder.glob(f"*{SUFFIX}"):
             _check(read_stamp(path), stamp, path)
 

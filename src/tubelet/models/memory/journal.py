@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tubelet.errors import CheckpointError
+from tubelet.files import writing
 
 _NAME = "undo_{:010d}.bin"
 
@@ -38,14 +39,15 @@ class UndoJournal:
             return
         record = np.zeros(1, self._kind)
         record["place"], record["row"] = place, self._rows[place]
-        with self._path.open("ab") as file:
+        with writing(self._path), self._path.open("ab") as file:
             file.write(record.tobytes())
         self._kept.add(place)
 
     def mark(self, step: int) -> None:
         """From now on keep what is needed to restore this state, called `step`."""
         self._path = self._folder / _NAME.format(step)
-        self._path.write_bytes(b"")
+        with writing(self._path):
+            self._path.write_bytes(b"")
         self._kept.clear()
 
     def settle(self, step: int) -> None:

@@ -10,13 +10,15 @@ Shape legend: L keyframes of all videos, P people per place, S token positions, 
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tubelet.errors import CheckpointError, DataError
-from tubelet.files import atomic_path
+from tubelet.files import atomic_path, make_folder
 from tubelet.models.memory.bank import BankReader, BankStamp, Remembered, nobody
 from tubelet.models.memory.journal import UndoJournal
 from tubelet.types import Ints, Key
@@ -182,9 +184,9 @@ class OnlineBank:
                     hint="delete the folder, or name another one",
                 )
         else:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             with atomic_path(folder / _TOKENS) as part, part.open("r+b") as file:
-                file.truncate(max(1, len(keys)) * kind.itemsize)
+                _reserve(file, max(1, len(keys)) * kind.itemsize)
             with atomic_path(path) as part:
                 part.write_text(json.dumps(index), encoding="utf-8")
         return np.memmap(folder / _TOKENS, dtype=kind, mode="r+", shape=(max(1, len(keys)),))
@@ -261,3 +263,15 @@ class SharedBank:
         found: list[T] = [own] * dist.get_world_size()
         dist.all_gather_object(found, own, group=self._group)
         return found
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Give the file its room on the disk now: a full disk met while it is mapped would end the
+    process with a bus error."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+    file.truncate(size)

@@ -6,12 +6,13 @@ per clip is labelled, so other people are neither taught nor punished) and on pl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from tubelet.data.tables import read_ava_csv, video_path
+from tubelet.errors import Stopped
 from tubelet.media.video import Video
 from tubelet.people.detectors.base import Image, PersonDetector
 from tubelet.people.given import GivenPeople
@@ -29,7 +30,14 @@ def person_small() -> PersonRecipe:
     return PersonRecipe(steps=5000, batch=16, lr=1e-3)
 
 
-def train(jhmdb: Path, out: Path, *, resume: bool = False, report: Report | None = None) -> Path:
+def train(
+    jhmdb: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    report: Report | None = None,
+    stop: Callable[[], Stopped | None] | None = None,
+) -> Path:
     """Train on `jhmdb` (its `annotations` and `videos` folders); the path of the weights."""
     truth = jhmdb / "annotations" / "jhmdb21_train_split1.csv"
     pictures = [
@@ -37,7 +45,7 @@ def train(jhmdb: Path, out: Path, *, resume: bool = False, report: Report | None
         for image, people in labelled_frames(truth, jhmdb / "videos", every=3)
     ]
     pictures += list(playground_pictures(1500, seed=7))
-    return train_person(person_small(), pictures, out, resume=resume, report=report)
+    return train_person(person_small(), pictures, out, resume=resume, report=report, stop=stop)
 
 
 def score(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from tubelet.checkpoints import read_checkpoint, save_checkpoint
 from tubelet.config import encode
-from tubelet.errors import CheckpointError, ConfigError, TrainingError
+from tubelet.errors import CheckpointError, ConfigError, Stopped, TrainingError
 from tubelet.files import atomic_path
 from tubelet.numerics.choices import Precision, PrecisionChoice
 from tubelet.numerics.precision import autocast, resolve
@@ -84,11 +84,13 @@ def train_person(
     *,
     resume: bool = False,
     report: Report | None = None,
+    stop: Callable[[], Stopped | None] | None = None,
 ) -> Path:
     """Train, and return the path of the averaged fp16 weights, `out/person_small.safetensors`.
 
     `out` also receives `state.safetensors` (to resume from) and `recipe.json`. `report` is called
     every `log_every` steps with the losses, the rate, pictures per second and the seconds left.
+    `stop` is asked after each step: what it gives is raised once the step is saved.
     Raises TrainingError if the loss stops being a number or there is nothing to learn from.
     """
     if not any(len(p.boxes_px) for p in pictures):
@@ -123,8 +125,11 @@ def train_person(
         if report and (step + 1) % recipe.log_every == 0:
             pace = (step + 1 - start) / (time.monotonic() - started)
             report(_line(step + 1, losses, norm, pace, recipe))
-        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
+        stopped = stop() if stop is not None else None
+        if stopped or (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
             _save(state, step + 1, net, average, optimiser)
+        if stopped is not None:
+            raise stopped
     return export(state, out / "person_small.safetensors", recipe)
 
 

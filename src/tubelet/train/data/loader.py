@@ -181,8 +181,9 @@ def steps_of(
 
 
 def _work_on(worker: int) -> None:
-    """A SIGTERM for the whole process group is the trainer's to answer: it saves, then ends us."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """A signal for the whole process group is the trainer's to answer: it saves, then ends us."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _StepPositions(Places[list[tuple[int, int]]]):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from tubelet.errors import Stopped, TrainingError
+from tubelet.errors import TrainingError
 from tubelet.files import write_text
 from tubelet.parallel.processes import World
 from tubelet.train.data.loader import Step
@@ -90,11 +90,10 @@ def fit(
             rates.reset()
             services.saver.save()
         if step.stop:
-            raise Stopped(
-                "training was asked to stop, and has saved its state",
-                where=f"stage {stage.name!r}, after step {progress.step} of {progress.steps}",
-                hint="resume it",
-                arguments=("resume",),
+            raise services.stop.stopped(
+                f"stopped at step {progress.step} of {progress.steps}; training has saved its "
+                "state",
+                f"stage {stage.name!r}, {services.folder}",
             )
 
 
