@@ -128,6 +128,7 @@ AVA_KINETICS = JoinedSource(
 TRAINING = _ava(
     proposals="boxes.csv", boxes="truth+proposals", score_threshold=0.5, proposal_iou=0.9
 )
+MATCHED = replace(TRAINING, boxes="matched")
 TESTING = _ava(proposals="boxes.csv", boxes="proposals", score_threshold=0.5)
 
 
@@ -146,6 +147,7 @@ SOURCES: dict[str, SourceConfig] = {
     "frames": _ava(videos="frames", frame_rate=WORLD.fps / 2),
     "ava_kinetics": AVA_KINETICS,
     "training boxes": TRAINING,
+    "training boxes alone": MATCHED,
     "testing boxes": TESTING,
     "ucf24": TubeSource(name="ucf", videos="ucf", annotations="pyannot.pkl", fps=25, every_ms=200),
     "kinetics": ClipSource(

@@ -37,6 +37,10 @@ def test_a_close_proposal_takes_all_labels_of_its_person() -> None:
     assert joined["x2"].to_list() == [0.49, 0.49, 0.95]
     assert len(for_training(_truth(), proposals, iou=0.75)) == 4 + 4
     assert len(for_training(_truth(), proposals, iou=0.75, min_score=0.85)) == 4 + 2
+    alone = for_training(_truth(), proposals, iou=0.75, keep_truth=False)
+    assert alone.frame.equals(for_training(_truth(), proposals, iou=0.75).frame[4:])
+    missed = for_training(_truth(), proposals.at_least(0.75), keep_truth=False)
+    assert missed.keys() == _truth().keys() and len(missed.frame.drop_nulls("x1")) == 2
 
 
 def test_truth_comes_first_and_unchanged() -> None:

@@ -11,8 +11,13 @@ from torch import Tensor, nn
 from tubelet.convert import start_from_image
 from tubelet.convert.families.vivit import central_frame
 from tubelet.errors import CheckpointError, ShapeError
-from tubelet.models.backbones.vivit import ViViTConfig, resize_positions
+from tubelet.labels import LabelSpace
+from tubelet.models.backbones.vivit import ViViT, ViViTConfig, resize_positions
+from tubelet.models.detector import ActionModelConfig
+from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.layers.transformer import Encoder
+from tubelet.train.model.transfer import transfer
+from tubelet.types import InputSpec
 
 CONFIG = ViViTConfig(
     width=32, layers=2, heads=2, mlp=64, temporal_layers=1, positions=(4, 4, 4), gelu="none"
@@ -117,6 +122,35 @@ def test_positions_keep_their_directions() -> None:
     assert (rows[0].diff() > 0).all()
     torch.testing.assert_close(rows[0], 3 - rows[0].flip(0))
     assert abs(rows[0, 3] - 1.25) < 0.1
+
+
+@pytest.mark.parametrize("temporal_layers", [0, 1])
+def test_positions_are_resized_when_a_model_for_larger_pictures_starts(
+    temporal_layers: int,
+) -> None:
+    """From then on they are the larger model's own: 002 at 512 pixels has 32 × 32."""
+    small = replace(CONFIG, temporal_layers=temporal_layers)
+    config = ActionModelConfig(
+        backbone=small,
+        head=LinearHeadConfig(),
+        input=InputSpec(frames=8),
+        labels=LabelSpace.of(("run", "jump")),
+    )
+    source = config.build()
+    model = replace(config, backbone=replace(small, positions=(4, 8, 8))).build()
+    done = transfer(source.state_dict(), model, parts=("backbone.*",))
+    assert done.resized == ("backbone.position",) and not done.dropped
+    assert "1 resized (backbone.position)" in str(done)
+    grids = ((4, 4, 4), (4, 8, 8)) if not temporal_layers else ((4, 4), (8, 8))
+    assert isinstance(source.backbone, ViViT) and isinstance(model.backbone, ViViT)
+    wanted = resize_positions(source.backbone.position, *grids)
+    assert torch.equal(model.backbone.position, wanted)
+
+
+def test_positions_of_a_grid_that_cannot_be_told_begin_anew() -> None:
+    backbone = CONFIG.build()
+    assert backbone.refit("position", torch.zeros(1, 1 + 6, 32)) is None
+    assert backbone.refit("cls", torch.zeros(1, 1, 32)) is None
 
 
 @pytest.mark.parametrize("size", [(96, 160), (160, 96), (50, 70)])

@@ -137,6 +137,7 @@ def test_costs_are_recorded_for_all() -> None:
         "ava22_slowfast_r50_4x16_cm",
         "relation_csn152_k700_t_only_memory",
         "finetune_b224_k400",
+        "finetune_b512_k400_to_ava",
         "k400_slow_r50_8x8_cm_reduction1",
     ],
 )

@@ -57,6 +57,10 @@ def test_cosine_warms_up_then_falls_to_its_floor() -> None:
     cosine = CosineSchedule(warmup=0.1, floor=0.01)
     values = [cosine.at(step, 100) for step in range(101)]
     assert values[0] < 0.1 and max(values) == values[10]
+    assert values[10] == pytest.approx(0.01 + 0.99 * 0.5 * (math.cos(0.1 * math.pi) + 1))
+    assert values[10] - values[9] == pytest.approx(
+        values[1] - values[0]
+    )  # no peak above the cosine
     assert values[50] == pytest.approx(0.01 + 0.99 * 0.5)
     assert values[100] == pytest.approx(0.01)
     assert all(a >= b for a, b in itertools.pairwise(values[10:]))
@@ -144,6 +148,18 @@ def test_a_crop_shows_the_person_it_was_drawn_around() -> None:
         whole = dataset.sample(index, spec=SPEC)
         cut = dataset.sample(index, spec=SPEC, augment=augment, rng=np.random.default_rng(index))
         assert len(cut.people) == len(whole.people)
+
+
+def test_a_crop_may_lie_anywhere_and_keep_whoever_it_shows() -> None:
+    """001 §2: as on Kinetics, where a crop knows of no people."""
+    dataset = PlaygroundDataset(world=replace(WORLD, people=(1, 1)), clips=1, first_seed=3)
+    anywhere = Augment(scale=(1.8, 1.8), crop=30, crop_at="anywhere", min_visible=0.0)
+    kept = []
+    for augment in (anywhere, replace(anywhere, min_visible=0.25)):
+        rngs = (np.random.default_rng(seed) for seed in range(12))
+        drawn = [dataset.sample(0, spec=SPEC, augment=augment, rng=rng) for rng in rngs]
+        kept.append(sum(len(sample.people) for sample in drawn))
+    assert 12 > kept[0] > kept[1] > 0
 
 
 @pytest.mark.parametrize("workers", [0, 2])

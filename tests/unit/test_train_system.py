@@ -253,7 +253,7 @@ def test_only_what_is_trainable_changes_and_frozen_norms_keep_their_statistics(
     assert changed == {"head.classifier.weight", "head.classifier.bias"}
     assert any("trains" in note and "parameters" in note for note in listener.notes)
     with pytest.raises(ConfigError, match="no parameter matches"):
-        freeze([before], ["no.such.*"])
+        freeze([before], ["no.such.*"], Norms())
 
 
 def test_a_second_stage_inherits_by_name_and_reports_it(tmp_path: Path) -> None:
@@ -321,6 +321,19 @@ def test_norms_take_their_statistics_over_groups_of_clips() -> None:
     fresh = replace(config_of(), head=NonlocalContextHeadConfig()).build()
     train_mode(fresh, Norms(mode="frozen"))  # a head's norm has no statistics to freeze
     assert [m for m in batch_norms(fresh) if m.training] == [fresh.head.norm]
+
+
+def test_constant_norms_learn_neither_statistics_nor_scale_and_shift() -> None:
+    """000 §3.1: "All the batchnorm layers are frozen". A head's norm has nothing to keep."""
+    model = replace(config_of(), head=NonlocalContextHeadConfig()).build()
+    for mode, learning in (("frozen", True), ("constant", False)):
+        norms = Norms(mode=mode)
+        freeze([model], ["*"], norms)
+        train_mode(model, norms)
+        own = [m for m in batch_norms(model) if m is not model.head.norm]
+        assert own and not any(m.training for m in own) and model.head.norm.training
+        assert {p.requires_grad for m in own for p in m.parameters()} == {learning}
+        assert all(p.requires_grad for p in model.head.parameters())
 
 
 def test_recomputed_activations_give_the_same_gradients_and_count_clips_once() -> None:
@@ -495,6 +508,10 @@ def test_recomputed_activations_agree_with_grouped_norms() -> None:
         ({"norms": Norms(mode="synced")}, "several processes on CUDA"),
         ({"collaborative": CollaborativeTraining(mode="multi_iteration")}, "collaborative memory"),
         ({"collaborative": CollaborativeTraining(video_weight=0.5)}, "video-level loss"),
+        (
+            {"collaborative": CollaborativeTraining(video_weight=0.5, clips=2)},
+            "requires classification",
+        ),
         ({"start": Start(weights="absent.safetensors")}, "no such weights file"),
         (
             {"data": Mixture(parts=(Part(data=PlaygroundSource(world=EVENT)),))},

@@ -92,16 +92,17 @@ def assemble(
 ) -> Sample:
     """A Sample from decoded frames and the people of the keyframe.
 
-    Under augmentation the random crop is drawn around one of the people, people who are then
-    hardly visible are dropped, and boxes are jittered.
+    Under augmentation the random crop is drawn around one of the people or anywhere, people who are
+    then hardly visible are dropped, and boxes are jittered.
     """
     focus = None
-    if augment is not None and rng is not None and len(people):
+    if augment is not None and rng is not None and augment.crop_at == "person" and len(people):
         focus = people.boxes[rng.integers(len(people))]
     frames, geometry = prepare(clip, source_hw, spec, augment, rng, focus)
     if augment is not None and rng is not None and augment.box_jitter:
         people = replace(people, boxes=jitter_boxes(people.boxes, augment.box_jitter, rng))
-    boxes_px, visible = boxes_in_clip(people.boxes, geometry, spec)
+    share = 0.25 if augment is None else augment.min_visible
+    boxes_px, visible = boxes_in_clip(people.boxes, geometry, spec, share)
     if augment is not None:
         people, targets, boxes_px = people.select(visible), targets[visible], boxes_px[visible]
     return Sample(

@@ -38,8 +38,10 @@ def for_training(
     *,
     iou: float = 0.9,
     min_score: float = 0.0,
+    keep_truth: bool = True,
 ) -> Annotations:
-    """Ground truth plus the proposals that overlap a truth person by more than `iou`.
+    """Ground truth plus the proposals that overlap a truth person by more than `iou`; without
+    `keep_truth`, those proposals alone, and a row without a box for each keyframe that has none.
 
     Such a proposal takes the labels and the person id of the person it overlaps most (the first
     in the file where two tie) and keeps its score; truth rows keep a null one. 0.9 is the papers'
@@ -62,7 +64,12 @@ def for_training(
         .join(labels, left_on="truth", right_on="person_row", maintain_order="left_right")
         .select(*_MOMENT, *BOX, "label", "person", "score", pl.lit(None, pl.UInt32).alias("row"))
     )
-    return Annotations(frame=pl.concat([truth.frame, added]), source=truth.source)
+    shown = truth.frame
+    if not keep_truth:
+        missed = shown.join(added, on=_MOMENT, how="anti", maintain_order="left")
+        moments = missed.select(_MOMENT).unique(maintain_order=True)
+        shown = pl.concat([shown.clear(), moments], how="diagonal")
+    return Annotations(frame=pl.concat([shown, added]), source=truth.source)
 
 
 def for_testing(proposals: Annotations, *, min_score: float) -> Annotations:

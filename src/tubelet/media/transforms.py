@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +35,10 @@ class Augment:
 
     `scale`: range of the short side, relative to `InputSpec.short_side` ([256, 320] at 256 is
     (1, 1.25)). `aspect`: up to this much wider or narrower (0.1: a tenth). `crop`: side of a
-    random square crop in pixels, or its (height, width). `flip`: probability of mirroring
-    left–right. `brightness`, `contrast`, `saturation`: factors drawn from [1 − x, 1 + x]; `grey`:
+    random square crop in pixels, or its (height, width). `crop_at`: it shows as much as it can of a
+    "person", drawn at random, or lies "anywhere" (001 §2). `min_visible`: people stay of whose box
+    the crop shows at least this share of the area, and a pixel each way. `flip`: probability of
+    mirroring left–right. `brightness`, `contrast`, `saturation`: factors drawn from [1 − x, 1 + x]; `grey`:
     probability of losing all colour. `speed`: the clip's frames lie up to this much closer or
     further apart; `box_jitter`: each box edge moves by up to this share of the box. Those two are
     the dataset's to apply, before the frames are chosen and after the boxes are. `mosaic`:
@@ -46,6 +49,8 @@ class Augment:
     scale: tuple[float, float] = (1.0, 1.0)
     aspect: float = 0.0
     crop: int | tuple[int, int] | None = None
+    crop_at: Literal["person", "anywhere"] = "person"
+    min_visible: float = 0.25
     flip: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
@@ -65,6 +70,7 @@ class Augment:
             raise ConfigError("Augment.crop must be at least one pixel", got=self.crop)
         shares = (
             "aspect",
+            "min_visible",
             "flip",
             "brightness",
             "contrast",

@@ -16,14 +16,14 @@ from tubelet.recipes.collaborative_clips import (
     Printed,
     kinetics400_stages,
     kinetics700_stages,
+    norms_of,
     videos_of_a_node,
 )
 from tubelet.recipes.protocols import (
-    FROZEN,
     ONLY_BACKBONE,
+    ava_jitter,
     ava_test,
     detector,
-    jitter,
     schedule_of,
     sgd,
 )
@@ -72,7 +72,7 @@ def _recipe(name: str, model: str, version: str, clips: int | None, printed: Pri
 
 
 def _ava_stage(model: str, version: str, clips: int | None) -> Stage:
-    """Rate 0.0018 for 8 videos, a tenth at epochs 11 and 15 of 18, focal loss, frozen norms;
+    """Rate 0.0018 for 8 videos, a tenth at epochs 11 and 15 of 18, focal loss;
     annotated people and proposals of 0.9 or more (B.4)."""
     memory = None if clips is None else CollaborativeMemoryConfig(clips=clips)
     together = clips or 1
@@ -89,7 +89,7 @@ def _ava_stage(model: str, version: str, clips: int | None) -> Stage:
         ),
         schedule=schedule_of(18, drops=(11, 15)),
         loss=ActionLoss(focal_gamma=2.0),
-        norms=FROZEN,
-        augment=jitter(256, 320 if "r50" in model else 340),
+        norms=norms_of(together),
+        augment=ava_jitter(256, 320 if "r50" in model else 340),
         clip_norm=None,
     )  # fmt: skip

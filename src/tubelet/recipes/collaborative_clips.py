@@ -31,6 +31,7 @@ from tubelet.recipes.protocols import (
 )
 from tubelet.testing.config import PaperRow, Test
 from tubelet.train.learning.multi_clip import CollaborativeTraining
+from tubelet.train.model.norms import Norms
 from tubelet.train.recipe import Recipe, Stage, Start
 
 PAPER = "arXiv:2104.01198"
@@ -56,6 +57,12 @@ def experiments() -> Iterator[Recipe]:
 def videos_of_a_node(clips: int) -> int:
     """Videos of a step on one node of eight GPUs, with so many clips of each (§3.3)."""
     return 8 * max(1, round(8 / clips))
+
+
+def norms_of(clips: int) -> Norms:
+    """Statistics over 8 clips (001 §3); with several clips of a video, over "only the clips from
+    different videos" (§3.3), which training does slot by slot."""
+    return EIGHT_CLIPS if clips == 1 else Norms()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +147,11 @@ def _memory_stage(before: Stage, memory: CollaborativeMemoryConfig | None = _DEF
         batch=videos * clips,
         optimizer=sgd(0.0125 * videos / 16, per_clips=videos * clips),
         schedule=schedule_of(15, warmup=2.25),
-        norms=replace(EIGHT_CLIPS, clips=None),
+        norms=norms_of(clips),
         collaborative=CollaborativeTraining(
-            video_weight=1.0, clips=1 if memory is not None else clips
+            # Of a single clip the video's loss is the clip's own, counted twice.
+            video_weight=0.0 if clips == 1 else 1.0,
+            clips=1 if memory is not None else clips,
         ),
     )
 
@@ -247,7 +256,7 @@ def _strategies() -> Iterator[Recipe]:
             name="from_scratch",
             epochs=epochs,
             optimizer=first.optimizer,
-            schedule=schedule_of(epochs, warmup=epochs * 34 / 196),
+            schedule=first.schedule,  # shares: 34 of 196 epochs warm up, of R(2+1)D's 50 of 250
         )
         yield _k400(
             f"k400_{model}_cm_scratch",
@@ -336,7 +345,7 @@ def _finetuned(
         batch=16 * clips,
         optimizer=sgd(rate, per_clips=16 * clips, weight_decay=weight_decay),
         schedule=schedule_of(epochs, warmup=warmup, drops=drops),
-        norms=replace(EIGHT_CLIPS, clips=None if memory else 8),
+        norms=norms_of(clips),
         augment=replace(jitter(256, 340 if mirrored else 320), flip=mirrored),
         collaborative=CollaborativeTraining(video_weight=1.0 if memory else 0.0),
     )

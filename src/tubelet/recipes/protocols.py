@@ -8,6 +8,8 @@ source.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tubelet.data.sources import SourceConfig
 from tubelet.labels import LabelSpace
 from tubelet.media.transforms import Augment
@@ -24,7 +26,7 @@ from tubelet.train.model.norms import Norms
 from tubelet.train.recipe import Stage, Start
 
 ONLY_BACKBONE = Start(parts=("backbone.*",))
-FROZEN = Norms(mode="frozen")
+CONSTANT = Norms(mode="constant")
 EIGHT_CLIPS = Norms(clips=8)
 TEN_BY_THREE = Views(moments=10, crops=3)
 SCALES_AND_FLIP = Views(scales=(256, 288, 320), flip=True)
@@ -51,6 +53,12 @@ def jitter(low: int, high: int) -> Augment:
     """Short side between `low` and `high` pixels of a model that expects 256, a random square of
     224, mirrored half the time (001 §3)."""
     return Augment(scale=(low / 256, high / 256), crop=224, flip=0.5)
+
+
+def ava_jitter(low: int, high: int) -> Augment:
+    """`jitter` on AVA: "all other hyper-parameters are the same as in the Kinetics experiments"
+    (001 §2), so the square lies anywhere. Whoever it shows a pixel of stays."""
+    return replace(jitter(low, high), crop_at="anywhere", min_visible=0.0)
 
 
 def schedule_of(epochs: float, *, warmup: float = 0.0, drops: tuple[float, ...] = ()) -> Schedule:

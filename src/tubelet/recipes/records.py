@@ -116,13 +116,14 @@ def _record(experiment: Experiment, cost: Mapping[str, float]) -> RecipeRecord:
 
 def model_name(config: ActionModelConfig) -> str:
     """The backbone's name in `tubelet models`, with its head and memory where they are special."""
-    backbone = config.backbone.architecture()
-    named = [
-        name
+    backbone, spec = config.backbone.architecture(), config.input
+    named = {
+        name: row.input.stride
         for name, row in variants().items()
-        if backbone in (row.backbone, row.detection) and row.input.frames == config.input.frames
-    ]
-    parts = [named[0] if named else backbone.title()]
+        if backbone in (row.backbone, row.detection) and row.input.frames == spec.frames
+    }
+    exact = [name for name, stride in named.items() if stride == spec.stride]
+    parts = [*exact, *(f"{name} at stride {spec.stride}" for name in named), backbone.title()][:1]
     head = config.head.title()
     parts += [] if head in ("Clip", "Linear") else [head]
     if config.memory is not None:

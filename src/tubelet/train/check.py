@@ -35,7 +35,7 @@ def check(recipe: Recipe, context: RunContext) -> None:
             models = [
                 c.build() for c in (config, *(p.model for p in stage.mixture.parts if p.model))
             ]
-        freeze(models, stage.trainable)
+        freeze(models, stage.trainable, stage.norms)
     last = recipe.stages[-1]
     known = [part.data.name for part in last.mixture.parts]
     for test in recipe.tests:
@@ -67,6 +67,11 @@ def _wrong(stage: Stage, config: ActionModelConfig, context: RunContext) -> Iter
         yield "with several clips per video, norms already count clips of different videos only"
     if stage.collaborative.mode == "multi_iteration" and not collaborative:
         yield "multi-iteration requires a model with collaborative memory"
+    if stage.collaborative.video_weight and together == 1:
+        yield (
+            "the video-level loss requires several clips per video: that of a single clip is its "
+            "own loss, counted twice; set video_weight to 0"
+        )
     yield from _wrong_norms(stage, context)
     for part in stage.mixture.parts:
         yield from _wrong_part(stage, part, part.model or config, together)

@@ -16,7 +16,7 @@ from tubelet.data.sources.steps import boxes_of, folder_of
 from tubelet.data.tables import read_ava_csv, read_excluded
 from tubelet.errors import ConfigError
 
-Boxes = Literal["truth", "truth+proposals", "proposals"]
+Boxes = Literal["truth", "truth+proposals", "matched", "proposals"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +29,9 @@ class VideoSource(SourceConfig):
 
     `boxes`: whose boxes a sample has. "truth": the annotated ones. "truth+proposals", for training:
     those, and the proposals scored `score_threshold` or higher that overlap one by more than
-    `proposal_iou` and take its labels. "proposals", for testing: proposals of at least that score
-    on the annotated keyframes, without targets.
+    `proposal_iou` and take its labels. "matched", for training: those proposals alone; a keyframe
+    that has none shows nobody. "proposals", for testing: proposals of at least that score on the
+    annotated keyframes, without targets.
     """
 
     summary: ClassVar[str] = "people in films, by keyframe: AVA, AVA-Kinetics, JHMDB, your own"
@@ -53,7 +54,7 @@ class VideoSource(SourceConfig):
         if (self.boxes == "truth") != (self.proposals is None):
             raise ConfigError(
                 f"{self.name!r} needs both proposals and a use for them, or neither",
-                expected='proposals with boxes "truth+proposals" or "proposals"',
+                expected='proposals with boxes "truth+proposals", "matched" or "proposals"',
                 got=f"proposals {self.proposals}, boxes {self.boxes!r}",
             )
 
@@ -74,7 +75,11 @@ class VideoSource(SourceConfig):
                 boxes = for_testing(proposals, min_score=self.score_threshold)
             else:
                 shown = for_training(
-                    truth, proposals, iou=self.proposal_iou, min_score=self.score_threshold
+                    truth,
+                    proposals,
+                    iou=self.proposal_iou,
+                    min_score=self.score_threshold,
+                    keep_truth=self.boxes == "truth+proposals",
                 )
         begin_ms = round(self.begin_s * 1000)
         return VideoDataset(

@@ -73,6 +73,11 @@ class Backbone(nn.Module):
 
     outputs: tuple[FeatureSpec, ...]
 
+    def refit(self, name: str, tensor: Tensor) -> Tensor | None:
+        """`tensor`, a parameter `name` of the same backbone for clips of another size, in the shape
+        that this one has; None where that cannot be said."""
+        return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackboneConfig(Extensible, ABC):
@@ -98,8 +103,8 @@ class BackboneConfig(Extensible, ABC):
         return self
 
     def architecture(self) -> Self:
-        """This configuration without what only training sees (drop path), as its named variant
-        has it."""
+        """This configuration without what only training sees (drop path) and what the size of its
+        clips decides (positions), as its named variant has it."""
         return self
 
     @classmethod

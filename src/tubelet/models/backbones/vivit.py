@@ -11,6 +11,7 @@ reads them, so that classification weights fit it unchanged.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -32,6 +33,8 @@ from tubelet.models.backbones.base import (
 from tubelet.models.layers.transformer import Encoder, TubeletEmbedding
 from tubelet.types import InputSpec
 
+_POSITIONS = (16, 14, 14)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViViTConfig(BackboneConfig):
@@ -52,7 +55,7 @@ class ViViTConfig(BackboneConfig):
     mlp: int = 3072
     temporal_layers: int = 4
     tubelet: tuple[int, int, int] = (2, 16, 16)
-    positions: tuple[int, int, int] = (16, 14, 14)
+    positions: tuple[int, int, int] = _POSITIONS
     gelu: str = "tanh"
     norm_eps: float = 1e-6
     drop_path: float = 0.0
@@ -76,7 +79,7 @@ class ViViTConfig(BackboneConfig):
         )
 
     def architecture(self) -> Self:
-        return replace(self, drop_path=0.0)
+        return replace(self, drop_path=0.0, positions=_POSITIONS)
 
     @classmethod
     def variants(cls) -> Mapping[str, Variant[ViViTConfig]]:
@@ -144,6 +147,19 @@ class ViViT(Backbone):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
+
+    def refit(self, name: str, tensor: Tensor) -> Tensor | None:
+        """Position embeddings of a square grid, resized to this backbone's; of the joint form only
+        for as many moments."""
+        steps, *grid = self.config.positions
+        tokens = tensor.shape[1] - 1 if tensor.ndim == 3 else 0
+        if name == "time_position" and tokens > 0:
+            return resize_positions(tensor, (tokens,), (steps,))
+        before = (steps,) if self.joint else ()
+        side = math.isqrt(max(0, tokens) // (steps if self.joint else 1))
+        if name != "position" or not side or math.prod((*before, side, side)) != tokens:
+            return None
+        return resize_positions(tensor, (*before, side, side), (*before, *grid))
 
     def forward(self, clip: Tensor) -> tuple[FeatureMap, ...]:
         """`clip (B, 3, T, H, W)` float → `(B, D, t, h, w)` (dense) or `(B, D, 1, 1, 1)`."""

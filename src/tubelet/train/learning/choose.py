@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from tubelet.data.dataset import ClipDataset
 from tubelet.models.detector import ActionModel
 from tubelet.models.memory.bank import BankReader, MemoryBank
-from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.models.memory.online import LearningBank, OnlineBank, SharedBank
 from tubelet.numerics.choices import Precision
@@ -59,8 +58,7 @@ def _reads_bank(stage: Stage) -> bool:
 def _learner(
     stage: Stage, model: ActionModel, bank: BankReader | None, precision: Precision
 ) -> Learner:
-    memory = model.config.memory
-    if isinstance(memory, CollaborativeMemoryConfig) or stage.collaborative.clips > 1:
+    if stage.clips_of_a_video(model.config) > 1:
         return CollaborativeLearner(
             model=model, loss=stage.loss, training=stage.collaborative, precision=precision
         )

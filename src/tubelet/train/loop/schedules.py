@@ -11,7 +11,9 @@ from dataclasses import dataclass
 class CosineSchedule:
     """Half-period cosine after a linear warm-up: η·½[cos(π·n/n_max)+1] (001 §3, 004 B.1).
 
-    `warmup`: fraction of all steps. `floor`: the multiplier at the very end.
+    `warmup`: fraction of all steps. It rises to where the cosine, which counts from the first step,
+    has come by then, and so never above it: after 15 % of the steps that is 0.945 η. `floor`: the
+    multiplier at the very end.
     """
 
     warmup: float = 0.0
@@ -19,10 +21,9 @@ class CosineSchedule:
 
     def at(self, step: int, steps: int) -> float:
         warm = self.warmup * steps
-        if step < warm:
-            return (step + 1) / (warm + 1)
-        cosine = 0.5 * (math.cos(math.pi * step / steps) + 1)
-        return self.floor + (1 - self.floor) * cosine
+        ramp = min(1.0, (step + 1) / (warm + 1))
+        cosine = 0.5 * (math.cos(math.pi * max(step, warm) / steps) + 1)
+        return ramp * (self.floor + (1 - self.floor) * cosine)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,13 +27,14 @@ class Norms:
 
     `mode`: "train" normalises by the batch; "frozen" by the stored statistics (scale and shift
     still learn, as in PySlowFast's fine-tuning), where a backbone brings some: norms of heads and
-    memories begin without, and train; "synced" by the batch of all processes (CUDA).
+    memories begin without, and train; "constant" freezes scale and shift as well, so that nothing
+    of those layers learns (000 §3.1); "synced" by the batch of all processes (CUDA).
     `clips`: statistics over groups of so many clips of a process's batch (001 §3: 8).
     `processes`: how many processes share statistics when "synced"; None, all.
     Norms whose own parameters do not train are frozen whatever `mode` says.
     """
 
-    mode: Literal["train", "frozen", "synced"] = "train"
+    mode: Literal["train", "frozen", "constant", "synced"] = "train"
     clips: int | None = None
     processes: int | None = None
 
@@ -42,8 +43,9 @@ class Norms:
             raise ConfigError("norm groups of at least one", got=f"{self.clips, self.processes}")
 
 
-def freeze(models: Sequence[nn.Module], trainable: Sequence[str]) -> None:
-    """Let only the parameters that match a pattern learn, by their names in their own model.
+def freeze(models: Sequence[nn.Module], trainable: Sequence[str], norms: Norms) -> None:
+    """Let only the parameters that match a pattern learn, by their names in their own model, and of
+    these no backbone's norm where norms are to stay constant.
 
     Raises ConfigError for a pattern that matches nothing in any of the models.
     """
@@ -57,6 +59,8 @@ def freeze(models: Sequence[nn.Module], trainable: Sequence[str]) -> None:
     for model in models:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(matches(name, trainable))
+        for norm in _of_backbones(model) if norms.mode == "constant" else ():
+            norm.requires_grad_(False)
 
 
 def set_norms(model: nn.Module, norms: Norms, world: World, device: torch.device) -> nn.Module:
@@ -79,12 +83,18 @@ def set_norms(model: nn.Module, norms: Norms, world: World, device: torch.device
 def train_mode(model: nn.Module, norms: Norms) -> None:
     """Train mode, with norms that must not learn statistics in eval mode."""
     model.train()
-    own = {id(norm) for part in _after_backbones(model) for norm in batch_norms(part)}
     for norm in batch_norms(model):
         parameters = list(norm.parameters())
-        idle = bool(parameters) and not any(p.requires_grad for p in parameters)
-        if idle or (norms.mode == "frozen" and id(norm) not in own):
+        if parameters and not any(p.requires_grad for p in parameters):
             norm.eval()
+    for norm in _of_backbones(model) if norms.mode in ("frozen", "constant") else ():
+        norm.eval()
+
+
+def _of_backbones(model: nn.Module) -> list[_BatchNorm]:
+    """Batch norms of a model but for those of the heads and memories of action models."""
+    own = {id(norm) for part in _after_backbones(model) for norm in batch_norms(part)}
+    return [norm for norm in batch_norms(model) if id(norm) not in own]
 
 
 def _after_backbones(model: nn.Module) -> Iterator[nn.Module]:

@@ -59,7 +59,7 @@ def prepare_models(
     """`model` and those of datasets with other classes, tied, frozen, normalised, and on the device
     as the stage asks. `datasets`: those of the mixture's parts, whose classes the models take."""
     models = TiedModels.for_mixture(model, stage.mixture)
-    freeze(list(models.by_dataset().values()), stage.trainable)
+    freeze(list(models.by_dataset().values()), stage.trainable, stage.norms)
     total = sum(p.numel() for p in models.parameters())
     trained = sum(p.numel() for p in models.parameters() if p.requires_grad)
     if trained < total:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,23 +11,25 @@ from torch import Tensor, nn
 
 from tubelet.checkpoints import read_checkpoint
 from tubelet.errors import CheckpointError
+from tubelet.models.detector import ActionModel
 from tubelet.releases.table import weights_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """What a stage began with: tensors `loaded` from the source, those `dropped` because the new
-    model has no such name or another shape there, those not `asked` for, and those that are
-    `new`: freshly initialised."""
+    """What a stage began with: tensors `loaded` from the source, those of them that were `resized`
+    because the new model is for clips of another size, those `dropped` because it has no such name
+    or another shape there, those not `asked` for, and those that are `new`: freshly initialised."""
 
     loaded: tuple[str, ...]
+    resized: tuple[str, ...]
     dropped: tuple[str, ...]
     unasked: tuple[str, ...]
     new: tuple[str, ...]
 
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} tensors loaded"]
-        for what in ("dropped", "unasked", "new"):
+        for what in ("resized", "dropped", "unasked", "new"):
             names: tuple[str, ...] = getattr(self, what)
             if names:
                 more = f", … {len(names) - 4} more" if len(names) > 4 else ""
@@ -57,6 +59,8 @@ def transfer(
     given = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     asked = {name for name in given if matches(name, parts)}
     fits = {n: given[n] for n in asked if n in own and given[n].shape == own[n].shape}
+    resized = dict(_resized({n: given[n] for n in asked if n in own and n not in fits}, model, own))
+    fits |= resized
     lost = [n for n in own if n not in fits and matches(n, required)]
     if not fits or lost:
         raise CheckpointError(
@@ -69,10 +73,23 @@ def transfer(
     model.load_state_dict({n: v.to(own[n].dtype) for n, v in fits.items()}, strict=False)
     return Transfer(
         loaded=tuple(n for n in own if n in fits),
+        resized=tuple(n for n in own if n in resized),
         dropped=tuple(n for n in given if n in asked and n not in fits),
         unasked=tuple(n for n in given if n not in asked),
         new=tuple(n for n in own if n not in fits),
     )
+
+
+def _resized(
+    state: Mapping[str, Tensor], model: nn.Module, own: Mapping[str, Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """Those of `state`, whose shapes are not the model's, that its backbone knows how to resize."""
+    for name, tensor in state.items():
+        part, _, within = name.partition(".")
+        if isinstance(model, ActionModel) and part == "backbone":
+            found = model.backbone.refit(within, tensor)
+            if found is not None and found.shape == own[name].shape:
+                yield name, found
 
 
 def read_weights(name: str, root: Path) -> tuple[Mapping[str, Tensor], Path]:
