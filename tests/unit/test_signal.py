@@ -21,10 +21,10 @@ from tubelet.batch import FeatureMap, Memory, Rois
 from tubelet.models.backbones.base import FeatureSpec
 from tubelet.models.heads.acrn import ACRNHeadConfig
 from tubelet.models.heads.base import Head, HeadConfig
+from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.context import NonlocalContextHeadConfig
 from tubelet.models.heads.fusion import FusionConfig
 from tubelet.models.heads.relation import SpatialRelationHeadConfig, TemporalRelationHeadConfig
-from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.layers.resnet3d import NonLocal, NonLocalConfig
 from tubelet.models.memory.collaborative import CollaborativeMemory, CollaborativeMemoryConfig
 from tubelet.recipes import recipe_named

@@ -38,10 +38,10 @@ class Augment:
     random square crop in pixels, or its (height, width). `crop_at`: it shows as much as it can of a
     "person", drawn at random, or lies "anywhere" (001 §2). `min_visible`: people stay of whose box
     the crop shows at least this share of the area, and a pixel each way. `flip`: probability of
-    mirroring left–right. `brightness`, `contrast`, `saturation`: factors drawn from [1 − x, 1 + x]; `grey`:
-    probability of losing all colour. `speed`: the clip's frames lie up to this much closer or
-    further apart; `box_jitter`: each box edge moves by up to this share of the box. Those two are
-    the dataset's to apply, before the frames are chosen and after the boxes are. `mosaic`:
+    mirroring left–right. `brightness`, `contrast`, `saturation`: factors drawn from [1 − x, 1 + x];
+    `grey`: probability of losing all colour. `speed`: the clip's frames lie up to this much closer
+    or further apart; `box_jitter`: each box edge moves by up to this share of the box. Those two
+    are the dataset's to apply, before the frames are chosen and after the boxes are. `mosaic`:
     probability that four clips of half the size share the picture, which the stream of training
     samples puts together (detection only).
     """
