@@ -11,15 +11,28 @@ import torch
 from tubelet.errors import ConfigError, InputError, ShapeError
 from tubelet.people.detectors import DETECTORS
 from tubelet.people.detectors.base import NamedDetector, PersonDetector
-from tubelet.people.detectors.small import WEIGHTS, SmallPersonConfig, SmallPersonDetector
+from tubelet.people.detectors.efficient import EfficientPersonConfig
+from tubelet.people.detectors.residual import SmallPersonConfig
+from tubelet.people.detectors.small import WEIGHTS, SmallPersonDetector
 from tubelet.people.named import DEFAULT, person_detector
+from tubelet.people.sliced import SlicedDetector
 from tubelet.plugins import families
 
 
-def untrained() -> PersonDetector:
+def residual() -> PersonDetector:
     torch.manual_seed(0)
     config = SmallPersonConfig(stem=8, widths=(8, 8, 8, 8), depths=(1, 1, 1, 1), neck=8)
     return SmallPersonDetector(config.build())
+
+
+def efficient() -> SmallPersonDetector:
+    torch.manual_seed(0)
+    config = EfficientPersonConfig(stem=8, widths=(8,) * 7, depths=(1,) * 7, neck=8)
+    return SmallPersonDetector(config.build())
+
+
+def sliced() -> PersonDetector:
+    return SlicedDetector(detector=efficient())
 
 
 def shipped() -> PersonDetector:
@@ -38,7 +51,7 @@ def maker(family: type[NamedDetector]) -> Callable[[], PersonDetector]:
     return lambda: person_detector(family.spelling)
 
 
-@pytest.fixture(params=[untrained, shipped, *map(maker, added())])
+@pytest.fixture(params=[residual, efficient, sliced, shipped, *map(maker, added())])
 def detector(request: pytest.FixtureRequest) -> PersonDetector:
     make: Callable[[], PersonDetector] = request.param
     return make()

@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 from tubelet.checkpoints import save_checkpoint
 from tubelet.errors import CheckpointError, ConfigError, InputError, ShapeError
 from tubelet.people.detectors.base import PersonDetector
+from tubelet.people.detectors.dense import DenseBoxes
+from tubelet.people.detectors.efficient import EfficientPersonConfig
+from tubelet.people.detectors.residual import SmallPersonConfig, SmallPersonNet
 from tubelet.people.detectors.small import (
-    DenseBoxes,
+    PersonNetConfig,
     SmallDetectorConfig,
-    SmallPersonConfig,
     SmallPersonDetector,
-    SmallPersonNet,
     header_of,
 )
 from tubelet.people.named import person_detector
 
 TINY = SmallPersonConfig(stem=8, widths=(8, 8, 8, 8), depths=(1, 1, 1, 1), neck=8)
+LITE = EfficientPersonConfig(stem=8, widths=(8,) * 7, depths=(1,) * 7, neck=8)
 
 
 @pytest.fixture
@@ -36,8 +38,9 @@ def frame(height: int = 60, width: int = 100, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def test_every_cell_of_three_levels_answers(net: SmallPersonNet) -> None:
-    out = net(torch.zeros(2, 3, 64, 96, dtype=torch.uint8))
+@pytest.mark.parametrize("config", [TINY, LITE])
+def test_every_cell_of_three_levels_answers(config: PersonNetConfig) -> None:
+    out = config.build().eval()(torch.zeros(2, 3, 64, 96, dtype=torch.uint8))
     cells = 8 * 12 + 4 * 6 + 2 * 3
     assert out.logits.shape == (2, cells)
     assert out.boxes_px.shape == (2, cells, 4)
@@ -46,8 +49,18 @@ def test_every_cell_of_three_levels_answers(net: SmallPersonNet) -> None:
     assert (out.boxes_px[..., 2:] > out.boxes_px[..., :2]).all()
 
 
-def test_the_shipped_shape_stays_under_three_million_parameters() -> None:
-    assert sum(p.numel() for p in SmallPersonConfig().build().parameters()) < 3_000_000
+def test_the_shipped_shape_fits_the_package() -> None:
+    state = EfficientPersonConfig().build().state_dict()
+    assert 2 * sum(value.numel() for value in state.values()) < 8_500_000  # bytes in fp16
+
+
+def test_the_backbone_is_efficientnet_lite0() -> None:
+    # Lite0 has 4,652,008 parameters: less the classifier's 1000 × 1281, the head's 1280 × (320 + 2)
+    # and, with each norm folded into its convolution, one parameter per channel instead of two.
+    backbone = EfficientPersonConfig().build().backbone
+    biases = sum(p.numel() for name, p in backbone.named_parameters() if name.endswith("bias"))
+    parameters = sum(p.numel() for p in backbone.parameters())
+    assert parameters + biases == 4_652_008 - 1000 * 1281 - 1280 * 322
 
 
 class _Says(SmallPersonNet):
@@ -114,6 +127,25 @@ def test_save_and_load_keep_the_weights(net: SmallPersonNet, tmp_path: Path) -> 
     named = person_detector(str(path), threshold=0.0)
     assert isinstance(named, SmallPersonDetector)
     assert named.config.threshold == 0.0
+
+
+def test_a_file_says_which_network_it_holds_and_how_it_reads_a_frame(tmp_path: Path) -> None:
+    path, reading = tmp_path / "p.safetensors", SmallDetectorConfig(short_side=64, threshold=0.4)
+    save_checkpoint(path, LITE.build().state_dict(), header_of(LITE, reading))
+    assert SmallPersonDetector.load(path).config == reading
+    assert SmallPersonDetector.load(path, threshold=0.1).threshold == 0.1
+    assert person_detector(str(path)).threshold == 0.4
+
+
+def test_a_file_from_before_there_were_two_networks_still_loads(
+    net: SmallPersonNet, tmp_path: Path
+) -> None:
+    old = header_of(TINY)
+    del old["reading"]
+    save_checkpoint(tmp_path / "old.safetensors", net.state_dict(), old)
+    assert SmallPersonDetector.load(tmp_path / "old.safetensors").config == SmallDetectorConfig(
+        short_side=192, long_side=384, threshold=0.3, nms_iou=0.6
+    )
 
 
 def test_a_checkpoint_of_something_else_is_refused(net: SmallPersonNet, tmp_path: Path) -> None:

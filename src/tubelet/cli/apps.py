@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -35,14 +35,28 @@ def option_names(params: Iterable[object], arguments: Iterable[str]) -> list[str
     return [flags[name] for name in arguments if name in flags]
 
 
-class ListingGroup(TyperGroup):
-    """A group that lists: `tubelet models slowfast` is short for `tubelet models list slowfast`."""
+class DefaultGroup(TyperGroup):
+    """A group with a command that need not be named, `default`."""
+
+    default: ClassVar[str]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         named = bool(args) and (args[0] in self.commands or args[0] == "--help")
         if not named and not ctx.resilient_parsing:  # a shell that completes is told all commands
-            args = ["list", *args]
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+
+class ListingGroup(DefaultGroup):
+    """A group that lists: `tubelet models slowfast` is short for `tubelet models list slowfast`."""
+
+    default = "list"
+
+
+class FindingGroup(DefaultGroup):
+    """A group that finds: `tubelet people film.mp4` is short for `tubelet people find film.mp4`."""
+
+    default = "find"
 
 
 class App(typer.Typer):

@@ -13,6 +13,7 @@ from tubelet.cli.console import ConsoleReporter, note, out, show
 from tubelet.config import override
 from tubelet.errors import ConfigError, Stopped
 from tubelet.parallel.processes import World, joined_world
+from tubelet.people.training.person_small import person_small
 from tubelet.people.training.person_small import train as train_person
 from tubelet.recipes.saved import find_recipe
 from tubelet.recipes.smoke import run_smoke
@@ -144,17 +145,16 @@ def show_test(tested: Tested, *, named: bool) -> None:
 
 def _train_person(root: Path, folder: Path, *, resume: bool, settings: Sequence[str]) -> None:
     """The person detector is not an action model: it has its own training function."""
-    if settings:
-        raise ConfigError(f"{PERSON!r} does not support --set", got=", ".join(settings))
-
     def stop() -> Stopped | None:
         told = "stopped; training has saved its state"
         return flag.stopped(told, str(folder), can_finish=False) if flag.raised else None
 
     with stopped_by_signals() as flag, flag.watched():
         weights = train_person(
+            root / "persons",
             root / "jhmdb21",
             folder,
+            recipe=override(person_small(), settings),
             resume=resume,
             report=lambda line: note(str(line)),
             stop=stop,

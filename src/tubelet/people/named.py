@@ -6,8 +6,9 @@ import torch
 
 from tubelet.errors import ConfigError, InputError, did_you_mean
 from tubelet.people.detectors import DETECTORS
-from tubelet.people.detectors.base import NamedDetector, PersonDetector
+from tubelet.people.detectors.base import NamedDetector, ThresholdedDetector
 from tubelet.people.detectors.small import KIND
+from tubelet.people.sliced import PREFIX, SlicedDetector
 from tubelet.plugins import families
 
 DEFAULT = KIND
@@ -18,14 +19,19 @@ def person_detector(
     *,
     threshold: float | None = None,
     device: torch.device | str = "cpu",
-) -> PersonDetector:
+) -> ThresholdedDetector:
     """The detector called `name`; `threshold` replaces its own minimum score.
 
     `person_small` ships in the package; `hf:<id or folder>` is any object detector of
     `transformers` (extra `tubelet[hf]`); `<file>.safetensors` is a small detector trained by
-    yourself; plugins may add more. Raises InputError for any other name, ConfigError for one that
+    yourself; plugins may add more. `sliced:` before a name looks for small people in pieces of the
+    frame too. Raises InputError for any other name, ConfigError for one that
     two detectors claim.
     """
+    if name.startswith(PREFIX):
+        return SlicedDetector(
+            detector=person_detector(name.removeprefix(PREFIX), threshold=threshold, device=device)
+        )
     known = families(NamedDetector, DETECTORS)
     found = [one for one in known if one.claims(name)]
     if len(found) > 1:

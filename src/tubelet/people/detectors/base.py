@@ -28,13 +28,22 @@ class PersonDetector(Protocol):
     def __call__(self, image: Image) -> People: ...
 
 
+class ThresholdedDetector(PersonDetector, Protocol):
+    """A PersonDetector that says the least score of the people it answers with."""
+
+    @property
+    def threshold(self) -> float: ...
+
+
 class NamedDetector(ABC):
     """A person detector that can be chosen by name.
 
     `spelling`: how its names look, with what varies in angle brackets: "hf:<model id>". `summary`:
-    what it is in plain words, a line without a full stop.
+    what it is in plain words, a line without a full stop. `threshold`: the least score of the
+    people it answers with.
     """
 
+    threshold: float = 0.0
     spelling: ClassVar[str] = ""
     summary: ClassVar[str] = ""
 

@@ -1,16 +1,13 @@
 """`person_small`: our own anchor-free person detector, small enough to ship inside the package.
 
-A plain residual network, a top-down pyramid and one convolutional head per level, in the manner of
-FCOS (Tian et al., ICCV 2019): every cell of strides 8, 16 and 32 says whether a person is there
-and how far the four sides of the box lie from the cell's centre.
-
-Shape legend: B images, (H, W) pixels, A cells of all levels together, N people of one image.
+Every cell of strides 8, 16 and 32 says whether a person is there and how far the four sides of the
+box lie from the cell's centre, in the manner of FCOS (Tian et al., ICCV 2019). Which network says
+so, and how it wants to be shown a frame, stands in the header of its weights file.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +16,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from tubelet.boxes import clip_unit, nms, short_side_hw
@@ -30,138 +27,16 @@ from tubelet.numerics.choices import PrecisionChoice
 from tubelet.numerics.layers import LayerCall, layer_calls
 from tubelet.numerics.prepare import TriedAutocast
 from tubelet.people.detectors.base import Image, NamedDetector, check_image
+from tubelet.people.detectors.dense import STRIDES, DenseBoxes
+from tubelet.people.detectors.efficient import EfficientPersonConfig, EfficientPersonNet
+from tubelet.people.detectors.residual import SmallPersonConfig, SmallPersonNet
 from tubelet.types import Floats, People
 
 KIND = "person_small"
-PIXEL_MEAN, PIXEL_STD = 114.0, 58.0
-STRIDES = (8, 16, 32)
-LOG_SIDE_MAX = 5.0  # exp(5) = 148 cells: larger than any input, small enough never to overflow
+PADDING = 114  # the grey around pictures, in training too
+PersonNetConfig = SmallPersonConfig | EfficientPersonConfig
+PersonNet = SmallPersonNet | EfficientPersonNet
 WEIGHTS = Path(__file__).parents[2] / "weights" / "person_small.safetensors"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SmallPersonConfig:
-    """The shape of the network; `build()` makes it with fresh weights.
-
-    `widths` are the channels at strides 4, 8, 16 and 32, `depths` the residual blocks there;
-    `neck` is the width of the pyramid and the heads.
-    """
-
-    stem: int = 32
-    widths: tuple[int, int, int, int] = (48, 96, 128, 160)
-    depths: tuple[int, int, int, int] = (1, 2, 2, 2)
-    neck: int = 64
-
-    def __post_init__(self) -> None:
-        if min(self.stem, self.neck, *self.widths, *self.depths) < 1:
-            raise ConfigError("a person detector needs at least one channel and block", got=self)
-
-    def build(self) -> SmallPersonNet:
-        return SmallPersonNet(self)
-
-
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
-
-
-class _Residual(nn.Module):
-    """Two 3×3 convolutions around an identity, the second with zero-initialised gain."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = _conv(channels, channels, 3)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-        nn.init.zeros_(self.norm.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.norm(self.second(self.first(x))))
-
-
-class _Head(nn.Module):
-    """Cells of one level → 1 logit and 4 log distances, in cells."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.tower = nn.Sequential(_conv(channels, channels, 3), _conv(channels, channels, 3))
-        self.score = nn.Conv2d(channels, 1, 1)
-        self.sides = nn.Conv2d(channels, 4, 1)
-        # A prior of 1 % keeps the first steps' loss from being all background (RetinaNet, §3.3).
-        nn.init.constant_(self.score.bias, -math.log(99))  # type: ignore[arg-type]
-        nn.init.constant_(self.sides.bias, math.log(2.5))  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.tower(x)
-        return torch.cat([self.score(x), self.sides(x)], 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class DenseBoxes:
-    """The network's output for every cell: `logits (B, A)`, `boxes_px (B, A, 4)` xyxy,
-    `centres_px (A, 2)`; all float32 whatever the precision of the convolutions."""
-
-    logits: Tensor
-    boxes_px: Tensor
-    centres_px: Tensor
-
-
-class SmallPersonNet(nn.Module):
-    """Images u8 or float in 0…255, `(B, 3, H, W)` RGB, sides multiples of 32 → DenseBoxes."""
-
-    def __init__(self, config: SmallPersonConfig) -> None:
-        super().__init__()
-        self.config = config
-        widths = config.widths
-        self.stem = _conv(3, config.stem, 3, 2)
-        inputs = (config.stem, *widths[:-1])
-        self.stages = nn.ModuleList(
-            nn.Sequential(_conv(i, o, 3, 2), *(_Residual(o) for _ in range(depth)))
-            for i, o, depth in zip(inputs, widths, config.depths, strict=True)
-        )
-        levels = len(STRIDES)
-        self.laterals = nn.ModuleList(_conv(w, config.neck, 1) for w in widths[-levels:])
-        self.smooth = nn.ModuleList(_conv(config.neck, config.neck, 3) for _ in range(levels))
-        self.heads = nn.ModuleList(_Head(config.neck) for _ in range(levels))
-
-    def forward(self, images: Tensor) -> DenseBoxes:
-        x = (images.float() - PIXEL_MEAN) / PIXEL_STD
-        x = self.stem(x.contiguous(memory_format=torch.channels_last))
-        maps: list[Tensor] = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        pyramid = [lat(m) for lat, m in zip(self.laterals, maps[1:], strict=True)]
-        for level in range(len(pyramid) - 1, 0, -1):
-            pyramid[level - 1] = pyramid[level - 1] + F.interpolate(pyramid[level], scale_factor=2)
-        parts = [
-            _decode(head(smooth(p)).float(), stride)
-            for head, smooth, p, stride in zip(
-                self.heads, self.smooth, pyramid, STRIDES, strict=True
-            )
-        ]
-        logits, boxes, centres = zip(*parts, strict=True)
-        return DenseBoxes(
-            logits=torch.cat(logits, 1), boxes_px=torch.cat(boxes, 1), centres_px=torch.cat(centres)
-        )
-
-
-def _decode(cells: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, 5, h, w) of one level → logits (B, h·w), boxes (B, h·w, 4), centres (h·w, 2)."""
-    height, width = cells.shape[2:]
-    y, x = torch.meshgrid(
-        torch.arange(height, device=cells.device),
-        torch.arange(width, device=cells.device),
-        indexing="ij",
-    )
-    centres = (torch.stack([x, y], -1).reshape(-1, 2).float() + 0.5) * stride
-    flat = cells.flatten(2).transpose(1, 2)
-    sides = flat[..., 1:].clamp(max=LOG_SIDE_MAX).exp() * stride
-    boxes = torch.cat([centres - sides[..., :2], centres + sides[..., 2:]], -1)
-    return flat[..., 0], boxes, centres
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,13 +76,14 @@ class SmallPersonDetector(NamedDetector):
 
     def __init__(
         self,
-        net: SmallPersonNet,
+        net: PersonNet,
         *,
         config: SmallDetectorConfig | None = None,
         device: torch.device | str = "cpu",
         precision: PrecisionChoice = "auto",
     ) -> None:
         self.config = config or SmallDetectorConfig()
+        self.threshold = self.config.threshold
         self.device = torch.device(device)
         self._net = net.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._autocast = TriedAutocast(
@@ -220,10 +96,7 @@ class SmallPersonDetector(NamedDetector):
 
     @classmethod
     def named(cls, name: str, *, threshold: float | None, device: torch.device | str) -> Self:
-        config = SmallDetectorConfig()
-        if threshold is not None:
-            config = replace(config, threshold=threshold)
-        return cls.load(WEIGHTS if name == KIND else name, config=config, device=device)
+        return cls.load(WEIGHTS if name == KIND else name, threshold=threshold, device=device)
 
     @classmethod
     def load(
@@ -231,12 +104,18 @@ class SmallPersonDetector(NamedDetector):
         path: Path | str = WEIGHTS,
         *,
         config: SmallDetectorConfig | None = None,
+        threshold: float | None = None,
         device: torch.device | str = "cpu",
         precision: PrecisionChoice = "auto",
     ) -> Self:
-        """A detector from a checkpoint. Raises CheckpointError if it holds something else."""
+        """A detector from a checkpoint, which reads frames as its header says unless `config` does.
+
+        `threshold` replaces the one of either. Raises CheckpointError if the file holds something
+        else.
+        """
         header, state = read_checkpoint(Path(path))
-        net = config_from_header(header, Path(path)).build()
+        model, reading = config_from_header(header, Path(path))
+        net = model.build()
         try:
             net.load_state_dict(state)
         except RuntimeError as error:
@@ -245,6 +124,9 @@ class SmallPersonDetector(NamedDetector):
                 where=path,
                 got=str(error).splitlines()[-1].strip(),
             ) from error
+        config = config or reading
+        if threshold is not None:
+            config = replace(config, threshold=threshold)
         return cls(net, config=config, device=device, precision=precision)
 
     def __call__(self, image: Image) -> People:
@@ -285,15 +167,21 @@ class SmallPersonDetector(NamedDetector):
         return People.of(boxes[kept], scores[kept])
 
 
-def calls_of(net: SmallPersonNet, pictures_shape: tuple[int, ...]) -> dict[str, LayerCall]:
+def calls_of(net: PersonNet, pictures_shape: tuple[int, ...]) -> dict[str, LayerCall]:
     """The layers that `net` calls on pictures u8 of `pictures_shape` (B, 3, H, W)."""
     twin = copy.deepcopy(net).to("meta")
     pictures = torch.zeros(pictures_shape, dtype=torch.uint8, device="meta")
     return layer_calls(twin, lambda: twin(pictures))
 
 
-def config_from_header(header: Mapping[str, Any], path: Path) -> SmallPersonConfig:
-    """The network's shape out of a checkpoint header; raises CheckpointError if it is missing."""
+def config_from_header(
+    header: Mapping[str, Any], path: Path
+) -> tuple[PersonNetConfig, SmallDetectorConfig]:
+    """The network's shape and how it reads a frame, out of a checkpoint header.
+
+    Files from before `reading` stood there mean its defaults. Raises CheckpointError if the file
+    is no person detector's.
+    """
     if header.get("kind") != KIND or "model" not in header:
         raise CheckpointError(
             "not a small person detector's weights file",
@@ -301,12 +189,19 @@ def config_from_header(header: Mapping[str, Any], path: Path) -> SmallPersonConf
             expected=f"kind {KIND!r} and its model",
             got=header.get("kind", "no kind"),
         )
-    return decode(SmallPersonConfig, header["model"], where=str(path))
+    model: PersonNetConfig = decode(PersonNetConfig, header["model"], where=str(path))  # type: ignore[arg-type]
+    if "reading" not in header:
+        return model, SmallDetectorConfig()
+    return model, decode(SmallDetectorConfig, header["reading"], where=str(path))
 
 
-def header_of(config: SmallPersonConfig) -> dict[str, Any]:
+def header_of(model: PersonNetConfig, reading: SmallDetectorConfig | None = None) -> dict[str, Any]:
     """The part of a checkpoint header that `load` needs; `config_from_header` reads it back."""
-    return {"kind": KIND, "model": encode(config)}
+    return {
+        "kind": KIND,
+        "model": encode(model),
+        "reading": encode(reading or SmallDetectorConfig()),
+    }
 
 
 def _fit(pixels: Tensor, resized_hw: tuple[int, int]) -> Tensor:
@@ -314,4 +209,4 @@ def _fit(pixels: Tensor, resized_hw: tuple[int, int]) -> Tensor:
     if tuple(pixels.shape[2:]) != resized_hw:
         pixels = F.interpolate(pixels, resized_hw, mode="bilinear", antialias=True)
     bottom, right = (-side % STRIDES[-1] for side in resized_hw)
-    return F.pad(pixels, (0, right, 0, bottom), value=int(PIXEL_MEAN))
+    return F.pad(pixels, (0, right, 0, bottom), value=PADDING)

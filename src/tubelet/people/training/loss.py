@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tubelet.people.detectors.small import DenseBoxes
+from tubelet.people.detectors.dense import DenseBoxes
 from tubelet.people.training.pictures import Canvas
 
 

@@ -9,7 +9,7 @@ same canvases as one that was never stopped.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -31,16 +31,23 @@ class Picture:
     """`image` u8 (H, W, 3) RGB; `boxes_px` (N, 4) xyxy of its people.
 
     `complete` says that every person who can be seen has a box; without it a confident detection
-    elsewhere may be right, and the loss does not insist that it is wrong.
+    elsewhere may be right, and the loss does not insist that it is wrong. `ignored_px` (I, 4) are
+    crowds and people in doubt: nothing is taught there. `stretch` is how far the width may be off
+    against the height, as a factor from 1 up: views are stretched or squeezed by up to as much.
     """
 
     image: Image
     boxes_px: Floats
     complete: bool
+    ignored_px: Floats = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    stretch: float = 1.0
 
     def __post_init__(self) -> None:
         check_image(self.image)
-        object.__setattr__(self, "boxes_px", as_boxes(self.boxes_px, "Picture.boxes_px"))
+        for name in ("boxes_px", "ignored_px"):
+            object.__setattr__(self, name, as_boxes(getattr(self, name), f"Picture.{name}"))
+        if self.stretch < 1:
+            raise ShapeError("Picture.stretch is a factor from 1 up", got=self.stretch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +56,15 @@ class Augmentation:
 
     `canvases_hw`: sizes in pixels, one drawn for each batch. `grids`: probability of 1×1, 2×2 and
     3×3 cells. A view's zoom is log-uniform in `zoom` times the one at which the picture just
-    covers its cell. A person of whom less than `visible` remains, or whose box is narrower than
-    `min_side_px`, is neither taught nor counted as background. `colour` scales all colour jitter.
+    covers its cell, and it shows somebody, except for a share `anywhere` of the views. A person of
+    whom less than `visible` remains, or whose box is narrower than `min_side_px`, is neither taught
+    nor counted as background. `colour` scales all colour jitter.
     """
 
     canvases_hw: tuple[tuple[int, int], ...] = ((192, 256), (256, 192), (192, 320))
     grids: tuple[float, float, float] = (0.5, 0.35, 0.15)
     zoom: tuple[float, float] = (0.7, 1.9)
+    anywhere: float = 0.0
     visible: float = 0.4
     min_side_px: float = 5.0
     colour: float = 1.0
@@ -127,13 +136,16 @@ def _view(
 ) -> tuple[Tensor, Floats, npt.NDArray[np.bool_]]:
     """A zoomed, shifted, maybe mirrored view (3, h, w) of a picture, its boxes, which to teach."""
     source_hw = np.array(picture.image.shape[:2])
-    cover = float((np.array(hw) / source_hw).max())
-    zoom = cover * float(np.exp(rng.uniform(*np.log(augment.zoom))))
+    stretch = np.exp(rng.uniform(-1, 1) * np.log(picture.stretch) / 2)
+    shape = np.array([1 / stretch, stretch])  # of a pixel of the picture: (y, x)
+    cover = float((np.array(hw) / (source_hw * shape)).max())
+    zoom = shape * cover * float(np.exp(rng.uniform(*np.log(augment.zoom))))
     window = np.array(hw) / zoom
-    corner = _corner(picture.boxes_px, window, source_hw, rng)
+    targets = picture.boxes_px if rng.random() >= augment.anywhere else picture.boxes_px[:0]
+    corner = _corner(targets, window, source_hw, rng)
     view = _cut_out(picture.image, corner, window, hw)
-    shift = corner[[1, 0, 1, 0]]
-    boxes = (picture.boxes_px - shift.astype(np.float32)) * np.float32(zoom)
+    boxes = np.concatenate([picture.boxes_px, picture.ignored_px])
+    boxes = ((boxes - corner[[1, 0, 1, 0]]) * zoom[[1, 0, 1, 0]]).astype(np.float32)
     if rng.random() < 0.5:
         view = view.flip(2)
         boxes = boxes[:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32)
@@ -141,10 +153,10 @@ def _view(
     limit = np.array([hw[1], hw[0], hw[1], hw[0]], np.float32)
     inside = np.clip(boxes, 0, limit)
     share = area(inside) / np.maximum(area(boxes), 1e-6)
-    touched = share > 0
-    inside, share = inside[touched], share[touched]
+    taught = np.arange(len(boxes)) < len(picture.boxes_px)
     narrow = (inside[:, 2:] - inside[:, :2]).min(1) < augment.min_side_px
-    return view, inside, (share >= augment.visible) & ~narrow
+    touched = share > 0
+    return view, inside[touched], (taught & (share >= augment.visible) & ~narrow)[touched]
 
 
 def _corner(
@@ -169,7 +181,7 @@ def _cut_out(
     hw: tuple[int, int],
 ) -> Tensor:
     """The window of the image, resized to `hw` (3, h, w), grey where it leaves the image."""
-    zoom = hw[0] / window[0]
+    zoom = np.array(hw) / window
     start = np.clip(np.floor(corner), 0, None).astype(int)
     stop = np.minimum(np.ceil(corner + window).astype(int), image.shape[:2])
     part = torch.from_numpy(image[start[0] : stop[0], start[1] : stop[1]]).permute(2, 0, 1)[None]

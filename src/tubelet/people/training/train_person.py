@@ -26,12 +26,15 @@ from tubelet.files import atomic_path
 from tubelet.numerics.choices import Precision, PrecisionChoice
 from tubelet.numerics.precision import autocast, resolve
 from tubelet.numerics.prepare import prepare
+from tubelet.people.detectors.efficient import EfficientPersonConfig, EfficientPersonNet
 from tubelet.people.detectors.small import (
-    SmallPersonConfig,
-    SmallPersonNet,
+    PersonNet,
+    PersonNetConfig,
+    SmallDetectorConfig,
     calls_of,
     header_of,
 )
+from tubelet.people.training.imagenet import imagenet_backbone
 from tubelet.people.training.loss import PersonLoss
 from tubelet.people.training.pictures import Augmentation, Picture, draw_batch
 
@@ -48,12 +51,16 @@ class PersonRecipe:
     kept per step. `save_every` and `log_every` count steps.
     """
 
-    model: SmallPersonConfig = field(default_factory=SmallPersonConfig)
+    model: PersonNetConfig = field(default_factory=EfficientPersonConfig)
+    reading: SmallDetectorConfig = field(default_factory=SmallDetectorConfig)
     augment: Augmentation = field(default_factory=Augmentation)
     loss: PersonLoss = field(default_factory=PersonLoss)
     steps: int = 5000
     batch: int = 16
     lr: float = 2e-3
+    imagenet: bool = False
+    backbone_lr_share: float = 1.0
+    frozen_stages: int = 0
     weight_decay: float = 0.03
     warmup: int = 200
     final_lr_share: float = 0.02
@@ -68,6 +75,12 @@ class PersonRecipe:
         if min(self.steps, self.batch, self.save_every, self.log_every) < 1 or self.lr <= 0:
             raise ConfigError(
                 "a training needs at least one step, one picture and a rate", got=self
+            )
+        if self.frozen_stages and not self.imagenet:
+            raise ConfigError(
+                "stages that know nothing yet cannot be frozen",
+                expected="frozen_stages=0 without imagenet",
+                got=self.frozen_stages,
             )
 
     def rate(self, step: int) -> float:
@@ -99,6 +112,8 @@ def train_person(
         part.write_text(json.dumps(encode(recipe), indent=1), encoding="utf-8")
     torch.manual_seed(recipe.seed)
     net = recipe.model.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if isinstance(net, EfficientPersonNet):
+        _start(net, recipe)
     average = recipe.model.build()
     average.load_state_dict(net.state_dict())
     optimiser = _optimiser(net, recipe)
@@ -111,7 +126,7 @@ def train_person(
         rng = np.random.default_rng((recipe.seed, step))
         canvases = draw_batch(pictures, recipe.batch, rng, recipe.augment)
         for group in optimiser.param_groups:
-            group["lr"] = recipe.rate(step)
+            group["lr"] = recipe.rate(step) * group["share"]
         with autocast(_DEVICE, precision):
             dense = net(torch.stack([c.image for c in canvases]))
         losses = recipe.loss(dense, canvases)
@@ -133,7 +148,7 @@ def train_person(
     return export(state, out / "person_small.safetensors", recipe)
 
 
-def _prepare(net: SmallPersonNet, recipe: PersonRecipe) -> Precision:
+def _prepare(net: PersonNet, recipe: PersonRecipe) -> Precision:
     """The recipe's precision on this machine, once the layers of every canvas size are probed."""
     precision = resolve(recipe.precision, _DEVICE)
     for hw in recipe.augment.canvases_hw:
@@ -160,24 +175,39 @@ def export(
     if not weights or not all(v.isfinite().all() for v in weights.values()):
         raise CheckpointError("the training state's weights do not fit fp16", where=state)
     save_checkpoint(
-        to, weights, {**header_of(recipe.model), "steps": header["step"], **(extra or {})}
+        to,
+        weights,
+        {**header_of(recipe.model, recipe.reading), "steps": header["step"], **(extra or {})},
     )
     return to
 
 
-def _optimiser(net: SmallPersonNet, recipe: PersonRecipe) -> torch.optim.AdamW:
+def _start(net: EfficientPersonNet, recipe: PersonRecipe) -> None:
+    if recipe.imagenet:
+        net.backbone.load_state_dict(imagenet_backbone())
+    for part in (net.backbone.stem, *net.backbone.stages[: recipe.frozen_stages]):
+        part.requires_grad_(False)
+
+
+def _optimiser(net: PersonNet, recipe: PersonRecipe) -> torch.optim.AdamW:
     """Weight decay on the convolutions alone, not on norms and biases."""
-    kernels = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": kernels, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98))
+    groups = []
+    for share, of_backbone in ((1.0, False), (recipe.backbone_lr_share, True)):
+        parameters = [
+            p
+            for name, p in net.named_parameters()
+            if p.requires_grad and name.startswith("backbone.") == of_backbone
+        ]
+        for decay, kernels in ((recipe.weight_decay, True), (0.0, False)):
+            members = [p for p in parameters if (p.ndim > 1) == kernels]
+            groups.append({"params": members, "weight_decay": decay, "share": share})
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=recipe.lr, betas=(0.9, 0.98)
+    )
 
 
 @torch.no_grad()
-def _average(average: SmallPersonNet, net: SmallPersonNet, keep: float) -> None:
+def _average(average: PersonNet, net: PersonNet, keep: float) -> None:
     for mean, value in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
         if mean.is_floating_point():
             mean.lerp_(value, 1 - keep)
@@ -201,8 +231,8 @@ def _line(
 def _save(
     path: Path,
     step: int,
-    net: SmallPersonNet,
-    average: SmallPersonNet,
+    net: PersonNet,
+    average: PersonNet,
     optimiser: torch.optim.Optimizer,
 ) -> None:
     tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
@@ -214,7 +244,7 @@ def _save(
 
 
 def _restore(
-    path: Path, net: SmallPersonNet, average: SmallPersonNet, optimiser: torch.optim.Optimizer
+    path: Path, net: PersonNet, average: PersonNet, optimiser: torch.optim.Optimizer
 ) -> int:
     """Load a training state into the objects; return the number of steps it has taken."""
     header, tensors = read_checkpoint(path)
