@@ -52,9 +52,9 @@ def people_bench(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Measure a person detector: AP of people, recall by size, milliseconds a picture.
+    """Measure a person detector on labelled pictures.
 
-    With an images.csv of image,source in the folder, each source gets a row of its own.
+    AP of people alone, recall by their height, errors and milliseconds a picture. With an images.csv of image,source in the folder, each source gets a row of its own.
     """
     from tubelet.cli.measuring import print_bench
 
