@@ -54,7 +54,8 @@ def people_bench(
 ) -> None:
     """Measure a person detector on labelled pictures.
 
-    AP of people alone, recall by their height, errors and milliseconds a picture. With an images.csv of image,source in the folder, each source gets a row of its own.
+    AP of people alone, recall by their height, errors and milliseconds a picture. With an
+    images.csv of image,source in the folder, each source gets a row of its own.
     """
     from tubelet.cli.measuring import print_bench
 

@@ -145,6 +145,7 @@ def show_test(tested: Tested, *, named: bool) -> None:
 
 def _train_person(root: Path, folder: Path, *, resume: bool, settings: Sequence[str]) -> None:
     """The person detector is not an action model: it has its own training function."""
+
     def stop() -> Stopped | None:
         told = "stopped; training has saved its state"
         return flag.stopped(told, str(folder), can_finish=False) if flag.raised else None
