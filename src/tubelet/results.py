@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.drawing.draw import Image, PersonMark, copied, draw_people
+from tubelet.drawing.draw import Image, PersonMark, copied, draw_people, shown_name
 from tubelet.errors import DataError, InputError, ShapeError
 from tubelet.labels import LabelSpace
 from tubelet.result_files import Row, check_finite, kind_of, rounded, write_document, write_rows
@@ -109,7 +109,11 @@ class Detections:
             PersonMark(
                 track_id=track_id,
                 box=self.boxes[person],
-                actions=[pair for pair in self.top(person, top) if pair[1] >= min_score],
+                actions=[
+                    (shown_name(name, self.labels.ids[self.labels.names.index(name)]), score)
+                    for name, score in self.top(person, top)
+                    if score >= min_score
+                ],
             )
             for person, track_id in enumerate(self.track_ids.tolist())
         ]
@@ -177,22 +181,25 @@ class Tube:
         """The usual distance between its moments: the median in ms, 1000 if there is only one."""
         return interval([self])
 
-    def life(self, every_ms: int) -> tuple[int, int]:
+    def life(self, every_ms: int, film_end_ms: int | None = None) -> tuple[int, int]:
         """`(start_ms, end_ms)` between which the person is shown: half of `every_ms` before the
-        first moment and after the last; never before a non-negative 0."""
+        first moment and after the last; never before a non-negative 0. Where the film ends before
+        another keyframe could follow the last moment, to `film_end_ms`."""
         half = every_ms // 2
         first, last = int(self.times_ms[0]), int(self.times_ms[-1])
-        return max(first - half, min(first, 0)), last + every_ms - half
+        return max(first - half, min(first, 0)), end_of(last, every_ms, film_end_ms)
 
-    def box_at(self, time_ms: float, every_ms: int) -> Floats | None:
+    def box_at(
+        self, time_ms: float, every_ms: int, film_end_ms: int | None = None
+    ) -> Floats | None:
         """The person's box `(4,)` at any moment, or None outside the tube's life.
 
         Linear between moments; held still for the half interval before the first and after the
-        last.
+        last, or to the end of the film as `life` says.
         """
         if len(self) == 0:
             return None
-        start, end = self.life(every_ms)
+        start, end = self.life(every_ms, film_end_ms)
         if not start <= time_ms < end:
             return None
         sides = [np.interp(time_ms, self.times_ms, self.boxes[:, side]) for side in range(4)]
@@ -273,6 +280,15 @@ class Tube:
             "person_scores": rounded(self.person_scores),
             "action_scores": rounded(self.action_scores),
         }
+
+
+def end_of(last_ms: int, every_ms: int, film_end_ms: int | None) -> int:
+    """When what was seen last at `last_ms` ends: half an interval later, or with the film, if that
+    ends before the next keyframe."""
+    end = last_ms + every_ms - every_ms // 2
+    if film_end_ms is None or last_ms + every_ms < film_end_ms:
+        return end
+    return max(end, film_end_ms)
 
 
 def interval(tubes: Iterable[Tube]) -> int:

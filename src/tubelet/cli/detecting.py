@@ -148,7 +148,17 @@ def detect_one(
     _write(video, folder, found, tubes, detector, options, every_ms)
     if not found.people:
         note(f"{video}: no people found in {len(found)} keyframes; try another --people detector")
-    show([action_table(tubes, threshold=options.threshold, every_ms=every_ms, title=video.name)])
+    show(
+        [
+            action_table(
+                tubes,
+                threshold=options.threshold,
+                every_ms=every_ms,
+                title=video.name,
+                film_end_ms=probe(video).end_ms,
+            )
+        ]
+    )
     out.print(f"results: {folder}")
     return tubes
 
@@ -163,17 +173,29 @@ def _write(
     every_ms: int,
 ) -> None:
     write_detections(folder / DETECTIONS, found)
-    write_actions(folder / ACTIONS, tubes, threshold=options.threshold, every_ms=every_ms)
+    info = probe(video)
+    write_actions(
+        folder / ACTIONS,
+        tubes,
+        threshold=options.threshold,
+        every_ms=every_ms,
+        film_end_ms=info.end_ms,
+    )
     write_tubes(
         folder / TUBES,
         tubes,
-        video=VideoMeta.of(probe(video)),
+        video=VideoMeta.of(info),
         labels=detector.label_space,
         every_ms=every_ms,
     )
     if options.overlay:
         write_overlay(
-            video, tubes, folder / OVERLAY, threshold=options.threshold, every_ms=every_ms
+            video,
+            tubes,
+            folder / OVERLAY,
+            threshold=options.threshold,
+            every_ms=every_ms,
+            on_note=note,
         )
     if options.page:
         write_page(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.drawing.font import text_mask
+from tubelet.drawing.font import drawable, text_mask
 from tubelet.errors import ShapeError
 
 Floats = npt.NDArray[np.float32]
@@ -116,6 +116,20 @@ def draw_box(image: Image, box_px: Sequence[int], colour: Colour, line: int) -> 
         fill(image, left + width - thickness, top + thickness, thickness, side, paint, alpha)
 
 
+def shown_name(name: str, label: int) -> str:
+    """The class's name, or its id where the font lacks a letter of the name: boxes in place of
+    letters would make all classes look alike."""
+    return name if drawable(name) else f"class {label}"
+
+
+def _fitted(text: Floats, room: int, size: int) -> Floats:
+    """A text's mask, cut with an ellipsis where it is wider than `room`."""
+    if text.shape[1] <= room:
+        return text
+    dots = text_mask("…", size)
+    return np.concatenate([text[:, : max(room - dots.shape[1], 0)], dots], axis=1)
+
+
 def draw_label(
     image: Image,
     box_px: Sequence[int],
@@ -131,8 +145,9 @@ def draw_label(
     """
     pad = max(2, size // 4)
     badge = text_mask(name, size, weight=1.35)
-    texts = [text_mask(action, size) for action, _ in rows]
     figures = [text_mask(f"{score:.2f}", size) for _, score in rows]
+    room = image.shape[1] - badge.shape[1] - 6 * pad - max((f.shape[1] for f in figures), default=0)
+    texts = [_fitted(text_mask(action, size), room, size) for action, _ in rows]
     body = max((t.shape[1] + f.shape[1] for t, f in zip(texts, figures, strict=True)), default=0)
     body += 4 * pad if rows else 0
     row_height = size + pad

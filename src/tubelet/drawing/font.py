@@ -1,9 +1,10 @@
-"""A small font drawn by code, so that labels need neither Pillow nor a font file.
+"""Text as a mask, without Pillow: Latin letters drawn by code, all others from bitmaps.
 
-Each glyph is a few strokes on a grid: baseline 0, lower-case height 5, capitals 7, descenders −2.
-Strokes are separated by `;` and made of points `x,y` and elliptic arcs `@cx,cy,rx,ry,from,to`
-(degrees, anticlockwise when ascending). A pixel's darkness follows from its distance to the nearest
-stroke, so text is smooth at every size.
+Each glyph drawn by code is a few strokes on a grid: baseline 0, lower-case height 5, capitals 7,
+descenders −2. Strokes are separated by `;` and made of points `x,y` and elliptic arcs
+`@cx,cy,rx,ry,from,to` (degrees, anticlockwise when ascending). A pixel's darkness follows from its
+distance to the nearest stroke, so text is smooth at every size. Accents are strokes above or below
+their letter. Whatever else `glyphs.bin` holds is scaled from its bitmap.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+
+from tubelet.drawing.glyphs import BASELINE, ROWS, bitmap, has_glyph
+from tubelet.drawing.script import visual
 
 Floats = npt.NDArray[np.float32]
 
@@ -121,6 +125,27 @@ _STROKES = {
     "–": "0,2.9 4,2.9",
 }  # fmt: skip
 _UNKNOWN = "0,0 0,7 3.6,7 3.6,0 0,0"
+_DOTLESS = {"i": "0,5 0,0", "j": "1.1,5 1.1,-.8 @-.1,-.8,1.2,1.3,0,-90"}
+# Strokes about x = 0; those above begin at y = 0, the letter's top, those below hang from its foot.
+_ABOVE = {
+    "\u0300": "-.9,1.5 .3,.5",
+    "\u0301": "-.3,.5 .9,1.5",
+    "\u0302": "-1.1,.5 0,1.5 1.1,.5",
+    "\u0303": "@-.65,.9,.65,.5,180,0 @.65,.9,.65,.5,180,360",
+    "\u0304": "-1.1,.9 1.1,.9",
+    "\u0306": "@0,1.4,1.1,.8,180,360",
+    "\u0307": "0,.9 0,.95",
+    "\u0308": "-.9,.9 -.9,.95;.9,.9 .9,.95",
+    "\u030a": "@0,1,.6,.6,0,360",
+    "\u030b": "-.9,.5 -.1,1.5;.3,.5 1.1,1.5",
+    "\u030c": "-1.1,1.5 0,.5 1.1,1.5",
+}
+_BELOW = {
+    "\u0323": "0,-1.1 0,-1.15",
+    "\u0326": ".2,-.8 -.2,-1.9",
+    "\u0327": "0,0 .1,-.7 @0,-1.3,.7,.6,70,-150",
+    "\u0328": "@.5,-.9,.7,.9,110,300",
+}
 
 
 def _points(stroke: str) -> Floats:
@@ -139,11 +164,39 @@ def _points(stroke: str) -> Floats:
 
 @lru_cache(maxsize=4096)
 def _glyph(char: str, size: int, weight: float) -> Floats:
-    """Coverage `(size, w)` in [0, 1] of one character; letters with accents lose them."""
-    if char == " ":
+    """Coverage `(size, w)` in [0, 1] of one character."""
+    if char.isspace():
         return np.zeros((size, round(_SPACE * size / (_TOP - _BOTTOM)) + 1), np.float32)
-    strokes = _STROKES.get(char) or _STROKES.get(unicodedata.normalize("NFKD", char)[:1], _UNKNOWN)
-    lines = [_points(stroke) for stroke in strokes.split(";")]
+    lines = _lines(char)
+    if lines is None and has_glyph(char):
+        return _scaled(bitmap(char), size)
+    return _drawn(lines or [_points(stroke) for stroke in _UNKNOWN.split(";")], size, weight)
+
+
+def _lines(char: str) -> list[Floats] | None:
+    """The polylines of a character drawn by code, its accents included; None for any other."""
+    apart = unicodedata.normalize("NFD", char)
+    base, marks = apart[0], apart[1:]
+    if base not in _STROKES or any(mark not in _ABOVE and mark not in _BELOW for mark in marks):
+        return None
+    above = sum(mark in _ABOVE for mark in marks)
+    if above > 1:  # they would lie on each other
+        return None
+    letter = _DOTLESS[base] if above and base in _DOTLESS else _STROKES[base]
+    lines = [_points(stroke) for stroke in letter.split(";")]
+    xs = np.concatenate([line[:, 0] for line in lines])
+    middle, top = (xs.min() + xs.max()) / 2, max(line[:, 1].max() for line in lines)
+    for mark in marks:
+        strokes, height = (_ABOVE[mark], top) if mark in _ABOVE else (_BELOW[mark], 0.0)
+        # Above a capital there is less room than above a small letter.
+        squeeze = 0.7 if mark in _ABOVE and top > 6 else 1.0
+        for stroke in strokes.split(";"):
+            points = _points(stroke) * np.array((1, squeeze), np.float32)
+            lines.append(points + np.array((middle, height), np.float32))
+    return lines
+
+
+def _drawn(lines: list[Floats], size: int, weight: float) -> Floats:
     left = min(line[:, 0].min() for line in lines)
     unit = size / (_TOP - _BOTTOM)
     width = round((max(line[:, 0].max() for line in lines) - left + _GAP) * unit)
@@ -161,13 +214,53 @@ def _glyph(char: str, size: int, weight: float) -> Floats:
     return np.asarray(coverage.reshape(size, -1), np.float32)
 
 
+def _scaled(pixels: npt.NDArray[np.bool_], size: int) -> Floats:
+    """A bitmap `(16, w)` at `size` pixels high. Narrow letters stand on the line of those drawn by
+    code, and are as high; ideographs fill the line."""
+    narrow = pixels.shape[1] == ROWS // 2
+    step = size * (0.9 if narrow else 1.0) / ROWS
+    shift = _TOP / (_TOP - _BOTTOM) * size - BASELINE * step if narrow else 0.0
+    down = _shares(ROWS, step, shift, size)
+    across = _shares(pixels.shape[1], step, 0.0, max(1, round(pixels.shape[1] * step)))
+    return np.asarray(np.clip(down @ pixels @ across.T, 0, 1), np.float32)
+
+
+def _shares(cells: int, step: float, shift: float, size: int) -> Floats:
+    """How much of each of `size` pixels each of `cells` covers `(size, cells)`, cell i reaching
+    from `shift + i·step` to `shift + (i + 1)·step`."""
+    edges = shift + step * np.arange(cells + 1)
+    pixel = np.arange(size)[:, None]
+    low, high = np.maximum(edges[:-1], pixel), np.minimum(edges[1:], pixel + 1)
+    return np.asarray(np.clip(high - low, 0, None), np.float32)
+
+
+def drawable(text: str) -> bool:
+    """Whether every character of `text` has a letter here."""
+    return all(c.isspace() or has_glyph(c) or _lines(c) is not None for c in visual(text))
+
+
 def text_mask(text: str, size: int, *, weight: float = 1.1) -> Floats:
     """Coverage `(size, width)` in [0, 1] of one line of text, `size` pixels high in all.
 
     `weight` is the stroke's width in grid units (a capital is 7 high). Control characters are
-    dropped, and a character that the font lacks is drawn as an empty box.
+    dropped, and a character that has no letter here (`drawable`) is drawn as an empty box.
     """
-    shown = [char for char in text if char.isprintable()]
-    if not shown:
-        return np.zeros((size, 0), np.float32)
-    return np.concatenate([_glyph(char, size, weight) for char in shown], axis=1)
+    parts: list[Floats] = []
+    for char in visual(text):
+        mask = _glyph(char, size, weight)
+        if parts and unicodedata.category(char) == "Mn":
+            parts[-1] = _on(parts[-1], mask)
+        else:
+            parts.append(mask)
+    return np.concatenate(parts, axis=1) if parts else np.zeros((size, 0), np.float32)
+
+
+def _on(letter: Floats, mark: Floats) -> Floats:
+    """A mark laid over its letter, both centred."""
+    width = max(letter.shape[1], mark.shape[1])
+    both = np.zeros((letter.shape[0], width), np.float32)
+    for mask in (letter, mark):
+        left = (width - mask.shape[1]) // 2
+        own = both[:, left : left + mask.shape[1]]
+        np.maximum(own, mask, out=own)
+    return both

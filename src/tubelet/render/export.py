@@ -85,7 +85,12 @@ def write_detections(
 
 
 def write_actions(
-    path: str | Path, tubes: Iterable[Tube], *, threshold: float, every_ms: int
+    path: str | Path,
+    tubes: Iterable[Tube],
+    *,
+    threshold: float,
+    every_ms: int,
+    film_end_ms: int | None = None,
 ) -> int:
     """Write the CSV for people: one row per action of a person, from–to; returns the rows.
 
@@ -97,7 +102,7 @@ def write_actions(
         table = csv.writer(file, lineterminator="\n")
         table.writerow(ACTION_COLUMNS)
         for tube in tubes:
-            for part in segments(tube, threshold, every_ms):
+            for part in segments(tube, threshold, every_ms, film_end_ms=film_end_ms):
                 box = tube.boxes[int(np.searchsorted(tube.times_ms, part.peak_ms))]
                 table.writerow(
                     [

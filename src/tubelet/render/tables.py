@@ -99,12 +99,17 @@ def action_table(
     every_ms: int,
     title: str | None = None,
     limit: int = 40,
+    film_end_ms: int | None = None,
 ) -> RenderableType:
     """One row per action of a person, in order of time; the score is the mean over its keyframes.
 
     At most `limit` rows; a last line says how many were left out.
     """
-    found = [(tube, part) for tube in tubes for part in segments(tube, threshold, every_ms)]
+    found = [
+        (tube, part)
+        for tube in tubes
+        for part in segments(tube, threshold, every_ms, film_end_ms=film_end_ms)
+    ]
     if not found:
         return Text(f"No actions found at threshold {threshold:g}.", style="yellow")
     found.sort(key=lambda pair: (pair[1].start_ms, pair[1].track_id, -pair[1].score))

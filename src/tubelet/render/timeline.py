@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tubelet.errors import InputError
-from tubelet.results import Tube
+from tubelet.results import Tube, end_of
 from tubelet.types import Floats
 
 RELEASE = 0.8
@@ -43,9 +43,15 @@ class Segment:
 
 
 def segments(
-    tube: Tube, threshold: float, every_ms: int, *, release: float = RELEASE
+    tube: Tube,
+    threshold: float,
+    every_ms: int,
+    *,
+    release: float = RELEASE,
+    film_end_ms: int | None = None,
 ) -> list[Segment]:
-    """The actions of one tube, in order of start, then of column.
+    """The actions of one tube, in order of start, then of column. One of the last keyframe lasts to
+    `film_end_ms`, as `Tube.life` says.
 
     A segment begins at a keyframe whose score reaches `threshold` and goes on, forwards and
     backwards, over neighbouring keyframes that reach `release * threshold` (hysteresis, so that a
@@ -61,7 +67,7 @@ def segments(
     scores = np.asarray(tube.action_scores)
     breaks = np.diff(tube.times_ms) > MAX_GAP * every_ms
     found = [
-        _segment(tube, column, run, every_ms)
+        _segment(tube, column, run, every_ms, film_end_ms)
         for column in range(scores.shape[1])
         for run in _runs(scores[:, column], breaks, threshold, release * threshold)
     ]
@@ -84,7 +90,9 @@ def _runs(
         yield slice(start, len(scores))
 
 
-def _segment(tube: Tube, column: int, run: slice, every_ms: int) -> Segment:
+def _segment(
+    tube: Tube, column: int, run: slice, every_ms: int, film_end_ms: int | None
+) -> Segment:
     times, scores = tube.times_ms[run], tube.action_scores[run, column]
     half = every_ms // 2
     best = int(np.argmax(scores))
@@ -92,7 +100,7 @@ def _segment(tube: Tube, column: int, run: slice, every_ms: int) -> Segment:
         track_id=tube.track_id,
         column=column,
         start_ms=max(int(times[0]) - half, min(int(times[0]), 0)),
-        end_ms=int(times[-1]) + every_ms - half,
+        end_ms=end_of(int(times[-1]), every_ms, film_end_ms),
         score=float(scores.mean()),
         peak=float(scores[best]),
         peak_ms=int(times[best]),

@@ -19,6 +19,10 @@
   };
   const personName = (tube) => (tube.id < 0 ? "Unknown" : `Person ${tube.id}`);
 
+  const endOf = (last) => {
+    const end = last + data.every_ms - half, film = data.start_ms + data.duration_ms;
+    return last + data.every_ms < film ? end : Math.max(end, film);
+  };
   // The same rules as tubelet.render.timeline, so that the slider and the CSV agree.
   const segmentsOf = (tube) => {
     const found = [], low = data.release * threshold, times = tube.times;
@@ -30,7 +34,7 @@
         if (peak >= threshold) {
           found.push({
             column, peak, start: Math.max(times[start] - half, Math.min(times[start], 0)),
-            end: times[end - 1] + data.every_ms - half,
+            end: endOf(times[end - 1]),
             score: run.reduce((a, b) => a + b, 0) / run.length,
           });
         }
@@ -46,7 +50,7 @@
   };
   const lifeOf = ({ times }) => [
     Math.max(times[0] - half, Math.min(times[0], 0)),
-    times[times.length - 1] + data.every_ms - half,
+    endOf(times[times.length - 1]),
   ];
   // Index of the last keyframe at or before ms, 0 where there is none.
   const before = (times, ms) => {
