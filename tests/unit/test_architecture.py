@@ -27,6 +27,7 @@ SOURCE = Path(tubelet.__file__).parent
 ROOMS = (
     "errors",
     "labels",
+    "film_ids",
     "files",
     "drawing",
     "result_files",

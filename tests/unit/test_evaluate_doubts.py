@@ -235,6 +235,23 @@ def test_dense_frames_are_not_joined_with_a_neighbour() -> None:
     assert evaluate_frames(joined.found, known, LABELS).protocol.frames_scored == 9
 
 
+@pytest.mark.parametrize("name", ["v.mp4", "videos/v", "videos/v.MKV"])
+def test_videos_that_are_called_otherwise_are_the_same(name: str) -> None:
+    found = replace(detections(), videos=(name,))
+    joined = join(found, truth(), [(name, 500_000)])
+    report = evaluate_frames(joined.found, joined.known, LABELS, excluded=joined.excluded)
+    assert (report.map, report.protocol.frames_excluded) == (1.0, 1)
+    assert [doubt.kind for doubt in joined.doubts] == ["renamed videos"]
+
+
+def test_films_of_one_name_in_two_folders_do_not_merge() -> None:
+    side = (np.arange(12) % 2).astype(np.int32)
+    two = replace(truth(), videos=("park/v", "yard/v"), video=side)
+    joined = join(detections(), two)
+    assert joined.found.videos == ("v",)
+    assert "no shared frame" in kinds(evaluate_frames(joined.found, joined.known, LABELS))
+
+
 def test_excluded_moments_follow_their_frames() -> None:
     _, _, excluded, _ = join(moved(detections(), 3000), truth(), [("v", 503_000), ("v", 1_000_000)])
     assert excluded == [("v", 500_000), ("v", 1_000_000)]

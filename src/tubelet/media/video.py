@@ -22,16 +22,10 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from tubelet.errors import InputError, VideoError
+from tubelet.film_ids import EXTENSIONS
 from tubelet.media.decoder import NEAR_MS, Decoder, Image, Orientation, Picture, Scaler
 from tubelet.types import Kernel, Pixels
 
-EXTENSIONS = frozenset(
-    f".{name}"
-    for name in (
-        *("mp4", "m4v", "mov", "3gp", "3g2", "mkv", "webm", "avi", "wmv", "asf", "flv"),
-        *("mpg", "mpeg", "ts", "m2ts", "mts", "vob", "mxf", "ogv", "gif"),
-    )
-)
 _MEASURED_PACKETS = 64
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from tubelet.evaluate.boxtable import I64, Bools, BoxTable, Frames, join_frames
 from tubelet.evaluate.candidates import flags
 from tubelet.evaluate.doubts.doubt import Doubt
+from tubelet.film_ids import same_films
 from tubelet.types import Ints
 
 FARTHEST_US = 50_000
@@ -36,7 +37,8 @@ class Joined(NamedTuple):
 
 
 def join(found: BoxTable, known: BoxTable, excluded: Sequence[tuple[str, int]] = ()) -> Joined:
-    """Both tables keyed alike, in whole milliseconds; `excluded`: (video, time in µs).
+    """Both tables keyed alike, in whole milliseconds; `excluded`: (video, time in µs). Videos are
+    paired as `film_ids.same_films` says.
 
     A labelled frame without a detection at its very moment is joined with the nearest moment of
     the detections, where each is the other's nearest and they are at most half a frame apart: half
@@ -44,18 +46,42 @@ def join(found: BoxTable, known: BoxTable, excluded: Sequence[tuple[str, int]] =
     differ by less than a millisecond are one, unless the truth itself has two such: then
     everything is joined exactly.
     """
+    found, renamed = _named_alike(found, known)
+    excluded = [(renamed.get(video, video), time) for video, time in excluded]
+    told = _told_names(found, renamed)
     rounded = _in_milliseconds(known)
     if join_frames(rounded).count != join_frames(known).count:
-        return Joined(found, known, list(excluded), ())
+        return Joined(found, known, excluded, told)
     near = [(video, int(_rounded(np.array(time)))) for video, time in excluded]
     found = _in_milliseconds(found)
     frames = join_frames(found, rounded)
     target, gaps = _targets(frames)
     if not len(gaps):
-        return Joined(found, rounded, near, ())
+        return Joined(found, rounded, near, told)
     moved = replace(found, time_us=target[frames.of[0]])
     moments = dict(zip(_keys(frames, frames.time_us), _keys(frames, target), strict=True))
-    return Joined(moved, rounded, [moments.get(key, key) for key in near], (_told(gaps, frames),))
+    doubts = (*told, _told(gaps, frames))
+    return Joined(moved, rounded, [moments.get(key, key) for key in near], doubts)
+
+
+def _named_alike(found: BoxTable, known: BoxTable) -> tuple[BoxTable, dict[str, str]]:
+    """The detections with the truth's names of videos, and those that were called otherwise."""
+    alike = same_films(found.videos, known.videos)
+    renamed = {name: other for name, other in alike.items() if name != other}
+    if renamed:
+        found = replace(found, videos=tuple(renamed.get(name, name) for name in found.videos))
+    return found, renamed
+
+
+def _told_names(found: BoxTable, renamed: dict[str, str]) -> tuple[Doubt, ...]:
+    if not renamed:
+        return ()
+    one, other = next(iter(renamed.items()))
+    told = (
+        f"{len(renamed)} of {len(found.videos)} videos are called otherwise in the detections, and "
+        f"are taken for the truth's: {one!r} for {other!r}"
+    )
+    return (Doubt(kind="renamed videos", message=told, count=len(renamed)),)
 
 
 def _targets(frames: Frames) -> tuple[I64, I64]:
