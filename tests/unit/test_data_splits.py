@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tubelet.data.annotations import Annotations
-from tubelet.data.splits import Split, given_split, one_sided, stratified_split
+from tubelet.data.splits import Sides, given_split, one_sided, stratified_split
 from tubelet.errors import InputError
 from tubelet.labels import LabelSpace
 
@@ -61,7 +61,7 @@ def test_the_seed_decides() -> None:
 def test_videos_named_by_the_user() -> None:
     names = ["park/a", "park/b", "yard/c"]
     split = given_split(names, ["c.mp4", "park/b"])
-    assert split == Split(train=("park/a",), val=("park/b", "yard/c"))
+    assert split == Sides(train=("park/a",), val=("park/b", "yard/c"))
     with pytest.raises(InputError, match="unknown validation video 'd'"):
         given_split(names, ["d"])
     with pytest.raises(InputError, match="one side"):

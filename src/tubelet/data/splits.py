@@ -20,7 +20,7 @@ _TRIES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
+class Sides:
     """`train` and `val` videos, and `notes`: what could not be had, in sentences."""
 
     train: tuple[str, ...]
@@ -28,7 +28,7 @@ class Split:
     notes: tuple[str, ...] = ()
 
 
-def given_split(names: Sequence[str], val: Iterable[str]) -> Split:
+def given_split(names: Sequence[str], val: Iterable[str]) -> Sides:
     """`val`, as the user names them, to validation and all others to training. Raises InputError
     for a name that is none of the videos', and where nothing is left to train on."""
     asked = list(val)
@@ -49,10 +49,10 @@ def given_split(names: Sequence[str], val: Iterable[str]) -> Split:
             got=f"{len(train)} and {len(held)}",
             arguments=("val_videos",),
         )
-    return Split(train=train, val=tuple(name for name in names if name in held))
+    return Sides(train=train, val=tuple(name for name in names if name in held))
 
 
-def stratified_split(table: Annotations, share: float, seed: int) -> Split:
+def stratified_split(table: Annotations, share: float, seed: int) -> Sides:
     """About `share` of the videos to validation, at least one, such that as many classes as
     possible are on both sides, and of each about `share` of its boxes.
 
@@ -71,13 +71,13 @@ def stratified_split(table: Annotations, share: float, seed: int) -> Split:
             best = side
     assert best is not None
     best = _improved(counts, best, share)
-    return Split(
+    return Sides(
         train=tuple(n for n, val in zip(names, best, strict=True) if not val),
         val=tuple(n for n, val in zip(names, best, strict=True) if val),
     )
 
 
-def one_sided(table: Annotations, split: Split, labels: LabelSpace) -> list[str]:
+def one_sided(table: Annotations, split: Sides, labels: LabelSpace) -> list[str]:
     """What the split could not do: classes that one side lacks, each with the reason."""
     names = dict(zip(labels.ids, labels.names, strict=True))
     videos_of = _videos_of(table)

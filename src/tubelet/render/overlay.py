@@ -72,7 +72,7 @@ def write_overlay(
             )
             for tube in people
         ]
-        frame_of = _Layout.of(video.info, min_short_side)
+        frame_of = _Framing.of(video.info, min_short_side)
         make_parent(out)
         with VideoWriter(out, video.info.fps, frame_of.outer) as writer:
             for frame in video.frames(hw=frame_of.inner):
@@ -111,14 +111,14 @@ def picture_hw(info: VideoInfo, min_short_side: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Layout:
+class _Framing:
     """The film's picture `inner` (H, W), centred in the overlay's `outer`."""
 
     inner: tuple[int, int]
     outer: tuple[int, int]
 
     @classmethod
-    def of(cls, info: VideoInfo, min_short_side: int) -> _Layout:
+    def of(cls, info: VideoInfo, min_short_side: int) -> _Framing:
         inner = picture_hw(info, min_short_side)
         least = min(min_short_side, LABEL_ROOM)
         height, width = (max(side, least - least % 2) for side in inner)

@@ -16,7 +16,7 @@ from tubelet.data.sources.base import SourceConfig
 from tubelet.data.sources.steps import boxes_of, classes_of, folder_of
 from tubelet.data.untrusted.reading import read_text
 from tubelet.errors import DataError
-from tubelet.media.video import EXTENSIONS
+from tubelet.film_ids import film_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +70,7 @@ def _listed(path: Path) -> list[str]:
     found = []
     for line in read_text(path).splitlines():
         name = re.sub(r"\s+\d+$", "", line.strip())
-        stem, dot, kind = name.rpartition(".")
-        found += [stem if f"{dot}{kind}".lower() in EXTENSIONS else name] if name else []
+        found += [film_id(name)] if name else []
     if not found:
         raise DataError("the list of videos is empty", where=path)
     return found

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tubelet.errors import DataError, InputError, did_you_mean
 from tubelet.files import atomic_path
+from tubelet.film_ids import EXTENSIONS
 
 MAX_BYTES = 4 << 30
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -102,8 +103,6 @@ def inside(folder: str | Path, video_id: str) -> Path:
 def find_video(folder: str | Path, video_id: str) -> Path | None:
     """The video file (the id as it is, or with any extension that `media` opens) or the folder of
     extracted frames that belongs to `video_id`, or None. Raises as `inside` does."""
-    from tubelet.media.video import EXTENSIONS  # PyAV loads slowly, and most readers need no video
-
     exact = inside(folder, video_id)
     try:
         if exact.is_file():
