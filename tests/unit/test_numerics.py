@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -433,6 +434,7 @@ def test_one_thread_takes_onednn_with_equal_results(kernel: tuple[int, int, int]
         torch.set_num_threads(1)
         with torch.inference_mode():
             found = layer(x)
+            assert deepcopy(layer).to("meta")(x.to("meta")).shape == found.shape
         expected = nn.Conv3d.forward(layer, x)
     finally:
         torch.set_num_threads(threads)

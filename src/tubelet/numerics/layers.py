@@ -105,7 +105,8 @@ def left_by_torch(layer: nn.Conv3d, x: Tensor) -> bool:
     operation's.
     """
     return (
-        torch.get_num_threads() == 1
+        x.device.type == "cpu"
+        and torch.get_num_threads() == 1
         and x.dtype == layer.weight.dtype == torch.float32
         and layer.kernel_size[1:] == (1, 1)
         and not isinstance(layer.padding, str)
