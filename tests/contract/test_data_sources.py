@@ -24,6 +24,8 @@ from tubelet.data.sources import (
     JoinedSource,
     SourceConfig,
     TubeSource,
+    UnlabelledClipSource,
+    UnlabelledSource,
     VideoSource,
 )
 from tubelet.data.tables import read_ava_csv, write_ava_csv
@@ -32,7 +34,11 @@ from tubelet.errors import ConfigError, DataError, InputError
 from tubelet.media.transforms import Augment
 from tubelet.media.writer import VideoWriter
 from tubelet.playground import PlaygroundConfig, write_dataset
-from tubelet.playground.sources import PlaygroundClipSource, PlaygroundSource
+from tubelet.playground.sources import (
+    PlaygroundClipSource,
+    PlaygroundSource,
+    UnlabelledPlaygroundSource,
+)
 from tubelet.plugins import families
 from tubelet.types import InputSpec, Key
 
@@ -59,6 +65,10 @@ def _write_lists(root: Path) -> None:
             shutil.copy(root / f"videos/{film}.mp4", root / folder / cut)
         rows.append(f"{film} class,{youtube},{start},{start + 10},train")
     rows.append("one class,gonegonegon,5,15,train")
+    listed = [f"{youtube},{start},{start + 10},test" for youtube, start in ids.values()]
+    (root / "test.csv").write_text("\n".join(["youtube_id,time_start,time_end,split", *listed]))
+    (root / "ids.txt").write_text("one\ntwo.mp4\n")
+    (root / "seconds.txt").write_text("0000.5\n0001\n")
     (root / "kinetics.csv").write_text("\n".join(rows) + "\n")
     (root / "paths.txt").write_text("one.mp4 1\ntwo.mp4 0\n")
     (root / "names.txt").write_text("zero\nfirst\n")
@@ -149,6 +159,13 @@ SOURCES: dict[str, SourceConfig] = {
     "training boxes": TRAINING,
     "training boxes alone": MATCHED,
     "testing boxes": TESTING,
+    "hidden": UnlabelledSource(
+        name="hidden", videos="videos", keyframes="ids.txt", included="seconds.txt",
+        proposals="boxes.csv", labels="labels.pbtxt",
+    ),
+    "hidden clips": UnlabelledClipSource(
+        name="k400_test", videos="cuts", annotations="test.csv", classes="kinetics.csv"
+    ),
     "ucf24": TubeSource(name="ucf", videos="ucf", annotations="pyannot.pkl", fps=25, every_ms=200),
     "kinetics": ClipSource(
         name="k400", videos="by_class", annotations="kinetics.csv", by_class=True,
@@ -166,6 +183,8 @@ SOURCES: dict[str, SourceConfig] = {
         frame_rate=WORLD.fps / 2, targets_of="window",
     ),
     "playground": PlaygroundSource(world=WORLD, clips=2),
+    "playground hidden": UnlabelledPlaygroundSource(world=WORLD, clips=2),
+    "playground detected": PlaygroundSource(world=WORLD, clips=2, boxes="detected"),
     "playground clips": PlaygroundClipSource(world=replace(WORLD, task="scene"), clips=2),
     **drawn(),
 }  # fmt: skip
@@ -218,6 +237,12 @@ def test_the_same_seed_gives_the_same_sample(name: str, built: dict[str, ClipDat
 @every_source
 def test_the_truth_names_what_the_samples_show(name: str, built: dict[str, ClipDataset]) -> None:
     dataset = built[name]
+    if SOURCES[name].hidden:
+        with pytest.raises(ConfigError, match="are not public"):
+            dataset.truth()
+        assert not any(dataset.label_ids(i) for i in range(len(dataset)))
+        assert all(dataset.sample(i, spec=SPEC).targets is None for i in range(len(dataset)))
+        return
     truth = dataset.truth()
     assert set(truth.videos()) == {dataset.key(i).video for i in range(len(dataset))}
     if isinstance(truth, ClipLabels):

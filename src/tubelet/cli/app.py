@@ -180,7 +180,9 @@ def evaluate(
     predictions: Annotated[
         Path, typer.Argument(help="AVA detection CSV or Parquet, tubes.json, or clip scores")
     ],
-    truth: Annotated[Path, typer.Argument(help="AVA ground-truth CSV, or a list of videos")],
+    truth: Annotated[
+        Path, typer.Argument(help="AVA ground-truth CSV, or a list of videos or keyframes")
+    ],
     metric: Annotated[str, typer.Option(help="frame, video, topk or charades")] = "frame",
     labels: LabelMap = None,
     exclude: Annotated[Path | None, typer.Option(help="CSV of excluded timestamps")] = None,
@@ -192,6 +194,13 @@ def evaluate(
     details: Annotated[
         bool, typer.Option(help="add boxes' AP, groups, error causes and a confidence interval")
     ] = False,
+    submission: Annotated[
+        Path | None,
+        typer.Option(help="hidden labels: write AVA's test server's CSV instead of scoring"),
+    ] = None,
+    included: Annotated[
+        Path | None, typer.Option(help="seconds of each listed video, for --submission")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="also write report.json, .csv and .html")] = None,
     as_json: Json = False,
 ) -> None:
@@ -199,10 +208,34 @@ def evaluate(
 
     `frame`: mAP exactly as the official AVA script computes it; `video`: the mAP of tubes;
     `topk`: the accuracy of whole videos; `charades`: their mAP where each has several classes.
+    `--submission` scores nothing: the second file then lists the keyframes of a test set whose
+    labels are not public, and what is written is checked against them.
     """
     from tubelet.cli.scoring import EvaluateOptions, metric_named
     from tubelet.cli.scoring import evaluate as run
+    from tubelet.cli.submitting import SubmitOptions, submit
 
+    if submission is not None or included is not None:
+        submit(
+            SubmitOptions(
+                predictions=predictions,
+                keyframes=truth,
+                submission=submission,
+                included=included,
+                exclude=exclude,
+                labels=labels,
+                metric=metric_named(metric),
+                unused={
+                    "--training": training is not None,
+                    "--details": details,
+                    "--out": out is not None,
+                    "--protocol": protocol != "ava",
+                    "--iou": iou != 0.5,
+                },
+            ),
+            as_json=as_json,
+        )
+        return
     question = EvaluateOptions(
         predictions=predictions,
         truth=truth,

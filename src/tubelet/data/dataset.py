@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -53,6 +53,15 @@ class ClipDataset(Protocol):
         rng: np.random.Generator | None = None,
     ) -> Sample:
         """Clip, people and targets of sample `index`. Raises VideoError for a broken file."""
+        ...
+
+
+@runtime_checkable
+class WithPeople(Protocol):
+    """A dataset that says who is in its keyframes without reading a frame."""
+
+    def people(self) -> Annotations:
+        """The people of every sample with their scores, whoever found them."""
         ...
 
 
@@ -140,6 +149,7 @@ class VideoDataset:
         self._truth = annotations if truth is None else truth
         self._labelled = boxes is None
         shown = annotations if boxes is None else with_boxes(annotations, boxes)
+        self._shown = shown
         self._keyframes = list(shown.keyframes())
         self._targets = [multi_hot(k.labels, labels) for k in self._keyframes]
         self._films = Films(videos, cache_short_side=cache_short_side)
@@ -156,6 +166,9 @@ class VideoDataset:
 
     def truth(self) -> Annotations:
         return self._truth
+
+    def people(self) -> Annotations:
+        return self._shown
 
     def sample(
         self,

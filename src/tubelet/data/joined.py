@@ -11,7 +11,7 @@ import numpy as np
 from tubelet.batch import Sample
 from tubelet.data.annotations import Annotations
 from tubelet.data.clips import ClipLabels
-from tubelet.data.dataset import ClipDataset
+from tubelet.data.dataset import ClipDataset, WithPeople
 from tubelet.errors import ConfigError
 from tubelet.media.transforms import Augment
 from tubelet.types import InputSpec, Key
@@ -35,7 +35,7 @@ class JoinedDataset:
                     got=f"{part.name!r}: {', '.join(part.labels.names[:4])}",
                     hint="give both the same label map",
                 )
-        self._parts = tuple(parts)
+        self.parts = tuple(parts)
         self._ends = list(accumulate(len(part) for part in parts))
 
     def __len__(self) -> int:
@@ -50,7 +50,7 @@ class JoinedDataset:
         return part.label_ids(own)
 
     def truth(self) -> Annotations:
-        return Annotations.concat(map(_people_of, self._parts))
+        return Annotations.concat(map(_truth_of, self.parts))
 
     def sample(
         self,
@@ -65,7 +65,7 @@ class JoinedDataset:
 
     def _locate(self, index: int) -> tuple[ClipDataset, int]:
         number = bisect_right(self._ends, index)
-        return self._parts[number], index - (self._ends[number] - len(self._parts[number]))
+        return self.parts[number], index - (self._ends[number] - len(self.parts[number]))
 
 
 class Picked:
@@ -98,7 +98,21 @@ class Picked:
         return self._whole.sample(self._indices[index], spec=spec, augment=augment, rng=rng)
 
 
-def _people_of(part: ClipDataset) -> Annotations:
+def people_of(dataset: ClipDataset) -> Annotations:
+    """The people of every keyframe, of a joined dataset those of all its parts. Raises ConfigError
+    for a dataset that does not say who they are."""
+    if isinstance(dataset, JoinedDataset):
+        return Annotations.concat(map(people_of, dataset.parts))
+    if isinstance(dataset, WithPeople):
+        return dataset.people()
+    raise ConfigError(
+        f"{dataset.name!r} does not say who is in its keyframes, so its boxes cannot be tested",
+        expected="a dataset of people",
+        got=type(dataset).__name__,
+    )
+
+
+def _truth_of(part: ClipDataset) -> Annotations:
     truth = part.truth()
     if not isinstance(truth, Annotations):
         raise ConfigError(

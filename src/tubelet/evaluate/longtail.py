@@ -14,6 +14,9 @@ from tubelet.evaluate.report import FrameReport
 
 HEAD_ABOVE = 10_000
 TAIL_BELOW = 1_000
+ENDS = 20
+GROUPS = ("head", "mid", "tail", f"top-{ENDS}", f"bottom-{ENDS}")
+"""The groups of `frequency_groups`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,15 @@ def frequency_split(
         head_above=head_above,
         tail_below=tail_below,
     )
+
+
+def frequency_groups(counts: Mapping[int, int]) -> dict[str, tuple[int, ...]]:
+    """The five `GROUPS` of `counts` (class id → training labels): Head, Mid and Tail, and the 20
+    classes with most and those with fewest labels, which overlap among fewer than 40 (the
+    AVA-Kinetics 2021 winner's Table 3)."""
+    ranked = sorted(counts, key=lambda i: (-counts[i], i))
+    ends = (tuple(ranked[:ENDS]), tuple(ranked[-ENDS:]))
+    return frequency_split(counts).groups() | dict(zip(GROUPS[3:], ends, strict=True))
 
 
 def label_counts(training: BoxTable, ids: Iterable[int]) -> dict[int, int]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tubelet.data.clips import ClipLabels
+from tubelet.data.unlabelled import UnlabelledVideos
 from tubelet.data.whole import WholeVideoDataset
 from tubelet.errors import ConfigError
 from tubelet.media.sampling import window
@@ -20,12 +21,19 @@ _NAME = "playground_"
 
 
 def playground_clips(
-    *, name: str, world: PlaygroundConfig, clips: int, first_seed: int, exclusive: bool
+    *,
+    name: str,
+    world: PlaygroundConfig,
+    clips: int,
+    first_seed: int,
+    exclusive: bool,
+    unlabelled: bool = False,
 ) -> WholeVideoDataset:
     """Clips `first_seed`… with what is done in them.
 
     `exclusive`: each clip has one class, which only a world whose people all do one thing ("scene")
     can guarantee. Otherwise a clip has every class that happens in it, each from–to (Charades).
+    `unlabelled`: the classes are kept back.
     Raises ConfigError for a world whose clips have several classes when `exclusive`.
     """
     rows = [
@@ -33,11 +41,16 @@ def playground_clips(
         for number, seed in enumerate(range(first_seed, first_seed + clips))
         for label, interval in _classes(seed, world, exclusive=exclusive)
     ]
-    space = label_space(world.task)
+    space = replace(label_space(world.task), exclusive=exclusive)
+    if unlabelled:
+        videos = [(f"{_NAME}{first_seed + i}", None, None, None, i + 1) for i in range(clips)]
+        return UnlabelledVideos(
+            name=name, clips=ClipLabels.of(videos), labels=space, films=_Rendered(world)
+        )
     return WholeVideoDataset(
         name=name,
         clips=ClipLabels.of(rows),
-        labels=replace(space, exclusive=exclusive),
+        labels=space,
         films=_Rendered(world),
         targets_of="video",
     )

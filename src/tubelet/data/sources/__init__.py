@@ -11,6 +11,7 @@ from tubelet.data.sources.charades import CharadesSource
 from tubelet.data.sources.clips import ClipSource
 from tubelet.data.sources.joined import JoinedSource
 from tubelet.data.sources.tubes import TubeSource
+from tubelet.data.sources.unlabelled import UnlabelledClipSource, UnlabelledSource
 
 __all__ = [
     "SOURCES",
@@ -20,13 +21,17 @@ __all__ = [
     "JoinedSource",
     "SourceConfig",
     "TubeSource",
+    "UnlabelledClipSource",
+    "UnlabelledSource",
     "VideoSource",
 ]
 
 SOURCES: tuple[type[SourceConfig], ...] = (
     VideoSource,
     TubeSource,
+    UnlabelledSource,
     JoinedSource,
     ClipSource,
+    UnlabelledClipSource,
     CharadesSource,
 )

@@ -38,6 +38,11 @@ class SourceConfig(Extensible, ABC):
         """What its labels describe."""
         return "people"
 
+    @property
+    def hidden(self) -> bool:
+        """Whether its labels are not public: a test of it writes a submission, and no figure."""
+        return False
+
     def joins(self) -> tuple[SourceConfig, ...]:
         """The sources that it joins as one; empty for a single source."""
         return ()

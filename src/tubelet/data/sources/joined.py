@@ -28,9 +28,20 @@ class JoinedSource(SourceConfig):
                     expected="sources of labelled people that are not themselves joined",
                     got=type(part).__name__,
                 )
+        hidden = [part.name for part in self.parts if part.hidden]
+        if hidden and len(hidden) < len(self.parts):
+            raise ConfigError(
+                f"{self.name!r} joins sets with labels and sets whose labels are not public",
+                expected="labels of all parts, or of none",
+                got=f"none of {', '.join(hidden)}",
+            )
 
     def build(self, root: Path) -> ClipDataset:
         return JoinedDataset(name=self.name, parts=[part.build(root) for part in self.parts])
+
+    @property
+    def hidden(self) -> bool:
+        return any(part.hidden for part in self.parts)
 
     def joins(self) -> tuple[SourceConfig, ...]:
         return self.parts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -11,12 +10,10 @@ from tubelet.data.dataset import VideoDataset
 from tubelet.data.films import find_footage
 from tubelet.data.importers import Options
 from tubelet.data.importers import read as read_any
+from tubelet.data.keyframe_lists import read_video_list
 from tubelet.data.labelmaps import read_label_map
 from tubelet.data.sources.base import SourceConfig
 from tubelet.data.sources.steps import boxes_of, classes_of, folder_of
-from tubelet.data.untrusted.reading import read_text
-from tubelet.errors import DataError
-from tubelet.film_ids import film_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +49,7 @@ class TubeSource(SourceConfig):
         labels = classes_of(given or imported.labels, path, self.exclusive)
         truth = boxes_of(imported, path)
         if self.listed is not None:
-            truth = truth.of_video(*_listed(root / self.listed))
+            truth = truth.of_video(*read_video_list(root / self.listed))
         return VideoDataset(
             name=self.name,
             annotations=truth,
@@ -63,14 +60,3 @@ class TubeSource(SourceConfig):
 
     def folders(self) -> tuple[str, ...]:
         return (self.videos.partition("/")[0],)
-
-
-def _listed(path: Path) -> list[str]:
-    """Video ids of a split's list: `Basketball/v_Basketball_g01_c01.avi 1` names its video."""
-    found = []
-    for line in read_text(path).splitlines():
-        name = re.sub(r"\s+\d+$", "", line.strip())
-        found += [film_id(name)] if name else []
-    if not found:
-        raise DataError("the list of videos is empty", where=path)
-    return found
