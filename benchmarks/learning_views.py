@@ -59,9 +59,9 @@ def together(place: Place) -> Scores:
         name="three",
         summary="three ways of training",
         members=tuple(map(slug, MEMBERS)),
-        test=Test(data=boxes_source(place, "test")),
+        tests=(Test(data=boxes_source(place, "test")),),
     )
-    tested = run_ensemble(ensemble, runs=_joint_runs(place), out=place.out, root=place.root)
+    [tested] = run_ensemble(ensemble, runs=_joint_runs(place), out=place.out, root=place.root)
     return {"mAP": tested.report["map"]}
 
 

@@ -22,7 +22,7 @@ SOURCE = PlaygroundSource(
     world=PlaygroundConfig(height=32, width=48, fps=4.0, seconds=4.0, task="event"), clips=3
 )
 ENSEMBLE = Ensemble(
-    name="pair", summary="two", members=("good", "bad"), weights=(3, 1), test=Test(data=SOURCE)
+    name="pair", summary="two", members=("good", "bad"), weights=(3, 1), tests=(Test(data=SOURCE),)
 )
 
 
@@ -53,7 +53,7 @@ def test_an_ensemble_is_scored_as_its_members_mean(tmp_path: Path) -> None:
     write_predictions(runs / "good" / "predictions.csv", good)
     write_predictions(runs / "bad" / "predictions.parquet", bad.of_video(*bad.videos()[1:]))
     notes: list[str] = []
-    tested = run_ensemble(
+    [tested] = run_ensemble(
         ENSEMBLE, runs=runs, out=tmp_path / "out", root=tmp_path, note=notes.append
     )
     assert tested.report["map"] > 0.9
@@ -73,12 +73,12 @@ def test_absent_members_are_named_with_what_makes_them(tmp_path: Path) -> None:
     write_predictions(tmp_path / "good" / "predictions.csv", predictions(0.5))
     with pytest.raises(InputError, match=r"1 of 2 members[\s\S]*try: *train them first"):
         run_ensemble(ENSEMBLE, runs=tmp_path, out=tmp_path / "out", root=tmp_path)
-    other = replace(ENSEMBLE, test=Test(data=SOURCE, name="second"))
+    other = replace(ENSEMBLE, tests=(Test(data=SOURCE, name="second"),))
     with pytest.raises(InputError, match=r"second.predictions.csv"):
         run_ensemble(other, runs=tmp_path, out=tmp_path / "out", root=tmp_path)
     with pytest.raises(ConfigError, match="cannot be scored"):
         write_predictions(tmp_path / "bad" / "predictions.csv", predictions(0.5))
-        wrong = replace(ENSEMBLE, test=Test(data=SOURCE, metric="topk"))
+        wrong = replace(ENSEMBLE, tests=(Test(data=SOURCE, metric="topk"),))
         run_ensemble(wrong, runs=tmp_path, out=tmp_path / "out", root=tmp_path)
 
 

@@ -329,7 +329,7 @@ def test_each_metric_leaves_files_that_evaluate_to_its_report(films: Path, form:
 
     test = Test(data=people, predictions=form)  # type: ignore[arg-type]
     frame = run_test(model_of(), test, **common)  # type: ignore[arg-type]
-    assert frame is not None
+    assert frame is not None and frame.truth is not None
     assert frame.predictions == out / f"predictions.{form}"
     again = evaluate_files(frame.predictions, frame.truth, labels=films / "labels.pbtxt")
     assert frame.report["map"] == again.map
@@ -340,14 +340,15 @@ def test_each_metric_leaves_files_that_evaluate_to_its_report(films: Path, form:
     test = Test(data=clips, name="top", metric="topk", views=views, predictions=form)  # type: ignore[arg-type]
     model = model_of(ClipHeadConfig(), labels=exclusive)
     top = run_test(model, test, **common)  # type: ignore[arg-type]
-    assert top is not None
+    assert top is not None and top.truth is not None
     accuracy = score_clips(top.predictions, top.truth)
-    assert {**accuracy.to_json(), "skipped": []} == top.report
+    more = {"skipped": [], "figures": top.figures, "line": top.line}
+    assert {**accuracy.to_json(), **more} == top.report
     assert top.report["videos"] == 3
 
     test = replace(test, name="several", metric="charades")
     several = run_test(model, test, **common)  # type: ignore[arg-type]
-    assert several is not None
+    assert several is not None and several.truth is not None
     report, _ = score_charades(several.predictions, several.truth)
     assert several.report["map"] == pytest.approx(report.map)
     assert [c["name"] for c in several.report["classes"]] == ["a", "b", "c"]

@@ -20,8 +20,9 @@ from tubelet.recipes.smoke import run_smoke
 from tubelet.render.tables import report_table
 from tubelet.testing.config import Ensemble
 from tubelet.testing.ensembles import run_ensemble
-from tubelet.testing.run_test import Tested
+from tubelet.testing.outcome import Tested, run_figures
 from tubelet.train.loop.saving import STATE
+from tubelet.train.recipe import Experiment, Recipe
 from tubelet.train.reporters import Reporter, Reporters, Silent, TensorBoard
 from tubelet.train.run import RECIPE, Outcome, run
 from tubelet.train.stopping import StopFlag, stopped_by_signals
@@ -73,7 +74,7 @@ def train_recipe(
         finally:
             reporter.close()
     if world.first:
-        _print(outcome)
+        _print(recipe, outcome)
 
 
 def _of_folder(name: str, folder: Path | None) -> tuple[str, Path | None]:
@@ -93,8 +94,10 @@ def _stopping(world: World) -> AbstractContextManager[StopFlag]:
 
 def _join_members(ensemble: Ensemble, folder: Path, root: Path) -> None:
     """Nothing is trained: the members' runs are beside `folder`, each under its name."""
-    tested = run_ensemble(ensemble, runs=folder.parent, out=folder, root=root, note=note)
-    show_test(tested, named=False)
+    tests = run_ensemble(ensemble, runs=folder.parent, out=folder, root=root, note=note)
+    for tested in tests:
+        show_test(tested, named=len(tests) > 1)
+    _compare(ensemble, tests)
 
 
 def smoke_recipe(name: str, folder: Path | None) -> None:
@@ -124,11 +127,25 @@ def _listeners(folder: Path, tensorboard: bool) -> Reporter:
     return Reporters(listeners)
 
 
-def _print(outcome: Outcome) -> None:
+def _print(recipe: Recipe, outcome: Outcome) -> None:
     for tested in outcome.tests:
         show_test(tested, named=len(outcome.tests) > 1)
+    _compare(recipe, outcome.tests)
     out.print(f"weights: {outcome.weights}")
     out.print(f"weights sha256: {outcome.weights_sha256}")
+
+
+def _compare(experiment: Experiment, tests: Sequence[Tested]) -> None:
+    """Beside each figure that the paper prints, the run's own, or who has it."""
+    row, own = experiment.published, run_figures(tests)
+    submitted = {tested.name for tested in tests if tested.submission is not None}
+    for key, value in ({} if row is None else row.scores).items():
+        measured = own.get(key)
+        ours = "undefined" if measured is None else f"{measured:.2f}"
+        if key not in own:
+            server = key.partition(" ")[0] in submitted
+            ours = "none: the submission's server computes it" if server else "not measured"
+        out.print(f"{key}: published {value:g}, here {ours}")
 
 
 def show_test(tested: Tested, *, named: bool) -> None:

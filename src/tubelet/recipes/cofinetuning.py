@@ -250,12 +250,14 @@ def _clips(task: Task, split: Literal["train", "val"]) -> ClipSource:
 
 def _test(task: Task, *, part: bool) -> Test:
     """A single view of everything. AVA is tested on Faster R-CNN's detections of 0.8 or more,
-    AVA-Kinetics, both its parts, on CenterNet's of 0.2 or more (002 §4.1, A.1)."""
+    AVA-Kinetics, both its parts, on CenterNet's of 0.2 or more (002 §4.1, A.1); AVA also by Head,
+    Mid and Tail classes (A.3)."""
     trained = _train(task).name if part else None
     if not _detects(task):
         return Test(name=task, data=_clips(task, "val"), part=trained, metric="topk")
     if task == "ava":
-        return Test(name="ava", data=datasets.ava("val", boxes="proposals", threshold=0.8))
+        ava = datasets.ava("val", boxes="proposals", threshold=0.8)
+        return Test(name="ava", data=ava, training=datasets.ava("train"))
     both = datasets.joined(
         "ava_kinetics_val",
         datasets.ava("val", boxes="proposals", threshold=0.2, detector="centernet"),

@@ -45,6 +45,7 @@ def experiments() -> Iterator[Recipe]:
     """Every row of the tables; one that is printed in several of them comes once."""
     yield from _table_1()
     yield from _components()
+    yield from _figure_3()
     yield from _designs()
     yield from _strategies()
     yield from _strides()
@@ -71,16 +72,16 @@ class Printed:
 
     table: str
     row: str
-    score: float
+    score: float | None
     metric: str = "k400 top-1"
     gflops: float | None = None
     parameters: float | None = None
     ratio: float | None = None
+    baseline: str | None = None
 
     def row_of(self) -> PaperRow:
-        scores = {self.metric: self.score}
-        if self.ratio is not None:
-            scores["cost over the baseline's"] = self.ratio
+        """The same as a row; a point of a figure that is only drawn has no score."""
+        scores = {} if self.score is None else {self.metric: self.score}
         return PaperRow(
             paper=PAPER,
             table=self.table,
@@ -88,6 +89,8 @@ class Printed:
             scores=scores,
             gflops=self.gflops,
             parameters=self.parameters,
+            cost_ratio=self.ratio,
+            baseline=self.baseline,
         )
 
 
@@ -178,7 +181,14 @@ def _k400(name: str, stages: tuple[Stage, ...], printed: Printed, what: str = ""
 
 def _table_1() -> Iterator[Recipe]:
     for model, label, base, ours, ratio, tables in (
-        (_SLOW, "Slow-only-50 8×8", 74.4, 76.8, 1.03, ("1, 2f", "1, 2a, 2b, 2c, 2d, 2e, 2f")),
+        (
+            _SLOW,
+            "Slow-only-50 8×8",
+            74.4,
+            76.8,
+            1.03,
+            ("1, 2f", "1, 2a, 2b, 2c, 2d, 2e, 2f, fig. 3"),
+        ),
         ("i3d_r50_nl_32x2", "I3D-50+NL 32×2", 74.9, 77.5, 1.02, ("1", "1")),
         (_R2PLUS1D, "R(2+1)D-50 16×2", 75.7, 78.0, 1.01, ("1, 2f", "1, 2d, 2e, 2f")),
         ("slowfast_r50_4x16", "SlowFast-50 4×16", 75.6, 77.8, 1.02, ("1", "1")),
@@ -196,6 +206,7 @@ def _table_1() -> Iterator[Recipe]:
                 row=f"{label} with CM",
                 score=ours,
                 ratio=ratio,
+                baseline=f"k400_{model}",
                 parameters=36.7 if model == _SLOW else None,
             ),
         )
@@ -213,12 +224,30 @@ def _components() -> Iterator[Recipe]:
         ("no_memory", several, "several clips without memory", 75.5),
         ("frozen", frozen, "several clips and memory, frozen backbone", 75.9),
     ):
-        tables = "2a, 2b" if name == "no_memory" else "2a"
+        tables = {"no_memory": "2a, 2b", "one_clip": "2a, fig. 3"}.get(name, "2a")
         yield _k400(
             f"k400_{_SLOW}_cm_{name}",
             (*stages, stage),
             Printed(table=tables, row=row, score=score),
         )
+
+
+def _figure_3() -> Iterator[Recipe]:
+    """Accuracy over the number of clips in training, for clips of 8×8 and of 8×2 frames. The text
+    prints N = 1 and 9 (§4.2), Table 1 N = 5 of 8×8; the other points are only drawn."""
+    drawn: dict[int, dict[int, float | None]] = {
+        8: {3: None, 7: None, 9: 77.1},
+        2: {1: 73.2, 3: None, 5: None, 7: None, 9: 76.4},
+    }
+    for stride, points in drawn.items():
+        stages = kinetics400_stages(_SLOW, stride=stride)
+        for clips, score in points.items():
+            memory = replace(_DEFAULT, clips=clips)
+            yield _k400(
+                f"k400_slow_r50_8x{stride}_cm_n{clips}",
+                (*stages, _memory_stage(stages[-1], memory)),
+                Printed(table="fig. 3", row=f"8×{stride} with CM, N = {clips}", score=score),
+            )
 
 
 def _designs() -> Iterator[Recipe]:

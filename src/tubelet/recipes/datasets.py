@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tubelet.data.sources import Boxes, CharadesSource, ClipSource, JoinedSource, VideoSource
+from tubelet.data.sources import (
+    Boxes,
+    CharadesSource,
+    ClipSource,
+    JoinedSource,
+    UnlabelledClipSource,
+    UnlabelledSource,
+    VideoSource,
+)
 
 Kinetics = Literal[400, 600, 700]
 _AVA = "ava/annotations/ava_"
@@ -66,7 +74,36 @@ def kinetics_every_second(split: str) -> VideoSource:
     )
 
 
-def joined(name: str, *parts: VideoSource) -> JoinedSource:
+def ava_hidden(*, threshold: float, detector: str = "boxes") -> UnlabelledSource:
+    """AVA's test films, whose labels only its server has: every included timestamp of each."""
+    return UnlabelledSource(
+        name="ava_test",
+        videos="ava/videos",
+        keyframes=f"{_AVA}test_v2.2.txt",
+        included=f"{_AVA}included_timestamps_v2.2.txt",
+        excluded=f"{_AVA}test_excluded_timestamps_v2.2.csv",
+        labels=f"{_AVA}action_list_v2.2.pbtxt",
+        evaluated=_EVALUATED,
+        begin_s=900.0,
+        proposals=f"ava/{detector}/test.csv",
+        score_threshold=threshold,
+    )
+
+
+def kinetics_boxes_hidden(*, threshold: float, detector: str = "boxes") -> UnlabelledSource:
+    """The Kinetics part of AVA-Kinetics' test set: a list of clips, each with its moment."""
+    return UnlabelledSource(
+        name="kinetics_test",
+        videos="ava_kinetics/videos",
+        keyframes="ava_kinetics/annotations/kinetics_test_v1.0.csv",
+        labels=f"{_AVA}action_list_v2.2.pbtxt",
+        evaluated=_EVALUATED,
+        proposals=f"ava_kinetics/{detector}/test.csv",
+        score_threshold=threshold,
+    )
+
+
+def joined(name: str, *parts: VideoSource | UnlabelledSource) -> JoinedSource:
     """Several sets with the same classes as one."""
     return JoinedSource(name=name, parts=parts)
 
@@ -78,6 +115,19 @@ def kinetics(classes: Kinetics, split: str) -> ClipSource:
         videos=f"kinetics{classes}/{split}",
         annotations=f"kinetics{classes}/annotations/{split}.csv",
         by_class=True,
+        allow_missing=True,
+    )
+
+
+def kinetics_hidden(classes: Kinetics) -> UnlabelledClipSource:
+    """Kinetics' test clips, whose classes only its server has; their names are the validation
+    split's."""
+    folder = f"kinetics{classes}"
+    return UnlabelledClipSource(
+        name=f"k{classes}_test",
+        videos=f"{folder}/test",
+        annotations=f"{folder}/annotations/test.csv",
+        classes=f"{folder}/annotations/val.csv",
         allow_missing=True,
     )
 

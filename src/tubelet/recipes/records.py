@@ -6,18 +6,21 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tubelet.config import encode
 from tubelet.data.sources import SourceConfig
+from tubelet.labels import LabelSpace
 from tubelet.models.cost import count
 from tubelet.models.create import variants
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.recipes import experiments, recipe_named, recipe_names
-from tubelet.testing.config import Ensemble
+from tubelet.testing.config import Test
+from tubelet.testing.figures import figure_names, keys, server_figures
 from tubelet.train.recipe import Experiment, Recipe
 
+Filled = Literal["run", "server"]
 COSTS = Path(__file__).with_name("costs.json")
 
 
@@ -25,8 +28,9 @@ COSTS = Path(__file__).with_name("costs.json")
 class RecipeRecord:
     """One line of the list. `parameters` and `gflops` are of the model that is tested, for one view
     at its own size (sums, for an ensemble); `views`: how many per clip or video. `data`: folders
-    below the data folder. `published`: what the paper prints; `reproduced`: what was measured
-    here."""
+    below the data folder. `published`: what the paper prints, "<test> <figure>" → percent;
+    `filled_by`: whether a run measures each of these, or the server that its submission is sent to;
+    `reproduced`: what was measured here."""
 
     name: str
     summary: str
@@ -40,8 +44,10 @@ class RecipeRecord:
     views: int
     data: tuple[str, ...]
     published: Mapping[str, float]
+    filled_by: Mapping[str, Filled]
     published_gflops: float | None
     published_parameters: float | None
+    published_cost_ratio: float | None
     reproduced: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
@@ -94,7 +100,7 @@ def _record(experiment: Experiment, cost: Mapping[str, float]) -> RecipeRecord:
     row = experiment.published
     members = _members(experiment)
     single = isinstance(experiment, Recipe)
-    test = experiment.test if isinstance(experiment, Ensemble) else experiment.tests[0]
+    test = experiment.tests[0]
     return RecipeRecord(
         name=experiment.name,
         summary=experiment.summary,
@@ -108,10 +114,34 @@ def _record(experiment: Experiment, cost: Mapping[str, float]) -> RecipeRecord:
         views=test.views.count,
         data=tuple(sorted({folder for recipe in members for folder in _folders(recipe)})),
         published={} if row is None else row.scores,
+        filled_by={} if row is None else {k: v for k, v in paths(experiment) if k in row.scores},
         published_gflops=None if row is None else row.gflops,
         published_parameters=None if row is None else row.parameters,
+        published_cost_ratio=None if row is None else row.cost_ratio,
         reproduced=experiment.reproduced,
     )
+
+
+def paths(experiment: Experiment) -> list[tuple[str, Filled]]:
+    """Every figure that a run of `experiment` leads to, by its key in `published` and `reproduced`,
+    and what fills it: the run itself, or the server that its submission is sent to."""
+    found: list[tuple[str, Filled]] = []
+    for test in experiment.tests:
+        measured = figure_names(test, labels_of(experiment, test))
+        found += [(key, "run") for key in keys(test.name, measured)]
+        found += [(key, "server") for key in keys(test.name, server_figures(test))]
+    return found
+
+
+def labels_of(experiment: Experiment, test: Test) -> LabelSpace:
+    """The classes of the model that `test` is of; every member of an ensemble has the same."""
+    recipe = _members(experiment)[0]
+    last = len(recipe.stages) - 1
+    index = next((i for i in range(last) if test in recipe.tests_of(i)), last)
+    stage = recipe.stages[index]
+    named = [part.model for part in stage.mixture.parts if part.data.name == test.part]
+    config = next((model for model in named if model is not None), recipe.model_at(index))
+    return config.labels
 
 
 def model_name(config: ActionModelConfig) -> str:
@@ -140,8 +170,9 @@ def _folders(recipe: Recipe) -> Iterator[str]:
             yield from _folders_of([stage.bank_data])
         if stage.start.weights is not None:
             yield stage.start.weights
-    yield from _folders_of(test.data for test in recipe.tests)
-    yield from _folders_of(t.bank_data for t in recipe.tests if t.bank_data is not None)
+    for test in recipe.tests:
+        more = (test.bank_data, test.training)
+        yield from _folders_of([test.data, *(source for source in more if source is not None)])
 
 
 def _folders_of(sources: Iterable[SourceConfig]) -> Iterator[str]:

@@ -13,18 +13,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tubelet.data.sources import JoinedSource, SourceConfig
+from tubelet.data.sources import JoinedSource, SourceConfig, VideoSource
 from tubelet.errors import ConfigError
 from tubelet.labels import LabelSpace
 from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
-from tubelet.playground.sources import PlaygroundClipSource, PlaygroundSource
+from tubelet.playground.sources import (
+    PlaygroundClipSource,
+    PlaygroundSource,
+    UnlabelledPlaygroundSource,
+)
 from tubelet.playground.world import PlaygroundConfig, label_space
 from tubelet.recipes import recipe_named
 from tubelet.testing.config import Test
 from tubelet.testing.ensembles import run_ensemble
-from tubelet.testing.run_test import Tested
+from tubelet.testing.outcome import Tested
 from tubelet.train.data.mixture import Mixture
 from tubelet.train.loop.schedules import Schedule, StepSchedule
 from tubelet.train.recipe import Experiment, Recipe, Stage
@@ -48,7 +52,7 @@ def run_smoke(
         member = recipe_named(name)
         if isinstance(member, Recipe):
             _run(shrink_recipe(member), out / name, reporter)
-    return (run_ensemble(small, runs=out, out=out / small.name, root=out),)
+    return run_ensemble(small, runs=out, out=out / small.name, root=out)
 
 
 def _run(recipe: Recipe, out: Path, reporter: Reporter | None) -> tuple[Tested, ...]:
@@ -66,7 +70,7 @@ def shrink(experiment: Experiment) -> Experiment:
         experiment,
         members=experiment.members[two],
         weights=experiment.weights[two],
-        test=_small_test(experiment.test, _seconds(1)),
+        tests=tuple(_small_test(test, _seconds(1)) for test in experiment.tests),
     )
 
 
@@ -165,6 +169,7 @@ def _small_test(test: Test, seconds: float) -> Test:
         bank_data=None
         if test.bank_data is None
         else _small_source(test.bank_data, seconds, "test"),
+        training=None if test.training is None else _small_source(test.training, seconds, "train"),
         views=replace(views, scales=tuple(_scaled(s, smallest) for s in views.scales)),
     )
 
@@ -182,12 +187,12 @@ def _small_source(source: SourceConfig, seconds: float, split: str) -> SourceCon
     if source.joins():
         own = (split, "val")
         parts = [
-            _rendered_people(part.name, clips, seconds, own[number])
+            _rendered_people(part, clips, seconds, own[number])
             for number, part in enumerate(source.joins()[:2])
         ]
         return JoinedSource(name=source.name, parts=tuple(parts))
     if source.labelled == "people":
-        return _rendered_people(source.name, clips, seconds, split)
+        return _rendered_people(source, clips, seconds, split)
     exclusive = source.labelled == "video"
     return PlaygroundClipSource(
         name=source.name,
@@ -195,12 +200,26 @@ def _small_source(source: SourceConfig, seconds: float, split: str) -> SourceCon
         clips=max(2, clips) if exclusive else clips,  # a clip of one class is one sample only
         split=split,
         exclusive=exclusive,
+        unlabelled=source.hidden,
     )
 
 
-def _rendered_people(name: str, clips: int, seconds: float, split: str) -> PlaygroundSource:
-    world = PlaygroundConfig(task="scene").tiny(seconds)
-    return PlaygroundSource(name=name, world=world, clips=clips, split=split, hold=True)
+def _rendered_people(
+    source: SourceConfig, clips: int, seconds: float, split: str
+) -> PlaygroundSource | UnlabelledPlaygroundSource:
+    """With a detector's people where the source has those, without labels where they are hidden."""
+    world, name = PlaygroundConfig(task="scene").tiny(seconds), source.name
+    if source.hidden:
+        return UnlabelledPlaygroundSource(name=name, world=world, clips=clips, split=split)
+    found = isinstance(source, VideoSource) and source.boxes == "proposals"
+    return PlaygroundSource(
+        name=name,
+        world=world,
+        clips=clips,
+        split=split,
+        hold=True,
+        boxes="detected" if found else "truth",
+    )
 
 
 def _small_augment(augment: Augment | None, spec: InputSpec | None) -> Augment | None:

@@ -12,9 +12,10 @@ from tubelet.data.whole import WholeVideoDataset
 from tubelet.errors import ConfigError, InputError
 from tubelet.evaluate.clip_scores import ClipScores, read_clip_scores
 from tubelet.evaluate.ensemble import Coverage, join_clips, join_detections, normalised
-from tubelet.testing.config import Ensemble
+from tubelet.testing.config import Ensemble, Test
+from tubelet.testing.outcome import Tested, folder_of, keep, write_figures
 from tubelet.testing.predict import Item, Predictor
-from tubelet.testing.run_test import Tested, check_test, folder_of, keep
+from tubelet.testing.run_test import check_test
 
 
 def run_ensemble(
@@ -24,15 +25,31 @@ def run_ensemble(
     out: Path,
     root: Path,
     note: Callable[[str], None] | None = None,
-) -> Tested:
-    """Join what the members' runs in `runs/<member>` predicted on the ensemble's test, and score
-    it. `note` is called for each member that is missing people or videos that
+) -> tuple[Tested, ...]:
+    """Join what the members' runs in `runs/<member>` predicted on each of the ensemble's tests, and
+    score it. `note` is called for each member that is missing people or videos that others have.
 
-    others have. Raises InputError naming every member whose predictions are missing and how to make
-    them.
+    Raises InputError naming every member whose predictions are missing and how to make them.
     """
-    test, weights = ensemble.test, normalised(ensemble.weights, len(ensemble.members))
-    files = _files(ensemble, runs)
+    done: list[Tested] = []
+    for test in ensemble.tests:
+        done.append(_join(ensemble, test, done, runs=runs, out=out, root=root, note=note))
+    write_figures(done, out)
+    return tuple(done)
+
+
+def _join(
+    ensemble: Ensemble,
+    test: Test,
+    before: Sequence[Tested],
+    *,
+    runs: Path,
+    out: Path,
+    root: Path,
+    note: Callable[[str], None] | None,
+) -> Tested:
+    weights = normalised(ensemble.weights, len(ensemble.members))
+    files = _files(ensemble, test, runs)
     dataset = test.data.build(root)
     check_test(test, dataset)
     found: Annotations | ClipScores
@@ -43,14 +60,15 @@ def run_ensemble(
     if note is not None:
         for line in coverage.notes(ensemble.members):
             note(line)
-    return keep(test, dataset, found, out, {"members": _members(ensemble, weights, coverage)})
+    more = {"members": _members(ensemble, weights, coverage)}
+    return keep(test, dataset, found, out, more, before=before, root=root)
 
 
-def _files(ensemble: Ensemble, runs: Path) -> list[Path]:
+def _files(ensemble: Ensemble, test: Test, runs: Path) -> list[Path]:
     """The members' predictions, CSV or Parquet."""
     found, absent = [], []
     for member in ensemble.members:
-        folder = folder_of(ensemble.test, runs / member)
+        folder = folder_of(test, runs / member)
         files = [folder / f"predictions.{form}" for form in ("csv", "parquet")]
         there = [path for path in files if path.is_file()]
         found += there[:1]
@@ -58,9 +76,9 @@ def _files(ensemble: Ensemble, runs: Path) -> list[Path]:
     if absent:
         raise InputError(
             f"{len(absent)} of {len(ensemble.members)} members of {ensemble.name!r} have no "
-            f"predictions: {', '.join(absent)}",
+            f"predictions of {test.name!r}: {', '.join(absent)}",
             where=runs,
-            expected=f"{folder_of(ensemble.test, runs / absent[0]) / 'predictions.csv'}",
+            expected=f"{folder_of(test, runs / absent[0]) / 'predictions.csv'}",
             hint=f"train them first, each into {runs}/<member>",
         )
     return found

@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from tubelet.data.annotations import Annotations
-from tubelet.data.clips import write_clip_list
 from tubelet.data.dataset import ClipDataset
-from tubelet.data.predictions import write_predictions
-from tubelet.data.tables import write_ava_csv
+from tubelet.data.joined import people_of
 from tubelet.data.whole import WholeVideoDataset
 from tubelet.errors import ConfigError
-from tubelet.evaluate.clip_scores import (
-    ClipScores,
-    evaluate_multilabel,
-    evaluate_topk,
-    write_clip_scores,
-)
-from tubelet.evaluate.scoring import detections_table, evaluate_tables
-from tubelet.files import write_text
+from tubelet.evaluate.clip_scores import ClipScores
+from tubelet.evaluate.scoring import detections_table
 from tubelet.models.detector import ActionModel
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.parallel.processes import World
 from tubelet.results import Detections
 from tubelet.testing.config import Test
+from tubelet.testing.outcome import Tested, keep
 from tubelet.testing.predict import Item, Predictor, check_views, detections_of
 from tubelet.types import Floats
-
-MAIN = "test"  # the test whose files lie in the run's own folder
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tested:
-    """The outcome of one test: files, the report as JSON-ready data, and its main figures in a
-    sentence."""
-
-    name: str
-    predictions: Path
-    truth: Path
-    report: dict[str, Any]
-    line: str
 
 
 def run_test(
@@ -58,14 +35,22 @@ def run_test(
     device: torch.device,
     world: World,
     note: Callable[[str], None] | None = None,
+    before: Sequence[Tested] = (),
 ) -> Tested | None:
     """Predict `test`'s data and score it. In the first process the result; elsewhere None.
 
-    Each process predicts its share. Videos that cannot be decoded are reported to `note` and listed
-    in the report as `skipped`: people in them count as missed, whole videos are left out.
+    `before`: outcomes of the tests before, for one that is compared. Where labels are hidden there
+    is a submission instead of a score. Each process predicts its share. Videos that cannot be
+    decoded are reported to `note` and listed in the report as `skipped`: people in them count as
+    missed, whole videos are left out.
     """
     dataset = test.data.build(root)
     _check(test, dataset, model)
+    if test.metric == "boxes":
+        people = people_of(dataset)
+        if not world.first:
+            return None
+        return keep(test, dataset, people, out, {}, before=before, root=root)
     skipped: list[str] = []
     predictor = Predictor(
         model=model,
@@ -91,7 +76,8 @@ def run_test(
         for reason in left_out:
             note(f"{test.name}: left out {reason}")
     found = [result for _, result in in_order]
-    return keep(test, dataset, _table(dataset, found), out, {"skipped": left_out})
+    more = {"skipped": left_out}
+    return keep(test, dataset, _table(dataset, found), out, more, before=before, root=root)
 
 
 def remembered_by(model: ActionModel, test: Test, root: Path) -> ClipDataset | None:
@@ -124,69 +110,18 @@ def _table(dataset: ClipDataset, found: Sequence[Detections | _Video]) -> Annota
     return ClipScores(videos=tuple(v.name for v in videos), ids=dataset.labels.ids, scores=scores)
 
 
-def folder_of(test: Test, out: Path) -> Path:
-    """Where a run in `out` keeps the files of `test`."""
-    return out if test.name == MAIN else out / test.name
-
-
-def keep(
-    test: Test,
-    dataset: ClipDataset,
-    found: Annotations | ClipScores,
-    out: Path,
-    more: dict[str, Any],
-) -> Tested:
-    """Score what was found in `dataset`; write it, the truth and the report, which has `more`.
-
-    `tubelet evaluate` of the two files gives the same figures.
-    """
-    folder = folder_of(test, out)
-    predictions = folder / f"predictions.{test.predictions}"
-    truth = folder / ("truth.csv" if isinstance(found, Annotations) else "truth.tsv")
-    if isinstance(found, Annotations):
-        write_predictions(predictions, found)
-        report, line = _score_people(dataset, found, truth)
-    else:
-        write_clip_scores(predictions, found)
-        report, line = _score_videos(test, dataset, found, truth)
-    report |= more
-    write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
-    return Tested(name=test.name, predictions=predictions, truth=truth, report=report, line=line)
-
-
-def _score_people(
-    dataset: ClipDataset, found: Annotations, path: Path
-) -> tuple[dict[str, Any], str]:
-    truth = dataset.truth()
-    assert isinstance(truth, Annotations)  # as `_check` made sure
-    write_ava_csv(path, truth, kind="truth")
-    report = evaluate_tables(found, truth, dataset.labels)
-    return {"metric": "frame", **report.to_json()}, f"frame mAP@0.5 {report.map:.4f}"
-
-
-def _score_videos(
-    test: Test, dataset: ClipDataset, found: ClipScores, path: Path
-) -> tuple[dict[str, Any], str]:
-    assert isinstance(dataset, WholeVideoDataset)  # as `_check` made sure
-    truth = dataset.truth().of_videos(found.videos)
-    write_clip_list(path, truth)
-    if test.metric == "topk":
-        accuracy = evaluate_topk(found, truth)
-        return accuracy.to_json(), accuracy.line()
-    report = evaluate_multilabel(found, truth)
-    return report.to_json(dataset.labels), report.line()
-
-
 def check_test(test: Test, dataset: ClipDataset) -> None:
     """Raise ConfigError if metric or views do not suit what the dataset labels."""
     of_videos = isinstance(dataset, WholeVideoDataset)
-    if of_videos == (test.metric == "frame"):
+    if of_videos == (test.metric in ("frame", "boxes")):
         raise ConfigError(
             f"{test.name!r} cannot be scored by {test.metric!r}",
-            expected="topk or charades" if of_videos else "frame",
+            expected="topk or charades" if of_videos else "frame or boxes",
             got=f"{dataset.name!r}, which labels {'whole videos' if of_videos else 'people'}",
         )
     check_views(test.views, dataset)
+    if test.metric == "boxes":
+        people_of(dataset)
 
 
 def _check(test: Test, dataset: ClipDataset, model: ActionModel) -> None:

@@ -11,6 +11,7 @@ from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.models.memory.config import MemoryBankConfig
 from tubelet.releases.table import weights_path
+from tubelet.testing.config import Test
 from tubelet.testing.run_test import check_test
 from tubelet.train.data.loader import draws_a_step
 from tubelet.train.data.mixture import Part
@@ -36,18 +37,23 @@ def check(recipe: Recipe, context: RunContext) -> None:
                 c.build() for c in (config, *(p.model for p in stage.mixture.parts if p.model))
             ]
         freeze(models, stage.trainable, stage.norms)
-    last = recipe.stages[-1]
-    known = [part.data.name for part in last.mixture.parts]
-    for test in recipe.tests:
-        if test.part is not None and test.part not in known:
-            raise ConfigError(
-                f"test {test.name!r} names a dataset that the last stage does not train on",
-                expected=f"one of {', '.join(known)}",
-                got=test.part,
-            )
-        check_test(test, test.data.build(context.root))
-        if test.bank_data is not None:
-            test.bank_data.build(context.root)
+        for test in recipe.tests_of(index):
+            _check_test(test, stage, context)
+
+
+def _check_test(test: Test, stage: Stage, context: RunContext) -> None:
+    """Everything that a test of `stage`'s model reads is there, and fits."""
+    known = [part.data.name for part in stage.mixture.parts]
+    if test.part is not None and test.part not in known:
+        raise ConfigError(
+            f"test {test.name!r} names a dataset that stage {stage.name!r} does not train on",
+            expected=f"one of {', '.join(known)}",
+            got=test.part,
+        )
+    check_test(test, test.data.build(context.root))
+    for more in (test.bank_data, test.training):
+        if more is not None:
+            more.build(context.root)
 
 
 def _wrong(stage: Stage, config: ActionModelConfig, context: RunContext) -> Iterator[str]:
@@ -97,6 +103,8 @@ def _wrong_part(
     banked = isinstance(config.memory, MemoryBankConfig) and stage.bank != "empty"
     augment = part.augment or stage.augment
     whole = part.data.labelled != "people"
+    if part.data.hidden:
+        yield f"the labels of {part.data.name!r} are not public: nothing can be learnt from them"
     if whole and not classifies:
         yield f"{part.data.name!r} labels whole videos, but the model's head classifies people"
     if whole and banked:

@@ -11,7 +11,7 @@ from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.numerics.choices import PrecisionChoice
-from tubelet.testing.config import Ensemble, PaperRow, Test, check_name
+from tubelet.testing.config import Ensemble, PaperRow, Test, check_name, check_order
 from tubelet.train.data.mixture import Mixture, Part
 from tubelet.train.data.samplers import RandomSampler, Sampler
 from tubelet.train.learning.losses import ActionLoss
@@ -155,12 +155,35 @@ class Recipe:
     reproduced: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for what in ("stages", "tests"):
-            names = [item.name for item in getattr(self, what)]
-            if not names or len(set(names)) < len(names):
+        names = [stage.name for stage in self.stages]
+        if not names or len(set(names)) < len(names):
+            raise ConfigError(
+                f"recipe {self.name!r} needs stages with unique names", got=", ".join(names)
+            )
+        check_order(f"recipe {self.name!r}", self.tests)
+        for test in self.tests:
+            if test.stage is not None and test.stage not in names:
                 raise ConfigError(
-                    f"recipe {self.name!r} needs {what} with unique names", got=", ".join(names)
+                    f"test {test.name!r} of recipe {self.name!r} is of a stage that it lacks",
+                    expected=f"one of {', '.join(names)}",
+                    got=test.stage,
                 )
+            before = next((one for one in self.tests if one.name == test.against), None)
+            if before is not None and self._place(before) > self._place(test):
+                raise ConfigError(
+                    f"test {test.name!r} of recipe {self.name!r} is compared with a later stage",
+                    expected=f"a test of stage {test.stage or names[-1]!r} or one before it",
+                    got=f"{before.name!r} of stage {before.stage or names[-1]!r}",
+                )
+
+    def tests_of(self, index: int) -> tuple[Test, ...]:
+        """The tests of the model that stage `index` ends with."""
+        return tuple(test for test in self.tests if self._place(test) == index)
+
+    def _place(self, test: Test) -> int:
+        """The number of the stage whose model `test` tests."""
+        names = [stage.name for stage in self.stages]
+        return len(names) - 1 if test.stage is None else names.index(test.stage)
 
     def model_at(self, index: int) -> ActionModelConfig:
         """The model that stage `index` trains: the latest that a stage up to it brought."""

@@ -6,8 +6,9 @@ from those above it, and hands them to the loop. Nothing below this file builds 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from tubelet.errors import InputError
 from tubelet.files import claimed
 from tubelet.models.weights import save_model, weights_hash
 from tubelet.parallel.processes import World
-from tubelet.testing.run_test import Tested, run_test
+from tubelet.testing.config import Test
+from tubelet.testing.outcome import Tested, read_tested, write_figures
+from tubelet.testing.run_test import run_test
 from tubelet.train.check import check
 from tubelet.train.data.streams import minibatches_of
 from tubelet.train.learning.banks import recipe_hash
@@ -93,18 +96,28 @@ def _run(recipe: Recipe, context: RunContext, *, resume: bool, finish: bool) -> 
     if world.first:
         write_recipe(out / RECIPE, recipe)
     models: TiedModels | None = None
+    first = 0 if state is None else state.stage
+    tests = _tests_before(recipe, first, context)
     if finish:
         assert state is not None
         models = _stopped_stage(recipe, context, state)
+        _save(recipe, models, context)
+        tests = _test(_tests_at(recipe, first, context), models, context, tests)
     else:
-        for index in range(0 if state is None else state.stage, len(recipe.stages)):
+        for index in range(first, len(recipe.stages)):
             models = _train_stage(recipe, index, models, context, state)
             state = None
+            if index == len(recipe.stages) - 1:
+                _save(recipe, models, context)
+            tests = _test(recipe.tests_of(index), models, context, tests)
     assert models is not None  # a recipe has at least one stage
-    if world.first:
-        _save(recipe, models, out)
-    tests = _test(recipe, models, context)
-    return Outcome(weights=out / WEIGHTS, weights_sha256=weights_hash(models.main), tests=tests)
+    return Outcome(
+        weights=out / WEIGHTS,
+        weights_sha256=weights_hash(models.main),
+        tests=tuple(
+            tested for test in recipe.tests for tested in tests if tested.name == test.name
+        ),
+    )
 
 
 def _stopped_stage(recipe: Recipe, context: RunContext, state: TrainState) -> TiedModels:
@@ -174,23 +187,50 @@ def _train_stage(
     return finished_models(stage, models, context)
 
 
-def _save(recipe: Recipe, models: TiedModels, out: Path) -> None:
-    """The main model's weights, and beside them those of each dataset's own model."""
+def _save(recipe: Recipe, models: TiedModels, context: RunContext) -> None:
+    """The main model's weights, and beside them those of each dataset's own model; written by the
+    first process."""
+    if not context.world.first:
+        return
     provenance = {
         "recipe": recipe.name,
         "summary": recipe.summary,
         "date": datetime.now(UTC).date().isoformat(),
     }
     for name, model in models.by_dataset().items():
-        path = out / (WEIGHTS if name is None else f"model_{name}.safetensors")
+        path = context.out / (WEIGHTS if name is None else f"model_{name}.safetensors")
         save_model(path, model, provenance=provenance)
 
 
-def _test(recipe: Recipe, models: TiedModels, context: RunContext) -> tuple[Tested, ...]:
-    """Each test's result in the first process; elsewhere none."""
-    context.reporter.note("testing")
-    tests = []
+def _tests_before(recipe: Recipe, first: int, context: RunContext) -> tuple[Tested, ...]:
+    """Where a run is resumed in stage `first`, what the tests of the stages before have left: a
+    stage's tests are done before the next one writes a checkpoint."""
+    if not context.world.first:
+        return ()
+    done = [test for index in range(first) for test in recipe.tests_of(index)]
+    return tuple(read_tested(test, test.data.build(context.root), context.out) for test in done)
+
+
+def _tests_at(recipe: Recipe, index: int, context: RunContext) -> tuple[Test, ...]:
+    """The tests of a run that is finished in stage `index`: those of this stage and of the result.
+    What would need a later stage is left out, and said."""
+    reached = {stage.name for stage in recipe.stages[: index + 1]}
+    done = {t.name for t in recipe.tests if t.stage is None or t.stage in reached}
     for test in recipe.tests:
+        if test.name not in done:
+            context.reporter.note(f"test {test.name!r} is of stage {test.stage!r}: not reached")
+    own = [t for t in recipe.tests if t.stage in (None, recipe.stages[index].name)]
+    return tuple(t if t.against in done else replace(t, against=None) for t in own)
+
+
+def _test(
+    own: Sequence[Test], models: TiedModels, context: RunContext, before: tuple[Tested, ...]
+) -> tuple[Tested, ...]:
+    """`before` and the results of the tests `own` in the first process; elsewhere none."""
+    tests = list(before)
+    if own:
+        context.reporter.note("testing")
+    for test in own:
         tested = run_test(
             models.model_of(test.part) if test.part else models.main,
             test,
@@ -199,6 +239,9 @@ def _test(recipe: Recipe, models: TiedModels, context: RunContext) -> tuple[Test
             device=context.device,
             world=context.world,
             note=context.reporter.note,
+            before=tests,
         )
         tests += [tested] if tested is not None else []
+    if context.world.first and own:
+        write_figures(tests, context.out)
     return tuple(tests)
