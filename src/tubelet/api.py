@@ -14,9 +14,10 @@ from tubelet.batch import Sample, collate
 from tubelet.boxes import short_side_hw
 from tubelet.checkpoints import describe_source, read_header
 from tubelet.errors import InputError
+from tubelet.media.frames import Film, open_film, video_name
 from tubelet.media.sampling import Window, keyframe_times, windows
 from tubelet.media.transforms import boxes_in_clip, clip_size, prepare
-from tubelet.media.video import Video, VideoInfo
+from tubelet.media.video import VideoInfo
 from tubelet.models.detector import ActionModel
 from tubelet.models.inference import Inference
 from tubelet.models.memory.stream import scores_with_memory
@@ -146,6 +147,7 @@ class ActionDetector:
         *,
         people: PeopleChoice = DEFAULT,
         every: float = 1.0,
+        fps: float | None = None,
         link: LinkConfig | None = None,
         on_keyframe: Callable[[int, VideoInfo], None] | None = None,
         on_note: Callable[[str], None] | None = None,
@@ -155,6 +157,7 @@ class ActionDetector:
         `people`: a detector's name, a detector, or boxes given for keyframes (then those are the
         keyframes and `every` is not used). A model that classifies whole pictures needs no people:
         the picture is the one person of each keyframe. `every`: seconds between keyframes.
+        `fps`: the rate of a video that is a folder of frames.
         `on_keyframe` is called with the time and the video, `on_note` with what was wrong with a
         damaged file. Memory does not grow with the film: each frame is decoded once and forgotten.
         A model with memory gives out a keyframe once it has seen what follows: after its bank's
@@ -171,7 +174,7 @@ class ActionDetector:
         whole = self.model.task == "classification"
         found = _whole_picture if whole else choose_people(people, self.device)
         linker = Linker(link)
-        with Video(video) as opened:
+        with open_film(video, fps=fps) as opened:
             for detections in self._detect(opened, found, round(every * 1000)):
                 if on_keyframe is not None:
                     on_keyframe(detections.key.time_ms, opened.info)
@@ -180,9 +183,9 @@ class ActionDetector:
                 on_note(f"{video}: {opened.damage}; the rest was used")
 
     def _detect(
-        self, video: Video, people: PersonDetector | GivenPeople, every_ms: int
+        self, video: Film, people: PersonDetector | GivenPeople, every_ms: int
     ) -> Iterator[Detections]:
-        info, name = video.info, video.path.stem
+        info, name = video.info, video_name(video.path)
         given = people if isinstance(people, GivenPeople) else None
         keys = (
             [key.time_ms for key in given.keys(name)] if given else keyframe_times(info, every_ms)

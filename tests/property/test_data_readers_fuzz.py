@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import pickletools
+import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +86,63 @@ def _seeds() -> list[bytes]:
         b"outside='0' xtl='1' ytl='2' xbr='30' ybr='40'><attribute name='act'>walk</attribute>"
         b"</box></track></annotations>"
     )
+    key = {"frame": 1, "enabled": True, "x": 10, "y": 20, "width": 30, "height": 40, "rotation": 0}
+    value = {"framesCount": 9, "duration": 0.3, "labels": ["walk"],
+             "sequence": [key, key | {"frame": 4, "enabled": False}]}  # fmt: skip
+    studio = [{"id": 1, "data": {"video": "/u/v.mp4"},
+               "annotations": [{"result": [{"id": "r", "type": "videorectangle",
+                                            "value": value}]}]}]  # fmt: skip
+    datumaro = {"categories": {"label": {"labels": [{"name": "walk"}]}}, "items": [
+        {"id": "v/frame_000003", "attr": {"frame": 3}, "image": {"size": [360, 640]},
+         "annotations": [{"type": "bbox", "label_id": 0, "bbox": [1, 2, 30, 40],
+                          "attributes": {"track_id": 1, "sits": True}}]}]}  # fmt: skip
+    labelme = {"imagePath": "v_000004.jpg", "imageWidth": 640, "imageHeight": 360, "shapes": [
+        {"label": "walk", "points": [[1, 2], [30, 40]], "group_id": 1,
+         "shape_type": "rectangle", "flags": {"sits": False}}]}  # fmt: skip
+    vid = {
+        "videos": [{"id": 1, "name": "v"}],
+        "categories": [{"id": 1, "name": "walk"}, {"id": 2, "name": "sit"}],
+        "images": [{"id": 1, "video_id": 1, "frame_id": 3, "width": 640, "height": 360}],
+        "annotations": [{"image_id": 1, "category_id": 2, "instance_id": 7, "bbox": [1, 2, 3, 4]}],
+    }
+    pictures = {
+        **via,
+        "file": {"1": {"fname": "v_000004.jpg", "type": 2}},
+        "metadata": {"a": {"vid": "1", "z": [], "xy": [7, 1, 2, 30, 40], "av": {"1": "0"}}},
+    }
+    shapes = cvat.replace(b"<box frame='3' outside='0' xtl='1' ytl='2' xbr='30' ybr='40'>",
+        b"<polygon frame='3' keyframe='1' points='1,2;30,40;9,50'/><mask frame='4' rle='2,3,9,1' "
+        b"left='1' top='2' width='5' height='3'/><ellipse frame='5' cx='9' cy='9' rx='3' ry='2' "
+        b"rotation='30'/><skeleton frame='6'><points points='1,2'/><points points='9,9'/>"
+        b"</skeleton>"
+        b"<box frame='9' outside='1' xtl='1' ytl='2' xbr='30' ybr='40'>")  # fmt: skip
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("annotations.xml", cvat)
     pickles = [tubes, pyannot, predictions, acar, {"v,0902": box}]
     return [
         rows,
         scored,
         cvat,
-        *(json.dumps(value).encode() for value in (coco, via, [{"id": "1", "template": "a [b]"}])),
+        shapes,
+        packed.getvalue(),
+        *(
+            json.dumps(seed).encode()
+            for seed in (
+                coco,
+                via,
+                [{"id": "1", "template": "a [b]"}],
+                studio,
+                datumaro,
+                labelme,
+                vid,
+                pictures,
+            )
+        ),
+        b"1,1,41.0,60.0,80.0,160.0,1,1,1.0\n26,2,66.0,60.0,80.0,160.0,0,1,1.0\n",
+        b"0 0.25 0.58 0.25 0.66 1\n0 0.65 0.58 0.25 0.66 0.9 2\n",
+        b"video;seconds;x1;y1;x2;y2;action;person\nv;1,5;0,1;0,2;0,3;0,4;1;0\n",
+        "v,1.5,0.1,0.2,0.3,0.4,1,0\n".encode("utf-16"),
         *(pickle.dumps(value, protocol) for value in pickles for protocol in (0, 2, 4)),
         b"label,youtube_id,time_start,time_end,split\nwalk,abc,1,11,train\n",
         b"id,actions,length\nABC,c092 11.9 21.2;c147 0.0 12.6,30\n",
@@ -122,6 +176,7 @@ def _readers() -> list[tuple[str, Reader]]:
         ("csv-lenient", csv("truth", False)),
         *((f.name, imported(f.name)) for f in FORMATS),
         ("sniffed", lambda path: importers.read(path, None, OPTIONS)),
+        ("thinned", lambda path: importers.read(path, None, replace(OPTIONS, every_ms=100))),
         ("label map", read_label_map),
         ("excluded", read_excluded),
         ("included", read_included),
@@ -135,7 +190,7 @@ READERS = _readers()
 
 
 def _read_all(data: bytes, folder: Path) -> None:
-    path = folder / "file"
+    path = folder / "film_7"
     path.write_bytes(data)
     for _name, reader in READERS:
         try:

@@ -12,6 +12,7 @@ import torch
 
 from tubelet.api import ActionDetector
 from tubelet.cli.detecting import DEFAULT_MODEL, SUGGESTED, suggestion
+from tubelet.data.importers import Options
 from tubelet.data.prepare import PreparedSet, prepare
 from tubelet.errors import DataError
 from tubelet.labels import LabelSpace
@@ -105,7 +106,8 @@ def prepared_set(films: Path, folder: Path, *classes: str) -> PreparedSet:
     ]
     source = folder / "truth.csv"
     source.write_text("".join(f"{r['video']},0.5,0.2,0.1,0.8,0.9,{r['label']},0\n" for r in rows))
-    return prepare(source, films, folder / "mine", labels=LabelSpace.of(classes))
+    options = Options(labels=LabelSpace.of(classes))
+    return prepare(source, films, folder / "mine", options=options)
 
 
 def test_a_start_keeps_what_it_knows_by_name(films: Path, tmp_path: Path) -> None:

@@ -11,13 +11,19 @@ import tubelet
 from tubelet.cli.apps import App
 from tubelet.cli.catalogue import models, recipes
 from tubelet.cli.options import (
-    AnnotationFile,
+    ActionAttribute,
+    AnnotationFiles,
     Device,
     Every,
+    FilmName,
+    FirstFrame,
+    Fps,
     From,
+    Ignore,
     Json,
     KeepEvery,
     LabelMap,
+    PersonLabel,
     RecipeName,
     ResultsFolder,
     Settings,
@@ -65,7 +71,8 @@ def detect(
         typer.Option(help="a release's name, hf://user/repo, a weights file, or a run folder"),
     ] = "jhmdb21_small",
     people: Annotated[
-        str, typer.Option(help="person detector: person_small, hf:<model id>, or a CSV of boxes")
+        str,
+        typer.Option(help="person detector: person_small, hf:<model id>, or a file of boxes"),
     ] = "person_small",
     classes: Annotated[
         list[str] | None, typer.Option(help="only these actions: names or patterns, repeatable")
@@ -77,6 +84,7 @@ def detect(
     precision: Annotated[
         PrecisionChoice, typer.Option(help="auto: the fastest that is correct on this machine")
     ] = "auto",
+    fps: Fps = None,
     overlay: Annotated[bool, typer.Option(help="write overlay.mp4")] = True,
     page: Annotated[bool, typer.Option(help="write report.html")] = True,
 ) -> None:
@@ -94,6 +102,7 @@ def detect(
         precision=precision,
         overlay=overlay,
         page=page,
+        fps=fps,
     )
     raise typer.Exit(detect_videos(videos, options))
 
@@ -337,40 +346,56 @@ def playground_make(
 
 @data.command("convert")
 def data_convert(
-    source: AnnotationFile,
+    sources: AnnotationFiles,
     target: Annotated[Path, typer.Argument(help="the file to write")],
     to: Annotated[str, typer.Option(help="format to write")] = "ava-csv",
     from_: From = None,
     labels: LabelMap = None,
     videos: VideosFolderIfAny = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, where boxes are pixels")] = None,
-    fps: Annotated[float | None, typer.Option(help="frame rate, where frames are counted")] = None,
+    fps: Fps = None,
+    video: FilmName = None,
+    first_frame: FirstFrame = None,
     every: KeepEvery = None,
+    attribute: ActionAttribute = None,
+    person_label: PersonLabel = None,
+    ignore: Ignore = None,
 ) -> None:
-    """Convert between the field's annotation formats."""
-    from tubelet.cli.labels import convert_labels
+    """Convert between the field's annotation formats.
 
-    convert_labels(
-        source,
-        target,
-        to=to,
+    Prints what became classes, what was left out, and how many boxes of each.
+    """
+    from tubelet.cli.labels import ReadingOptions, convert_labels
+
+    reading = ReadingOptions(
         from_=from_,
         labels=labels,
-        videos=videos,
-        size=size,
-        fps=fps,
         every=every,
+        fps=fps,
+        size=size,
+        video=video,
+        first_frame=first_frame,
+        attribute=tuple(attribute or ()),
+        person_label=tuple(person_label or ()),
+        ignore=tuple(ignore or ()),
     )
+    convert_labels(sources, target, to=to, videos=videos, reading=reading)
 
 
 @data.command("prepare")
 def data_prepare(
-    source: AnnotationFile,
+    sources: AnnotationFiles,
     videos: VideosFolder,
     out: Annotated[Path, typer.Option(help="folder for labels, splits and recipe")],
     from_: From = None,
     labels: LabelMap = None,
     every: KeepEvery = None,
+    fps: Fps = None,
+    video: FilmName = None,
+    first_frame: FirstFrame = None,
+    attribute: ActionAttribute = None,
+    person_label: PersonLabel = None,
+    ignore: Ignore = None,
     val_share: Annotated[float, typer.Option(help="share of the videos for validation")] = 0.2,
     start: Annotated[
         str, typer.Option(help="model to fine-tune: a release, or a weights file")
@@ -381,17 +406,27 @@ def data_prepare(
 ) -> None:
     """Split your annotations, and write a recipe for them.
 
-    Labels and boxes of the train and val videos, and the recipe that trains on them.
+    Labels and boxes of the train and val videos, and the recipe that trains on them. The
+    annotations' own train and validation subsets are used.
     """
-    from tubelet.cli.labels import prepare_set
+    from tubelet.cli.labels import ReadingOptions, prepare_set
 
-    prepare_set(
-        source,
-        videos,
-        out,
+    reading = ReadingOptions(
         from_=from_,
         labels=labels,
         every=every,
+        fps=fps,
+        video=video,
+        first_frame=first_frame,
+        attribute=tuple(attribute or ()),
+        person_label=tuple(person_label or ()),
+        ignore=tuple(ignore or ()),
+    )
+    prepare_set(
+        sources,
+        videos,
+        out,
+        reading=reading,
         val_share=val_share,
         start=start,
         exclusive=exclusive,

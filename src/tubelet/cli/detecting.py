@@ -15,13 +15,15 @@ from tubelet.cli.console import download_bar, note, out, progress_bar, show
 from tubelet.cli.recording import Recording
 from tubelet.cli.released import size
 from tubelet.data.annotations import Annotations
+from tubelet.data.importers import Options
 from tubelet.data.tables import write_ava_csv
 from tubelet.errors import InputError, TubeletError, VideoError
 from tubelet.evaluate.scoring import evaluate_files
 from tubelet.files import atomic_path, make_folder, make_parent
 from tubelet.labelsets import label_set
+from tubelet.media.frames import open_film, video_name
 from tubelet.media.sampling import keyframe_times, windows
-from tubelet.media.video import Video, VideoInfo, find_videos, probe
+from tubelet.media.video import VideoInfo, find_videos
 from tubelet.numerics.choices import PrecisionChoice
 from tubelet.people.detectors.base import PersonDetector
 from tubelet.people.given import GivenPeople
@@ -41,6 +43,7 @@ from tubelet.types import InputSpec
 DETECTIONS, ACTIONS, TUBES = "detections.csv", "actions.csv", "tubes.json"
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 DEFAULT_MODEL, SUGGESTED = "jhmdb21_small", "ptv-slowfast-8x8-r50-ava22"
+_ANNOTATIONS = frozenset({".txt", ".xml", ".json", ".zip"})
 OVERLAY, PAGE = "overlay.mp4", "report.html"
 
 
@@ -58,6 +61,7 @@ class DetectOptions:
     precision: PrecisionChoice = "auto"
     overlay: bool = True
     page: bool = True
+    fps: float | None = None
 
 
 def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
@@ -70,6 +74,8 @@ def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
             "invalid threshold: not a probability", expected="0 to 1", got=options.threshold
         )
     videos = find_videos(paths)
+    check_rates(videos, options.fps)
+    people = _people(options, videos)
     make_folder(options.out)
     with download_bar() as progress:
         detector = load(
@@ -91,7 +97,7 @@ def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
     try:
         for video, name in zip(videos, names, strict=True):
             try:
-                detect_one(video, options.out / name, detector, options)
+                detect_one(video, options.out / name, detector, options, people)
             except TubeletError as error:
                 if len(videos) == 1:
                     raise
@@ -122,12 +128,38 @@ def suggestion(model: str) -> str | None:
     )
 
 
+def check_rates(videos: Sequence[Path], fps: float | None) -> None:
+    """Raise InputError where a video is a folder of frames whose rate nobody stated."""
+    for video in videos:
+        if fps is None and video.is_dir():
+            open_film(video)
+
+
+def _people(options: DetectOptions, videos: Sequence[Path]) -> str | GivenPeople:
+    """The detector's name, or the boxes of a file: AVA's columns, a tracker's text, an export."""
+    given = Path(options.people)
+    if given.suffix.lower() not in _ANNOTATIONS or not given.exists():
+        return options.people
+    of = video_name(videos[0]) if len(videos) == 1 else None
+    reading = Options(videos=videos[0].parent, video=of, fps=options.fps)
+    found, report = GivenPeople.of_annotations(given, reading)
+    for line in report.lines():
+        note(line)
+    return found
+
+
 def detect_one(
-    video: Path, folder: Path, detector: ActionDetector, options: DetectOptions
+    video: Path,
+    folder: Path,
+    detector: ActionDetector,
+    options: DetectOptions,
+    people: str | GivenPeople | None = None,
 ) -> list[Tube]:
-    """Detect in one video, write its results to `folder` and print its table."""
+    """Detect in one video, write its results to `folder` and print its table. `people`: instead of
+    the options'."""
+    people = options.people if people is None else people
     make_folder(folder)
-    found = Recording(video.stem, detector.label_space)
+    found = Recording(video_name(video), detector.label_space)
     with progress_bar() as bar:
         task = bar.add_task(video.name, total=None)
 
@@ -136,18 +168,21 @@ def detect_one(
 
         for moment in detector.detect(
             video,
-            people=options.people,
+            people=people,
             every=options.every,
+            fps=options.fps,
             on_keyframe=on_keyframe,
             on_note=note,
         ):
             found.append(moment)
     tubes = link(found)
-    given = options.people.lower().endswith(".csv")
+    given = isinstance(people, GivenPeople) or people.lower().endswith(".csv")
     every_ms = interval(tubes) if given else max(1, round(options.every * 1000))
     _write(video, folder, found, tubes, detector, options, every_ms)
     if not found.people:
         note(f"{video}: no people found in {len(found)} keyframes; try another --people detector")
+    with open_film(video, fps=options.fps, threads=1) as film:
+        end_ms = film.info.end_ms
     show(
         [
             action_table(
@@ -155,7 +190,7 @@ def detect_one(
                 threshold=options.threshold,
                 every_ms=every_ms,
                 title=video.name,
-                film_end_ms=probe(video).end_ms,
+                film_end_ms=end_ms,
             )
         ]
     )
@@ -172,8 +207,9 @@ def _write(
     options: DetectOptions,
     every_ms: int,
 ) -> None:
+    with open_film(video, fps=options.fps, threads=1) as film:
+        info = film.info
     write_detections(folder / DETECTIONS, found)
-    info = probe(video)
     write_actions(
         folder / ACTIONS,
         tubes,
@@ -195,6 +231,7 @@ def _write(
             folder / OVERLAY,
             threshold=options.threshold,
             every_ms=every_ms,
+            fps=options.fps,
             on_note=note,
         )
     if options.page:
@@ -205,6 +242,7 @@ def _write(
             threshold=options.threshold,
             every_ms=every_ms,
             origin=detector.origin,
+            fps=options.fps,
         )
 
 
@@ -212,9 +250,9 @@ def unique_names(videos: Sequence[Path]) -> list[str]:
     """A folder name for each video: its stem, numbered where several share one."""
     seen: dict[str, int] = {}
     names = []
-    for video in videos:
-        seen[video.stem] = seen.get(video.stem, 0) + 1
-        names.append(video.stem if seen[video.stem] == 1 else f"{video.stem}_{seen[video.stem]}")
+    for name in map(video_name, videos):
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
     return names
 
 
@@ -234,14 +272,18 @@ def write_people(
     every: float,
     threshold: float | None,
     device: str,
+    fps: float | None = None,
 ) -> int:
-    """Person boxes of every keyframe of the videos, as one proposals CSV."""
+    """Person boxes of every keyframe of the videos, as one proposals CSV; `fps`: of videos that are
+    folders of frames."""
     make_parent(target)
     find = person_detector(detector, threshold=threshold, device=choose_device(device))
     tables, failures = [], 0
-    for video in find_videos(paths):
+    videos = find_videos(paths)
+    check_rates(videos, fps)
+    for video in videos:
         try:
-            tables.append(_people_of(video, find, max(1, round(every * 1000))))
+            tables.append(_people_of(video, find, max(1, round(every * 1000)), fps))
         except VideoError as error:
             failures += 1
             note(f"skipped: {error}")
@@ -251,11 +293,13 @@ def write_people(
     return 1 if failures else 0
 
 
-def _people_of(video: Path, find: PersonDetector, every_ms: int) -> Annotations:
+def _people_of(
+    video: Path, find: PersonDetector, every_ms: int, fps: float | None = None
+) -> Annotations:
     """The people of one video's keyframes; a keyframe without people has no row."""
     times: list[int] = []
     boxes, scores = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.float32)]
-    with Video(video) as opened:
+    with open_film(video, fps=fps) as opened:
         hw = short_side_hw(opened.info.hw, min(KEYFRAME_SHORT_SIDE, *opened.info.hw))
         keys = keyframe_times(opened.info, every_ms)
         for window in windows(opened.frames(hw), keys, InputSpec(frames=1, stride=1)):
@@ -264,7 +308,7 @@ def _people_of(video: Path, find: PersonDetector, every_ms: int) -> Annotations:
             boxes.append(found.boxes)
             scores.append(found.scores)
     return Annotations.of(
-        video=[video.stem] * len(times),
+        video=[video_name(video)] * len(times),
         time_us=times,
         boxes=np.concatenate(boxes),
         score=np.concatenate(scores).astype(np.float64),

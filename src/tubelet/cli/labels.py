@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
 from tubelet.cli.console import note, out, print_json, progress_bar
 from tubelet.cli.released import size
 from tubelet.data.doctor import Finding, SetFiles, examine_files, worst
-from tubelet.data.importers import Options, convert
+from tubelet.data.importers import Options, Report, convert
 from tubelet.data.labelmaps import read_label_map
 from tubelet.data.prepare import prepare
 from tubelet.errors import InputError
@@ -17,6 +19,7 @@ from tubelet.playground.make import write_dataset
 from tubelet.playground.world import PlaygroundConfig
 from tubelet.recipes.own import DEFAULT_START, SUGGESTED_STARTS, known_classes, own_labels
 from tubelet.releases.published import published
+from tubelet.releases.table import weights_path
 from tubelet.train.recipe import Recipe
 from tubelet.train.recipe_file import write_recipe
 
@@ -42,61 +45,84 @@ def make_playground(
     out.print(f"{len(files.videos)} clips, labels in {files.annotations}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingOptions:
+    """The options of `data convert` and `data prepare` that say how annotations are read."""
+
+    from_: str | None = None
+    labels: Path | None = None
+    every: float | None = None
+    fps: float | None = None
+    size: str | None = None
+    video: str | None = None
+    first_frame: int | None = None
+    attribute: tuple[str, ...] = ()
+    person_label: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    def options(self, videos: Path | None) -> Options:
+        """The same for the library. Raises InputError for values that cannot be."""
+        return Options(
+            labels=None if self.labels is None else read_label_map(self.labels),
+            videos=videos,
+            size=None if self.size is None else _size(self.size),
+            fps=self.fps,
+            every_ms=None if self.every is None else round(self.every * 1000),
+            video=self.video,
+            first_frame=self.first_frame,
+            attributes=self.attribute,
+            person_labels=self.person_label,
+            ignored=self.ignore,
+        )
+
+
 def convert_labels(
-    source: Path,
-    target: Path,
-    *,
-    to: str,
-    from_: str | None,
-    labels: Path | None,
-    videos: Path | None,
-    size: str | None,
-    fps: float | None,
-    every: float | None,
+    sources: Sequence[Path], target: Path, *, to: str, videos: Path | None, reading: ReadingOptions
 ) -> None:
-    """Read one format, write another."""
-    options = Options(
-        labels=None if labels is None else read_label_map(labels),
-        videos=videos,
-        size=None if size is None else _size(size),
-        fps=fps,
-        every_ms=None if every is None else round(every * 1000),
-    )
-    imported = convert(source, target, from_, to, options)
+    """Read one format, write another, and say what was taken and what was left."""
+    imported = convert(sources, target, reading.from_, to, reading.options(videos))
+    _print_report(imported.report)
     out.print(f"{len(imported.table)} rows: {target}")
 
 
 def prepare_set(
-    source: Path,
+    sources: Sequence[Path],
     videos: Path,
     folder: Path,
     *,
-    from_: str | None,
-    labels: Path | None,
-    every: float | None,
+    reading: ReadingOptions,
     val_share: float,
     start: str,
     exclusive: bool,
 ) -> None:
     """Split annotations by video and write the recipe that trains on them."""
+    weights_path(start)  # whatever is wrong with the start is known before anything is written
     prepared = prepare(
-        source,
+        sources,
         videos,
         folder,
-        format_name=from_,
-        labels=None if labels is None else read_label_map(labels),
-        every_ms=None if every is None else round(every * 1000),
+        format_name=reading.from_,
+        options=reading.options(videos),
         val_share=val_share,
     )
     name = folder.resolve().name
     recipe = own_labels(prepared, name=name, start=start, exclusive=exclusive)
     target = folder / "recipe.json"
     write_recipe(target, recipe)
+    _print_report(prepared.report)
     out.print(f"{len(prepared.space)} classes: {', '.join(prepared.space.names)}")
-    for split, members in (("train", prepared.train_videos), ("val", prepared.val_videos)):
-        out.print(f"{split}: {len(members)} videos, {folder / split}.csv")
+    sides = ("train", prepared.train_videos), ("val", prepared.val_videos)
+    for split, members in (*sides, ("test", prepared.test_videos)):
+        if members:
+            out.print(f"{split}: {len(members)} videos, {folder / split}.csv")
     _print_start(recipe, start)
     out.print(f"now: tubelet train {target} --out runs/{name}")
+
+
+def _print_report(report: Report) -> None:
+    """What was taken from the annotations and what was left; options as they are typed."""
+    for line in report.lines():
+        out.print(re.sub(r"`(\w+)`", lambda m: "--" + m[1].replace("_", "-"), line))
 
 
 def _print_start(recipe: Recipe, start: str) -> None:

@@ -13,8 +13,11 @@ Pattern = Annotated[str, typer.Argument(help="part of a name, or a shell pattern
 RecipeName = Annotated[
     str, typer.Argument(help="a recipe's name (`tubelet recipes`), a JSON file, or a run's folder")
 ]
-AnnotationFile = Annotated[
-    Path, typer.Argument(help="an annotation file of any known format: CVAT, VIA, COCO, AVA, …")
+AnnotationFiles = Annotated[
+    list[Path],
+    typer.Argument(
+        help="annotations of any known format: files, zip archives as downloaded, or folders"
+    ),
 ]
 
 # What is computed, and on what.
@@ -31,7 +34,31 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON instead of a tabl
 # How annotation files are read.
 From = Annotated[str | None, typer.Option("--from", help="format, if not recognised")]
 LabelMap = Annotated[Path | None, typer.Option(help="label map (pbtxt, txt or JSON)")]
-KeepEvery = Annotated[float | None, typer.Option(help="keep one frame every so many seconds")]
+KeepEvery = Annotated[
+    float | None,
+    typer.Option(help="of each so many seconds keep the nearest labelled moment"),
+]
+Fps = Annotated[
+    float | None,
+    typer.Option(help="frame rate, of folders of frames or where no film tells it"),
+]
+FilmName = Annotated[
+    str | None, typer.Option("--video", help="the film, where the file does not name it")
+]
+FirstFrame = Annotated[
+    int | None, typer.Option(help="number of a film's first picture, where pictures are numbered")
+]
+ActionAttribute = Annotated[
+    list[str] | None,
+    typer.Option(help="only this attribute's values are actions; repeatable"),
+]
+PersonLabel = Annotated[
+    list[str] | None, typer.Option(help="only boxes of this label are people; repeatable")
+]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(help="leave out this label, attribute or class; repeatable"),
+]
 VIDEOS_HELP = "folder of the annotated videos"
 VideosFolder = Annotated[Path, typer.Option(help=VIDEOS_HELP)]
 VideosFolderIfAny = Annotated[Path | None, typer.Option(help=VIDEOS_HELP)]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tubelet.cli.apps import App, FindingGroup
-from tubelet.cli.options import Device, Every, Json, Videos
+from tubelet.cli.options import Device, Every, Fps, Json, Videos
 
 people = App(cls=FindingGroup, help="People's boxes: find them in videos, or measure a detector.")
 
@@ -25,6 +25,7 @@ def people_find(
     every: Every = 1.0,
     threshold: Annotated[float | None, typer.Option(help="minimum score of a person")] = None,
     device: Device = "auto",
+    fps: Fps = None,
 ) -> None:
     """Write the person boxes of videos to one CSV.
 
@@ -33,7 +34,7 @@ def people_find(
     """
     from tubelet.cli.detecting import write_people
 
-    raise typer.Exit(write_people(videos, out, detector, every, threshold, device))
+    raise typer.Exit(write_people(videos, out, detector, every, threshold, device, fps))
 
 
 @people.command("bench")

@@ -165,11 +165,16 @@ class Annotations:
         return self._filtered(pl.col("score").is_null() | (pl.col("score") >= score))
 
     def every(self, period_ms: int) -> Annotations:
-        """The timestamps of each video nearest to the multiples of `period_ms`."""
+        """Of each video, the timestamp nearest to each multiple of `period_ms`, among those that
+        are nearer to it than to another; of two equally near the earlier."""
         period = period_ms * 1000
         multiple = (pl.col("time_us") / period).round()
         distance = (pl.col("time_us") - multiple * period).abs()
-        return self._filtered(distance == distance.min().over("video", multiple))
+        nearest = distance == distance.min().over("video", multiple)
+        first = pl.col("time_us") == (
+            pl.when(nearest).then(pl.col("time_us")).min().over("video", multiple)
+        )
+        return self._filtered(nearest & first)
 
     def same_content(self, other: Annotations) -> bool:
         """Whether both say the same in the same order, wherever they were read from."""

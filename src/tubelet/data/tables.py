@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ from typing import Literal
 import polars as pl
 
 from tubelet.data.annotations import BOX, Annotations, Keyframe, seconds_to_us
+from tubelet.data.dialects import canonical, with_ids
 from tubelet.data.untrusted.reading import (
     decode,
     find_video,
@@ -45,6 +47,9 @@ Kind = Literal["truth", "detections", "proposals"]
 KINDS: tuple[Kind, ...] = ("truth", "detections", "proposals")
 _COLUMNS = ("video", "seconds", *BOX, "label", "last")
 _NUMBERS = _COLUMNS[1:]
+# What a user calls them.
+_MEANT = ("a video id", "seconds", *(f"{name}, in fractions of the frame" for name in BOX),
+          "an action id", "a number: person ids are numbers, and so are scores")  # fmt: skip
 _WIDTHS = (2, 6, 7, 8)
 # A coordinate this far out cannot be a person leaving the frame: it is pixels or percent.
 _PIXELS_BELOW, _PIXELS_ABOVE = -1.0, 2.0
@@ -71,14 +76,16 @@ def read_ava_csv(
 ) -> Annotations:
     """Read a truth, detections or proposals file, gzip or plain, comma or tab separated.
 
-    Blank lines and one header line are skipped. Always refused, naming row and column: a wrong
-    number of columns, something that is not a number, NaN or infinity, a fractional action id,
-    a detection without an action, and (with `labels`) an unknown action id. `strict` also refuses
+    Blank lines, one header line, a column of row numbers and a separator at the end are skipped;
+    semicolons with decimal commas, UTF-16, and with `labels` class names are read as well. Always
+    refused, naming row and column: a wrong number of columns, something that is not a number, NaN
+    or infinity, a fractional action id, a detection without an action, and (with `labels`) an
+    unknown action id. `strict` also refuses
     coordinates beyond [−1, 2] (pixels) and, except in detections, x1 > x2 or y1 > y2; without it
     the evaluators and the doctor see such rows as they are. A detection without a score has a
     null one (the official script reads 1).
     """
-    data = read_bytes(path).removeprefix(b"\xef\xbb\xbf")
+    data = with_ids(canonical(read_bytes(path)), labels, path)
     layout = _layout(data, path, kind)
     parsed = _parse_fast(data, layout)
     if parsed is None:
@@ -297,11 +304,13 @@ def _number(cell: str, where: str, column: int) -> float | None:
     if not cell.strip():
         return None
     if not _is_number(cell):
+        several = column == 7 and re.fullmatch(r"\s*\d+(\s*[,;|/]\s*\d+)+\s*", cell)
         raise DataError(
-            "invalid number",
+            "several actions in one cell" if several else "invalid number",
             where=f"{where}, column {column}",
-            expected=_COLUMNS[column - 1],
+            expected=_MEANT[column - 1],
             got=repr(cell[:60]),
+            hint="write one row each, with the same box" if several else None,
         )
     return float(cell)
 

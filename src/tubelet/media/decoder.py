@@ -175,7 +175,8 @@ def check_file(path: Path) -> None:
         raise InputError(
             "expected a video file, got a folder",
             where=path,
-            hint="pass the files in it, or use find_videos()",
+            hint="pass the files in it, or state the rate if it holds a video's frames",
+            arguments=("fps",),
         )
     if not path.is_file():
         raise InputError("not a regular file", where=path, hint="copy the stream to a file first")

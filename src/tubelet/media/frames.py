@@ -153,11 +153,17 @@ def open_film(path: str | Path, *, fps: float | None = None, threads: int = 0) -
             "missing frame rate for a folder of frames",
             where=path,
             hint="state the rate the frames were extracted at",
+            arguments=("fps",),
         )
     return FrameFolder(path, fps=fps)
 
 
 Film = Video | FrameFolder
+
+
+def video_name(path: Path) -> str:
+    """What a video is called in tables: its file's name without the suffix, or its folder's."""
+    return path.name if path.is_dir() else path.stem
 
 
 class _File(NamedTuple):

@@ -213,8 +213,9 @@ def find_videos(paths: str | Path | Iterable[str | Path], *, recursive: bool = F
     """The videos in `paths`: files as given, folders as the video files in them.
 
     Files of a folder come in natural order (`clip2` before `clip10`), known by their extension;
-    hidden ones are left out, and none comes twice. Raises InputError for a missing path or a
-    folder without a video.
+    hidden ones are left out, and none comes twice. A folder without a video file that holds
+    numbered pictures is a video itself, and so are such folders in one. Raises InputError for a
+    missing path or a folder without a video.
     """
     given = [paths] if isinstance(paths, str | Path) else paths
     found: dict[Path, Path] = {}
@@ -227,17 +228,26 @@ def find_videos(paths: str | Path | Iterable[str | Path], *, recursive: bool = F
         inside = entry.rglob("*") if recursive else entry.iterdir()
         videos = [p for p in inside if p.suffix.lower() in EXTENSIONS and _visible(p, entry)]
         if not videos:
+            inner = [p for p in entry.iterdir() if p.is_dir() and not p.name.startswith(".")]
+            videos = [p for p in (entry, *inner) if holds_frames(p)]
+        if not videos:
             raise InputError(
                 "no video in the folder",
                 where=entry,
-                expected="files such as .mp4, .mov, .mkv, .webm or .avi",
-                hint="pass the files themselves, or search its subfolders too",
+                expected="files such as .mp4, .mov, .mkv, .webm or .avi, or numbered pictures",
+                hint="pass the files themselves",
             )
         for video in sorted(videos, key=lambda p: _natural(p.relative_to(entry))):
             found.setdefault(video.resolve(), video)
     if not found:
         raise InputError("no video given", expected="at least one file or folder")
     return list(found.values())
+
+
+def holds_frames(folder: Path) -> bool:
+    """Whether pictures with a number at the end of their name lie in a folder."""
+    pictures = (p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    return any(p.stem[-1:].isdigit() and not p.name.startswith(".") for p in pictures)
 
 
 def _visible(path: Path, folder: Path) -> bool:

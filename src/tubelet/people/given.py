@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tubelet.data.annotations import Annotations
+from tubelet.data.importers import Options, Report
+from tubelet.data.importers import read as read_any
 from tubelet.data.tables import Kind, read_ava_csv
 from tubelet.errors import ConfigError, DataError, InputError
 from tubelet.types import Key, People
@@ -56,6 +58,18 @@ class GivenPeople:
             (m.key, m.people.select(m.people.scores >= threshold)) for m in table.keyframes()
         )
         return cls(moments, tolerance_ms=tolerance_ms)
+
+    @classmethod
+    def of_annotations(
+        cls, path: Path | str, options: Options, *, tolerance_ms: int = 20
+    ) -> tuple[GivenPeople, Report]:
+        """From a file of any format that `tubelet data convert` reads (a tracker's text, a
+        labelling tool's export), and what was taken from it. Errors as its reader's."""
+        imported = read_any(path, None, options)
+        if not isinstance(imported.table, Annotations):
+            raise DataError("the file lists whole clips", where=path, expected="boxes of people")
+        moments = ((m.key, m.people) for m in imported.table.keyframes())
+        return cls(moments, tolerance_ms=tolerance_ms), imported.report
 
     def __len__(self) -> int:
         return len(self._people)

@@ -14,8 +14,8 @@ from tubelet.data.prepare import PreparedSet
 from tubelet.data.sources import VideoSource
 from tubelet.data.untrusted.reading import find_video
 from tubelet.errors import CheckpointError
+from tubelet.media.frames import open_film
 from tubelet.media.transforms import Augment
-from tubelet.media.video import probe
 from tubelet.models.backbones.base import Layers
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.linear import LinearHeadConfig
@@ -170,7 +170,8 @@ def _bytes_of(prepared: PreparedSet, side: int) -> int:
     for name in prepared.train_videos:
         path = find_video(prepared.videos, name)
         if path is not None:
-            info = probe(path)
+            with open_film(path, fps=prepared.frame_rate, threads=1) as film:
+                info = film.info
             frames = (info.duration_ms or 0) / 1000 * info.fps
             total += round(frames * 3 * side * side * max(info.hw) / min(info.hw))
     return total
@@ -186,4 +187,5 @@ def _source(
         labels=str(prepared.labels.resolve()),
         exclusive=exclusive,
         cache_short_side=kept,
+        frame_rate=prepared.frame_rate,
     )

@@ -13,7 +13,8 @@ import numpy as np
 
 from tubelet.drawing.draw import PANEL, Floats, Image, PersonMark, draw_people, shown_name
 from tubelet.files import make_parent
-from tubelet.media.video import Video, VideoInfo
+from tubelet.media.frames import open_film
+from tubelet.media.video import VideoInfo
 from tubelet.media.writer import VideoWriter
 from tubelet.render.timeline import Segment, segments
 from tubelet.results import Tube, interval
@@ -42,6 +43,7 @@ def write_overlay(
     every_ms: int | None = None,
     top: int = 3,
     min_short_side: int = 480,
+    fps: float | None = None,
     on_frame: Callable[[int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> int:
@@ -53,8 +55,8 @@ def write_overlay(
     the table and on the page. `every_ms` is the keyframes' interval, by default the tubes' own. A
     video smaller than `min_short_side` is enlarged, else its labels would be illegible, but not
     beyond what players take; a strip that stays narrow gets a margin for its labels.
-    `on_frame` is called with the time in ms after each written frame, `on_note` with the classes
-    that are shown by their ids because the font lacks their letters.
+    `fps`: of a folder of frames. `on_frame` is called with the time in ms after each written frame,
+    `on_note` with the classes that are shown by their ids because the font lacks their letters.
 
     Raises as `Video` and `VideoWriter`; nothing is left under `out_path` after an error.
     """
@@ -62,7 +64,7 @@ def write_overlay(
     every_ms = every_ms or interval(people)
     names = _names(people, on_note)
     written = 0
-    with Video(video_path) as video:
+    with open_film(video_path, fps=fps) as video:
         end_ms = video.info.end_ms
         actors = [
             _Actor(

@@ -19,7 +19,8 @@ import numpy as np
 
 from tubelet.drawing.draw import colour_of, ink_on
 from tubelet.files import atomic_text, make_parent
-from tubelet.media.video import Video, VideoInfo, probe
+from tubelet.media.frames import open_film
+from tubelet.media.video import VideoInfo
 from tubelet.media.writer import VideoWriter
 from tubelet.render.html import as_json, hex_colour, render
 from tubelet.render.timeline import MAX_GAP, RELEASE
@@ -44,6 +45,7 @@ def write_page(
     title: str | None = None,
     origin: Sequence[str] = (),
     embed_limit: int = EMBED_LIMIT,
+    fps: float | None = None,
 ) -> None:
     """Write the result page of one film.
 
@@ -52,16 +54,17 @@ def write_page(
     the page; a larger one is referred to by its relative path, or, if it had to be re-encoded, is
     written beside the page under the page's name with `.mp4`. `threshold` is where the page's
     slider starts; `every_ms` is the keyframes' interval, by default the tubes' own; `origin` says
-    in lines where the model comes from.
+    in lines where the model comes from; `fps`: of a folder of frames.
 
     Raises as `Video` and `VideoWriter`; the page appears whole or not at all.
     """
     out, source = Path(out_path), Path(video_path)
     people = [tube for tube in tubes if len(tube)]
-    info = probe(source)
+    with open_film(source, fps=fps, threads=1) as opened:
+        info = opened.info
     make_parent(out)
     with tempfile.TemporaryDirectory(prefix=".tubelet-", dir=out.parent) as folder:
-        film = source if playable(info) else _reencode(source, Path(folder) / "film.mp4")
+        film = source if playable(info) else _reencode(source, Path(folder) / "film.mp4", fps)
         embedded = film.stat().st_size <= embed_limit
         if not embedded and film is not source:
             film = film.replace(out.with_suffix(".mp4"))
@@ -91,9 +94,12 @@ def playable(info: VideoInfo) -> bool:
     return pixels in ("yuv420p", "yuvj420p") and info.start_ms == 0 and not info.mirrored
 
 
-def _reencode(source: Path, film: Path) -> Path:
+def _reencode(source: Path, film: Path, fps: float | None = None) -> Path:
     """Write a plain H.264 copy of the source to `film`, upright, with square pixels."""
-    with Video(source) as video, VideoWriter(film, video.info.fps, video.info.hw) as writer:
+    with (
+        open_film(source, fps=fps) as video,
+        VideoWriter(film, video.info.fps, video.info.hw) as writer,
+    ):
         for frame in video.frames():
             writer.write(frame.image, frame.time_ms)
     return film

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tubelet.data.annotations import Annotations, seconds_to_us
+from tubelet.data.annotations import Annotations
 from tubelet.data.clips import ClipLabels
-from tubelet.data.untrusted.reading import find_video, read_text
+from tubelet.data.importers.report import Report
+from tubelet.data.untrusted.reading import read_text
 from tubelet.errors import DataError, InputError
 from tubelet.labels import LabelSpace
 
@@ -21,26 +22,42 @@ Box = tuple[float, float, float, float]
 
 
 class Imported(NamedTuple):
-    """A table and, where the file names its classes, the label space its ids belong to."""
+    """A table; where the file names its classes, the label space its ids belong to; and what was
+    taken from the file and what was left."""
 
     table: Annotations | ClipLabels
     labels: LabelSpace | None = None
+    report: Report = Report()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What some formats do not contain.
+    """What some formats do not contain, and what of a file is wanted.
 
-    `fps`: frames per second, where a file counts frames. `size`: (width, height) in pixels, where
-    boxes are in pixels. `videos`: a folder to read both from instead. `labels`: the ids to use for
-    class names. `every_ms`: keep one frame in so many milliseconds (None: all).
+    `fps`: frames per second, where a file counts frames and its film is not there, where films are
+    folders of frames, or where pictures were taken out at another rate. `by_rate`: count by it
+    even where the film is there (published sets, whose numbers mean a rate). `size`: (width,
+    height) in pixels, where boxes are in pixels. `videos`: the folder of the films, which has the
+    stamps of their frames and their sizes. `video`: the film of a file that does not name it.
+    `first_frame`: the number of a film's first picture, where pictures are numbered.
+
+    `labels`: the ids to use for class names. `every_ms`: of each so many milliseconds keep the
+    moment nearest to their multiple (None: all). `attributes`: the attributes whose values are
+    actions (empty: those that can be). `person_labels`: the labels that people have (empty: all).
+    `ignored`: labels, attributes and classes to leave out.
     """
 
     fps: float | None = None
+    by_rate: bool = False
     size: tuple[int, int] | None = None
     videos: Path | None = None
+    video: str | None = None
+    first_frame: int | None = None
     labels: LabelSpace | None = None
     every_ms: int | None = None
+    attributes: tuple[str, ...] = ()
+    person_labels: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.fps is not None and not 0 < self.fps < 10_000:
@@ -49,39 +66,8 @@ class Options:
             raise InputError("invalid frame size", got=self.size)
         if self.every_ms is not None and self.every_ms < 1:
             raise InputError("invalid keyframe interval", got=self.every_ms)
-
-    def rate(self, video: str) -> float:
-        """Frames per second of `video`; InputError if nothing tells it."""
-        if self.fps is not None:
-            return self.fps
-        return float(self._probe(video, "frame rate", "fps").fps)
-
-    def size_of(self, video: str) -> tuple[int, int]:
-        """(width, height) of `video`; InputError if nothing tells it."""
-        if self.size is not None:
-            return self.size
-        info = self._probe(video, "frame size in pixels", "size")
-        return info.width, info.height
-
-    def keeps(self, frame: int, fps: float) -> bool:
-        """Whether `frame` is the one nearest to a multiple of `every_ms`."""
-        if self.every_ms is None:
-            return True
-        step = self.every_ms / 1000 * fps
-        return round(round(frame / step) * step) == frame
-
-    def _probe(self, video: str, what: str, option: str) -> Any:
-        path = find_video(self.videos, video) if self.videos is not None else None
-        if path is None:
-            raise InputError(
-                f"missing {what}: the file does not contain it",
-                where=f"video {video!r}",
-                hint=f"provide {option}, or the folder of the videos",
-            )
-        from tubelet.media.frames import open_film  # PyAV loads slowly, and few formats need it
-
-        with open_film(path, fps=self.fps, threads=1) as film:
-            return film.info
+        if self.first_frame is not None and self.first_frame < 0:
+            raise InputError("invalid number of the first picture", got=self.first_frame)
 
 
 @dataclass(slots=True)
@@ -155,8 +141,8 @@ class Vocabulary:
             members: dict[str, list[int]] = {}
             for group, names in groups:
                 for name in names:
-                    if _plain(name) not in ids:
-                        ids[_plain(name)] = len(ids) + 1
+                    if plain(name) not in ids:
+                        ids[plain(name)] = len(ids) + 1
                         names_kept.append(name)
                         members.setdefault(group, []).append(len(ids))
             kept = {group: tuple(m) for group, m in members.items()} if len(members) > 1 else {}
@@ -167,11 +153,11 @@ class Vocabulary:
         known = zip(labels.names, labels.ids, strict=True) if labels is not None else ()
         self._ids: dict[str, int] = {}
         for name, label_id in known:
-            self._ids.setdefault(_plain(name), label_id)
+            self._ids.setdefault(plain(name), label_id)
 
     def id(self, name: str, where: object) -> int:
         """The id of `name`; DataError if it is not in the label space."""
-        found = self._ids.get(_plain(name))
+        found = self._ids.get(plain(name))
         if found is None:
             raise DataError(
                 f"unknown action {name[:80]!r}: not in the label map",
@@ -182,7 +168,8 @@ class Vocabulary:
         return found
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name without case and spaces, as names are compared."""
     return "".join(name.split()).casefold()
 
 
@@ -254,11 +241,6 @@ def as_box(values: Any, where: object) -> Box:
 def scaled(box: Box, size: tuple[int, int]) -> Box:
     """A pixel box → fractions of a (width, height) frame."""
     return box[0] / size[0], box[1] / size[1], box[2] / size[0], box[3] / size[1]
-
-
-def frame_us(frame: int, fps: float, where: object = None) -> int:
-    """Microseconds of a frame counted from 0."""
-    return seconds_to_us(frame / fps, where)
 
 
 def field_of(record: Mapping[Any, Any], name: str, where: object) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tubelet.data.importers.films import FilmClock
 from tubelet.data.importers.records import (
     Box,
     Imported,
@@ -17,7 +18,6 @@ from tubelet.data.importers.records import (
     as_sequence,
     as_text,
     field_of,
-    frame_us,
     scaled,
 )
 from tubelet.data.untrusted.pickles import load_pickle
@@ -36,7 +36,7 @@ def read(path: str | Path, options: Options | None = None) -> Imported:
     `options.videos`. The last pixel belongs to the box (the format's own evaluator counts
     x2 − x1 + 1), so a box that ends at pixel 239 of 240 ends at 1.0 here.
     """
-    options = options or Options()
+    films = FilmClock(options or Options(), tool="the pickle")
     content = as_mapping(load_pickle(path), path)
     names = [as_text(n, path) for n in as_sequence(field_of(content, "labels", path), path)]
     labels = LabelSpace.of(names, exclusive=True)
@@ -56,16 +56,14 @@ def read(path: str | Path, options: Options | None = None) -> Imported:
                 for frame, *box in _numbers(tube, 5, where).tolist():
                     if not 1 <= frame <= _LONGEST or frame != int(frame):
                         raise DataError("invalid frame number", where=where, got=frame)
-                    fps = options.rate(video)
-                    if options.keeps(int(frame) - 1, fps):
-                        rows.add(
-                            video,
-                            frame_us(int(frame) - 1, fps, where),
-                            _inclusive(box, (width, height)),
-                            labels=(label,),
-                            person=person,
-                        )
-    return Imported(rows.table(path), labels)
+                    rows.add(
+                        video,
+                        films.time_us(video, int(frame) - 1, where),
+                        _inclusive(box, (width, height)),
+                        labels=(label,),
+                        person=person,
+                    )
+    return Imported(rows.table(path), labels, films.ledger.report())
 
 
 def read_pyannot(path: str | Path, options: Options | None = None) -> Imported:
@@ -75,6 +73,7 @@ def read_pyannot(path: str | Path, options: Options | None = None) -> Imported:
     distributed AVIs) or `options.videos`.
     """
     options = options or Options()
+    films = FilmClock(options, tool="the pickle")
     rows = Rows()
     names: dict[int, str] = {}
     for name, record in as_mapping(load_pickle(path), path).items():
@@ -88,18 +87,16 @@ def read_pyannot(path: str | Path, options: Options | None = None) -> Imported:
             start = as_int(field_of(tube, "sf", where), where)
             if not 0 <= start <= _LONGEST:
                 raise DataError("invalid start frame", where=where, got=start)
-            fps = options.rate(video)
             boxes = _numbers(field_of(tube, "boxes", where), 4, where)
             for frame, (x, y, w, h) in enumerate(boxes.tolist(), start):
-                if options.keeps(frame, fps):
-                    box = scaled((x, y, x + w, y + h), options.size or _UCF_SIZE)
-                    time_us = frame_us(frame, fps, where)
-                    rows.add(video, time_us, box, labels=(label,), person=person)
+                box = scaled((x, y, x + w, y + h), options.size or _UCF_SIZE)
+                time_us = films.time_us(video, frame, where)
+                rows.add(video, time_us, box, labels=(label,), person=person)
     if not names:
         raise DataError("the pickle annotates no video", where=path)
     ids = tuple(sorted(names))
     labels = LabelSpace(ids=ids, names=tuple(names[i] for i in ids), exclusive=True)
-    return Imported(rows.table(path), labels)
+    return Imported(rows.table(path), labels, films.ledger.report())
 
 
 def _numbers(value: Any, width: int, where: str) -> np.ndarray[Any, np.dtype[np.float64]]:

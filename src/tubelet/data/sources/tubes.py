@@ -44,7 +44,9 @@ class TubeSource(SourceConfig):
         folder = folder_of(root, self.videos, self.name)
         path = root / self.annotations
         given = None if self.labels is None else read_label_map(root / self.labels)
-        options = Options(fps=self.fps, every_ms=self.every_ms, videos=folder, labels=given)
+        options = Options(
+            fps=self.fps, by_rate=True, every_ms=self.every_ms, videos=folder, labels=given
+        )
         imported = read_any(path, None, options)
         labels = classes_of(given or imported.labels, path, self.exclusive)
         truth = boxes_of(imported, path)

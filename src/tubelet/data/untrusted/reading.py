@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
+import xml.etree.ElementTree as ET
 import zlib
 from pathlib import Path
+from xml.parsers import expat
 
+from tubelet.data.untrusted.archives import MAX_BYTES, in_archive, read_member
 from tubelet.errors import DataError, InputError, did_you_mean
 from tubelet.files import atomic_path
 from tubelet.film_ids import EXTENSIONS
 
-MAX_BYTES = 4 << 30
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_bytes(path: str | Path, *, limit: int = MAX_BYTES) -> bytes:
-    """The bytes of a file, unpacked if it is gzip.
+    """The bytes of a file, unpacked if it is gzip; `export.zip/a.json` is a file of an archive.
 
     Raises InputError if it cannot be read, DataError if it holds more than `limit` bytes
-    (packed or unpacked: a small gzip can stand for terabytes) or its gzip is damaged.
+    (packed or unpacked: a small archive can stand for terabytes) or is damaged.
     """
+    packed = in_archive(path)
+    if packed is not None:
+        return read_member(*packed, limit=limit)
     try:
         with Path(path).open("rb") as file:
             data = file.read(limit + 1)
@@ -30,8 +36,8 @@ def read_bytes(path: str | Path, *, limit: int = MAX_BYTES) -> bytes:
         ) from error
     if data[:2] == _GZIP_MAGIC:
         try:
-            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-                data = packed.read(limit + 1)
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as unpacked:
+                data = unpacked.read(limit + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError("the gzip file is damaged", where=path, got=error) from error
     if len(data) > limit:
@@ -41,21 +47,34 @@ def read_bytes(path: str | Path, *, limit: int = MAX_BYTES) -> bytes:
 
 def read_head(path: str | Path, size: int) -> bytes:
     """The first bytes of a file, unpacked if it is gzip. Raises InputError if it cannot be read."""
+    packed = in_archive(path)
+    if packed is not None:
+        return read_member(*packed)[:size]
     try:
         with Path(path).open("rb") as file:
             head = file.read(size)
         if head[:2] == _GZIP_MAGIC:
-            with gzip.open(path) as packed:
-                head = packed.read(size)
+            with gzip.open(path) as unpacked:
+                head = unpacked.read(size)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError("cannot read the file", where=path, got=error) from error
     return head
 
 
+def as_utf8(data: bytes) -> bytes:
+    """The bytes of a text as UTF-8 without a byte-order mark, if they are UTF-16 (which says so in
+    its first two bytes) or UTF-8."""
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return data.decode("utf-16", "replace").encode()
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
 def decode(data: bytes, path: str | Path) -> str:
-    """UTF-8 text, with or without a byte-order mark; DataError names the line that is not."""
+    """UTF-8 text, with or without a byte-order mark, or UTF-16 with one; DataError names the line
+    that is not."""
+    data = as_utf8(data)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
@@ -67,8 +86,32 @@ def decode(data: bytes, path: str | Path) -> str:
 
 
 def read_text(path: str | Path, *, limit: int = MAX_BYTES) -> str:
-    """The text of a UTF-8 file; raises as `read_bytes` and `decode` do."""
+    """The text of a UTF-8 (or UTF-16) file; raises as `read_bytes` and `decode` do."""
     return decode(read_bytes(path, limit=limit), path)
+
+
+def parse_xml(path: str | Path, root_name: str, what: str) -> ET.Element:
+    """The root of an XML file. Raises DataError unless it is a `<root_name>`, and for a document
+    type, which could define entity bombs."""
+    data = read_bytes(path)
+
+    def refuse(name: str, *_rest: object) -> None:
+        raise DataError(f"the XML declares a document type, which {what} never does", where=path)
+
+    guard = expat.ParserCreate()
+    guard.StartDoctypeDeclHandler = refuse
+    try:
+        guard.Parse(data, True)
+        root = ET.fromstring(data)
+    except (expat.ExpatError, ET.ParseError, ValueError, LookupError) as error:
+        raise DataError(
+            "invalid XML", where=f"{path}, row {guard.ErrorLineNumber}", got=error
+        ) from None
+    if root.tag != root_name:
+        raise DataError(
+            f"not a {what} XML file", where=path, expected=f"<{root_name}>", got=root.tag
+        )
+    return root
 
 
 def write_atomic(path: str | Path, data: bytes | str) -> None:
