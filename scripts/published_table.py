@@ -45,6 +45,11 @@ IMAGENET = ([123.675 / 255, 116.28 / 255, 103.53 / 255], [58.395 / 255, 57.12 / 
 ALPHACTION = ("umt", "videomae-action-detection")
 """Whose detectors load AVA by AlphAction's code."""
 ALPHACTION_PIXELS = ([122.7717 / 255, 115.9465 / 255, 102.9801 / 255], [57.375 / 255] * 3)
+ACAR_R101 = (
+    [n / 255 for n in (110.63666788, 103.16065604, 96.29023126)],
+    [n / 255 for n in (38.7568578, 37.88248729, 40.02898126)],
+)
+"""By its YAML; the R50's has 0.45 and 0.225."""
 
 # Rows that are listed as not offered, by pattern of the name; the first that matches counts.
 REFUSED = (
@@ -63,8 +68,10 @@ REFUSED = (
     (r"evad-.*", "a query-based decoder, which tubelet does not have"),
     (r"tuber-.*", "a decoder of tubelet queries, which tubelet does not have"),
     (r"hit-.*", "its head needs the poses and hands of people beside their boxes"),
-    (r"acar-slowfast-(r50|r101)-ava.*", "its relation head (HR2O) is not ours"),
-    (r"acar-slowfast-r101-k700", "a table for ACAR's own names is missing"),
+    (
+        r"acar-slowfast-r101-k700",
+        "ACAR's code says neither whether the file has a classifier nor its names",
+    ),
 )
 
 
@@ -109,7 +116,8 @@ def table_row(row: Row) -> Row:
     if reason is not None:
         found["refused"] = reason
     else:
-        found |= {"labels": LABELS.get(dataset), "facts": facts(row), "originals": originals(row)}
+        labels = "ava60" if row["source"] == "acar" else LABELS.get(dataset)
+        found |= {"labels": labels, "facts": facts(row), "originals": originals(row)}
         found["notes"] = [*note, *notes(row)]
     return {key: value for key, value in found.items() if value not in (None, [])}
 
@@ -130,6 +138,9 @@ def facts(row: Row) -> Row:
         said |= mmaction2(row)
     elif source in ("pyslowfast", "pytorchvideo"):
         said |= facebook(row)
+    elif source == "acar":
+        select = "linspace" if "r50" in row["name"] else "stride"
+        said |= {"pose_softmax": True, "slow_select": select}
     elif source.startswith("vmz"):
         said["norm_eps"] = 1e-3
     elif source == "torchvision":
@@ -151,6 +162,8 @@ def originals(row: Row) -> str | None:
         return f"PYSLOWFAST_{kind}"
     if row["source"] == "pytorchvideo":
         return f"PYTORCHVIDEO_{kind}"
+    if row["source"] == "acar":
+        return "ACAR_AVA"
     if row["dataset"] == "multisports":
         return "MMACTION_CLIPS"  # its films are read as films: nothing is counted from 1
     if row["dataset"] == "ava-kinetics":
@@ -170,6 +183,8 @@ def given_input(row: Row) -> Row:
         mean, std = IMAGENET
     elif row["source"] in ALPHACTION and row["task"] == "detection":
         mean, std = ALPHACTION_PIXELS
+    elif row["source"] == "acar" and "r101" in row["name"]:
+        mean, std = ACAR_R101
     stride = given["stride"]
     said = {
         "frames": given["frames"],
@@ -189,7 +204,7 @@ def given_input(row: Row) -> Row:
     elif row["source"] in ("vmz", "vmz (Caffe2)", "huggingface"):
         said["short_side"] = 256
     fps = {"PYSLOWFAST": 30.0, "PYTORCHVIDEO": 30.0, "MMACTION_AVA": 30.0, "UMT": 25.0}
-    fps |= {"VIDEOMAE_AVA": 25.0}
+    fps |= {"VIDEOMAE_AVA": 25.0, "ACAR_AVA": 30.0}
     pipeline = originals(row) or ""
     rate = next((n for start, n in fps.items() if pipeline.startswith(start)), None)
     if (rate := given.get("fps", rate)) is not None:
@@ -263,6 +278,14 @@ def notes(row: Row) -> list[str]:
         )
     if row["source"] in ALPHACTION:
         found.append("pixel statistics from the original's code, not from the file")
+    if row["source"] == "acar":
+        found.append(
+            "the order of its 60 classes stands in an annotation file on Google Drive; taken as "
+            "that of their ids, with the 13 poses first as its loss has them"
+        )
+        found.append(
+            "its clips begin where its annotation files say; here they lie about the key frame"
+        )
     if "omni" in row["name"]:
         found.append("its backbone was trained on OmniSource")
     if row["source"] == "mmaction2" and row["family"] == "ViT (VideoMAE)":

@@ -276,7 +276,7 @@ LAYOUTS: tuple[tuple[str, str, tuple[Change, ...]], ...] = (
     (r"umt-l16-.*", "more/umt_cls_vit_b16_w192_d4", (transformer(1024, 24),)),
 )
 _LAST = re.compile(
-    r"(head\.projection|(.*\.)?proj|.*fc_cls(\.2)?|fc|head|classifier|output_projection)"
+    r"(head\.projection|head\.module\.fc2|(.*\.)?proj|.*fc_cls(\.2)?|fc|head|classifier|output_projection)"
     r"[./](?P<kind>weight|bias|kernel)"
 )
 
@@ -290,6 +290,9 @@ def shapes_of(row: PublishedWeights, shared: Path) -> Shapes:
     """Names and shapes of the published file of `row`."""
     if row.source == "scenic":
         shapes = scenic_shapes(row, shared)
+    elif row.source == "acar":
+        depth_of = "r50" if "r50" in row.name else "r101"
+        shapes = acar_networks()[f"acar_slowfast_{depth_of}"]["state_dict"]
     else:
         _, file, changes = next(item for item in LAYOUTS if re.fullmatch(item[0], row.name))
         shapes = read_shapes(shared, file)
@@ -308,6 +311,13 @@ def _rows(name: str, shape: list[int], count: int) -> list[int]:
     if m["kind"] == "kernel":
         return [shape[0], count]
     return [count, *shape[1:]]
+
+
+def acar_networks() -> dict[str, Any]:
+    """What `benchmarks/originals_acar.py` kept of ACAR's networks."""
+    with gzip.open(Path(__file__).parent / "golden" / "acar.json.gz") as opened:
+        found: dict[str, Any] = json.load(opened)
+        return found
 
 
 def scenic_shapes(row: PublishedWeights, shared: Path) -> Shapes:
@@ -357,6 +367,9 @@ def published_bytes(row: PublishedWeights, shared: Path, seed: int = 0) -> bytes
         wrapped = {"epoch": 195, "model_state": state, "optimizer_state": momentum}
     elif row.source == "umt" or (row.source == "vmz" and "34" not in row.name):
         wrapped = {"model": state}
+    elif row.source == "acar":
+        named = {f"module.{name}": tensor for name, tensor in state.items()}
+        wrapped = {"epoch": 5, "state_dict": named, "optimizer": {}, "scheduler": {}}
     elif row.source == "videomae-action-detection":
         scaler = {"scale": 65536.0, "growth_tracker": 1}
         arguments = argparse.Namespace(model="vit_base_patch16_224", num_frames=16)

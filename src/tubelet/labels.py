@@ -16,6 +16,8 @@ class LabelSpace:
 
     `exclusive` says that a person does exactly one of them (JHMDB), so scores are a softmax;
     otherwise every class is its own yes/no question (AVA), so scores are sigmoids.
+    `exclusive_groups` names groups of which a person does exactly one while the other classes stay
+    yes or no: softmax within, sigmoids outside (ACAR's poses).
     `evaluated` lists the ids that count in the mean (AVA: 60 of 80); empty means all.
     Column k of every score array is `ids[k]`, `names[k]`.
     """
@@ -25,6 +27,7 @@ class LabelSpace:
     exclusive: bool = False
     evaluated: tuple[int, ...] = ()
     groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    exclusive_groups: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.ids:
@@ -46,6 +49,13 @@ class LabelSpace:
             raise DataError(
                 f"class id {unknown} is evaluated or grouped but missing from the label map"
             )
+        for name in self.exclusive_groups:
+            if name not in self.groups or self.exclusive:
+                raise ConfigError(
+                    f"no group {name!r} can be exclusive here",
+                    expected="a name of `groups`, in a space that is not exclusive as a whole",
+                    got=f"groups {', '.join(self.groups) or 'none'}, exclusive {self.exclusive}",
+                )
 
     @classmethod
     def of(cls, names: Iterable[str], *, first_id: int = 1, exclusive: bool = False) -> LabelSpace:
@@ -108,7 +118,8 @@ class LabelSpace:
 
     def only(self, names: Iterable[str]) -> LabelSpace:
         """The classes of these names, in this space's own order; no longer `exclusive` if some are
-        left out, since a person may do one of those. Raises DataError for an unknown name."""
+        left out, since a person may do one of those (nor is a group). Raises DataError for an
+        unknown name."""
         columns = sorted({self.column_of(name) for name in names})
         ids = tuple(self.ids[i] for i in columns)
         groups = {name: tuple(i for i in group if i in ids) for name, group in self.groups.items()}
@@ -118,6 +129,9 @@ class LabelSpace:
             exclusive=self.exclusive and len(ids) == len(self),
             evaluated=tuple(i for i in self.evaluated if i in ids),
             groups={name: group for name, group in groups.items() if group},
+            exclusive_groups=tuple(
+                name for name in self.exclusive_groups if groups[name] == self.groups[name]
+            ),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -128,6 +142,7 @@ class LabelSpace:
             "exclusive": self.exclusive,
             "evaluated": list(self.evaluated),
             "groups": {name: list(ids) for name, ids in self.groups.items()},
+            **({"exclusive_groups": list(self.exclusive_groups)} if self.exclusive_groups else {}),
         }
 
     @classmethod
@@ -138,6 +153,7 @@ class LabelSpace:
             exclusive=bool(data.get("exclusive", False)),
             evaluated=tuple(data.get("evaluated", ())),
             groups={name: tuple(ids) for name, ids in data.get("groups", {}).items()},
+            exclusive_groups=tuple(data.get("exclusive_groups", ())),
         )
 
 

@@ -51,6 +51,7 @@ SAMPLE = (
     "tv-r2plus1d-18-k400",
     "umt-b16-ava22",
     "videomae-ad-vit-s-ft-ava22",  # by hand, from Google Drive
+    "acar-slowfast-r50-ava22",
 )
 ROWS = list(published()) if os.environ.get("TUBELET_RELEASES") == "all" else list(SAMPLE)
 SMALL = "mm-ircsn-ig65m-pretrained-r50-bnfrozen-8xb12-32x2x1-58e-k400"

@@ -41,7 +41,7 @@ def test_how_many_rows_are_offered(record_property: Callable[[str, Any], None]) 
         sys.stdout.write(f"  {source}: {number}\n")
     assert offered.total() >= 150 and len(listed()) == 216
     assert offered["mmaction2"] >= 61 and offered["umt"] == 8
-    assert offered["videomae-action-detection"] == 4
+    assert offered["videomae-action-detection"] == 4 and offered["acar"] == 3
 
 
 @pytest.mark.parametrize("row", published().values(), ids=lambda row: row.name)
@@ -93,7 +93,7 @@ def test_the_readme_s_first_command_after_the_demo_is_offered() -> None:
 def test_label_sets_are_whole() -> None:
     sizes = {name: len(label_set(name)) for name in LABEL_SETS}
     assert sizes == {
-        "ava": 80, "charades": 157, "k400": 400, "k600": 600, "k700": 700, "k710": 710,
+        "ava": 80, "ava60": 60, "charades": 157, "k400": 400, "k600": 600, "k700": 700, "k710": 710,
         "multisports": 66, "ssv2": 174,
     }  # fmt: skip
     ava = label_set("ava")

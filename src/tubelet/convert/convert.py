@@ -25,7 +25,7 @@ from tubelet.convert.facts import (
     recorded,
     settle,
 )
-from tubelet.convert.families import mmaction, pyslowfast, pytorchvideo, videomae, vivit, vmz
+from tubelet.convert.families import acar, mmaction, pyslowfast, pytorchvideo, videomae, vivit, vmz
 from tubelet.convert.families.pyslowfast import CAFFE2_DROPS
 from tubelet.convert.family import Family
 from tubelet.convert.infer import infer_backbone
@@ -39,6 +39,7 @@ from tubelet.models.create import TASKS, Labels, as_labels, model_config
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.acrn import ACRNHeadConfig
 from tubelet.models.heads.base import HeadConfig
+from tubelet.models.heads.hr2o import HR2OHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 
 FAMILIES: tuple[Family, ...] = (
@@ -50,6 +51,7 @@ FAMILIES: tuple[Family, ...] = (
     pytorchvideo.CSN,
     pytorchvideo.POOLED,
     pytorchvideo.RESNET,
+    acar.SLOWFAST,
     mmaction.SLOWFAST,
     mmaction.SLOWFAST_NORMED,
     mmaction.IR_CSN,
@@ -70,6 +72,8 @@ FAMILIES: tuple[Family, ...] = (
     videomae.MMACTION,
     videomae.HUGGING_FACE,
 )
+POSES, POSE_COUNT = "pose", 13
+"""The poses among AVA's 60 counted classes."""
 CAFFE2 = Said(source="its Caffe2 format (AVA/c2: ALIGNED False)", facts=Facts(aligned=False))
 _ELSEWHERE = (
     (
@@ -295,7 +299,11 @@ def _labels(shapes: Shapes, settled: Settled, labels: Labels | None, task: str) 
             got=f"{len(space)} labels",
             hint="convert with the labels it was trained on, then replace them",
         )
-    return space if facts.exclusive is None else replace(space, exclusive=facts.exclusive)
+    space = space if facts.exclusive is None else replace(space, exclusive=facts.exclusive)
+    if not facts.pose_softmax:
+        return space
+    groups = {**space.groups, POSES: space.ids[:POSE_COUNT]}
+    return replace(space, groups=groups, exclusive_groups=(POSES,))
 
 
 def _architecture(config: ActionModelConfig) -> Facts:
@@ -317,6 +325,8 @@ def _head(family: Family, shapes: Shapes, task: str, channels: int) -> HeadConfi
     if task == "classification":
         return replace(family.clip_head, hidden=width)
     head = family.detection_head
+    if isinstance(head, HR2OHeadConfig):
+        return _high_order(head, shapes)
     assert isinstance(head, LinearHeadConfig)
     if "head.relate.conv.weight" in shapes:
         width = shapes["head.relate.conv.weight"][0]
@@ -328,6 +338,13 @@ def _head(family: Family, shapes: Shapes, task: str, channels: int) -> HeadConfi
     pooled = (hidden or shapes["head.classifier.weight"])[1]
     twice = "context" in family.asked and pooled == 2 * channels
     return replace(head, whole_frame=twice, hidden=width)
+
+
+def _high_order(head: HR2OHeadConfig, shapes: Shapes) -> HR2OHeadConfig:
+    depth = sum(re.fullmatch(r"head\.hr2o\.\d+\.mix\.weight", name) is not None for name in shapes)
+    mix = shapes["head.hr2o.0.mix.weight"]
+    reduced = shapes["head.reduce.weight"][0]
+    return replace(head, width=mix[0], mix_kernel=mix[-1], reduced=reduced, depth=depth)
 
 
 def _config(

@@ -24,6 +24,7 @@ Task = Literal["detection", "classification"]
 Colour = Literal["rgb", "bgr"]
 Join = Literal["slow_fast", "fast_slow"]
 Pool = Literal["mean", "max"]
+SlowSelect = Literal["linspace", "stride"]
 Context = Literal["frame", "feature_bank"]
 Triple = tuple[int, int, int]
 
@@ -38,12 +39,13 @@ class Facts:
     Fast for one of Slow. `join`: the order in which a SlowFast classifier joins its pathways.
     `time_strides`: temporal strides of the stem's convolution, of its pool, and of the pool after
     res2. `temporal_pool`, `aligned`, `roi_bins`: how a detector pools a person. `context`: what
-    stands beside a person's features in a classifier that is twice as wide. `train_crop`: the
+    stands beside a person's features in a classifier that is twice as wide. `pose_softmax`: the
+    first 13 classes are poses, of which a person has exactly one. `train_crop`: the
     classifier averages windows of `train_crop // 32` cells per side. `fps`, `short_side`, `crop`,
     `preprocessing`, `mean` and `std` as in `InputSpec`, mean and std in the order of `colour`.
-    `nonlocal_kind`, `nonlocal_pool`, `norm_eps`, `res5_dilation`, `heads`, `positions` as in the
-    backbones' configs. `labels`: the classes by name; their own `exclusive` is not read.
-    `weights`: which of several sets in the file, by its key.
+    `nonlocal_kind`, `nonlocal_pool`, `norm_eps`, `res5_dilation`, `heads`, `positions`,
+    `slow_select` as in the backbones' configs. `labels`: the classes by name; their own `exclusive`
+    is not read. `weights`: which of several sets in the file, by its key.
     """
 
     task: Task | None = None
@@ -55,10 +57,12 @@ class Facts:
     fps: float | None = None
     alpha: int | None = None
     join: Join | None = None
+    slow_select: SlowSelect | None = None
     time_strides: Triple | None = None
     temporal_pool: Pool | None = None
     aligned: bool | None = None
     context: Context | None = None
+    pose_softmax: bool | None = None
     roi_bins: int | None = None
     nonlocal_kind: str | None = None
     nonlocal_pool: Triple | None = None

@@ -21,6 +21,7 @@ from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.clip import ClipHeadConfig
+from tubelet.models.heads.hr2o import HR2OHeadConfig
 
 TEXTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "task": (
@@ -57,6 +58,13 @@ TEXTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     ),
     "stride": ("every how many source frames is one taken?", {}),
     "alpha": ("how many frames has the Fast pathway for one of the Slow?", {}),
+    "slow_select": (
+        "which frames does the Slow pathway see?",
+        {
+            "linspace": "spread evenly, first and last included (slow_full_span True)",
+            "stride": "every alpha-th (the default)",
+        },
+    ),
     "join": (
         "in which order does the classifier join the pathways?",
         {
@@ -92,6 +100,10 @@ TEXTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "frame": "the whole frame, pooled (with_global True; configs named context, tricks)",
             "feature_bank": "a long-term feature bank (FBOHead avg or max), which no file holds",
         },
+    ),
+    "pose_softmax": (
+        "are the first 13 classes poses that exclude one another?",
+        {"true": "pose_softmax True (ACAR's AVA configs)", "false": "all are sigmoids"},
     ),
     "roi_bins": ("how many bins per side does RoIAlign have?", {}),
     "nonlocal_kind": (
@@ -172,6 +184,8 @@ def applies(key: str, config: ActionModelConfig) -> bool:
         return isinstance(backbone, ResNet3dConfig)
     if key == "roi_bins":
         return hasattr(head, "resolution")
+    if key == "pose_softmax":
+        return isinstance(head, HR2OHeadConfig)
     if key == "context":
         return bool(getattr(head, "whole_frame", False))
     return hasattr(backbone, key) or hasattr(head, key)

@@ -21,7 +21,10 @@ _FIRST_ID = {"ava": 1}
 _AVA_NOT_EVALUATED = frozenset(
     {2, 16, 18, 19, 21, 23, 25, 31, 32, 33, 35, 39, 40, 42, 44, 50, 53, 55, 71, 75}
 )
-LABEL_SETS = tuple(sorted(path.stem for path in _FOLDER.glob("*.txt")))
+_FILES = tuple(sorted(path.stem for path in _FOLDER.glob("*.txt")))
+_COUNTED = "ava60"
+"""AVA's 60 counted classes alone, in the order of their ids."""
+LABEL_SETS = tuple(sorted((*_FILES, _COUNTED)))
 
 
 @cache
@@ -36,6 +39,9 @@ def label_set(name: str) -> LabelSpace:
             expected=", ".join(LABEL_SETS),
             hint=did_you_mean(name, LABEL_SETS),
         )
+    if name == _COUNTED:
+        ava = label_set("ava")
+        return ava.only(ava.names[ava.column(i)] for i in ava.evaluated)
     names = (_FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     space = LabelSpace.of(names, first_id=_FIRST_ID.get(name, 0), exclusive=name not in _SEVERAL)
     return _ava(space) if name == "ava" else space

@@ -49,6 +49,10 @@ VIDEOMAE_AVA = replace(UMT_AVA, shift=1)
 """VideoMAE-Action-Detection at 16 frames, stride 4, on the same loader: two seconds each way of the
 key, of which the middle 64 frames begin at 19, not at 18."""
 
+ACAR_AVA = Preprocessing(anchor="key", size_rounding="floor", min_person_score=0.85)
+"""ACAR-Net's pictures are shrunk twice, by FFmpeg to 340 lines and by Pillow to 256, both without
+aliasing; here once, by swscale. Where its clips begin stands in annotation files of its own."""
+
 PYTORCHVIDEO_AVA = Preprocessing(
     choice="ends",
     span_s=1.0,

@@ -108,11 +108,17 @@ class ActionModel(nn.Module):
     def classify(
         self, people: Tensor, rois: Rois | None = None, memory: Memory | None = None
     ) -> Tensor:
-        """Person features → logits `(R, K)`.
+        """Person features → logits `(R, K)`; the sigmoid of those of an exclusive group is the
+        softmax within it.
 
         Relation heads also need the `rois` that the features were pooled under.
         """
-        return self.head.classify(people, rois, memory, exclusive=self.labels.exclusive)
+        labels = self.labels
+        logits = self.head.classify(people, rois, memory, exclusive=labels.exclusive)
+        for name in labels.exclusive_groups:
+            columns = [labels.ids.index(i) for i in labels.groups[name]]
+            logits = against_the_others(logits, columns)
+        return logits
 
     def forward(
         self,
@@ -136,3 +142,15 @@ class ActionModel(nn.Module):
         """Probabilities in fp32: softmax where classes exclude one another, else sigmoid."""
         logits = logits.float()
         return logits.softmax(-1) if self.labels.exclusive else logits.sigmoid()
+
+
+def against_the_others(logits: Tensor, columns: Sequence[int]) -> Tensor:
+    """Logits `(R, K)` of which the classes of `columns` exclude one another: each becomes
+    z − log Σ exp of the others, whose sigmoid is the softmax. A column alone stays as it is."""
+    if len(columns) < 2:
+        return logits
+    index = torch.tensor(columns, device=logits.device)
+    own = logits.index_select(1, index).float()
+    itself = torch.eye(len(columns), dtype=torch.bool, device=logits.device)
+    others = own[:, None].masked_fill(itself, float("-inf")).logsumexp(-1)
+    return logits.index_copy(1, index, (own - others).to(logits.dtype))

@@ -74,8 +74,16 @@ def _is_in(name: str, layers: tuple[str, ...]) -> bool:
 def common_classes(one: LabelSpace, other: LabelSpace) -> tuple[str, ...]:
     """Classes that both spaces have by the same name; classes without names have nothing in common.
 
-    Softmax and sigmoid scores do not mix: spaces of different kind have nothing in common either.
+    Softmax and sigmoid logits do not mix: spaces of different kind have nothing in common either.
     """
-    if one.is_nameless or other.is_nameless or one.exclusive != other.exclusive:
+    if one.is_nameless or other.is_nameless or _kind(one) != _kind(other):
         return ()
     return tuple(name for name in other.names if name in one.names)
+
+
+def _kind(space: LabelSpace) -> tuple[bool, tuple[tuple[str, ...], ...]]:
+    """Which classes share a softmax."""
+    groups = (space.groups[name] for name in space.exclusive_groups)
+    return space.exclusive, tuple(
+        tuple(space.names[space.column(i)] for i in group) for group in groups
+    )

@@ -6,6 +6,7 @@ from tubelet.models.heads.base import HeadConfig
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.context import NonlocalContextHeadConfig
 from tubelet.models.heads.grid import GridHeadConfig
+from tubelet.models.heads.hr2o import HR2OHeadConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.models.heads.mlp import MlpHeadConfig
 from tubelet.models.heads.none import NoHeadConfig
@@ -13,5 +14,6 @@ from tubelet.models.heads.relation import SpatialRelationHeadConfig, TemporalRel
 
 HEADS: tuple[type[HeadConfig], ...] = (
     LinearHeadConfig, MlpHeadConfig, NonlocalContextHeadConfig, SpatialRelationHeadConfig,
-    TemporalRelationHeadConfig, ACRNHeadConfig, GridHeadConfig, NoHeadConfig, ClipHeadConfig,
+    TemporalRelationHeadConfig, ACRNHeadConfig, HR2OHeadConfig, GridHeadConfig, NoHeadConfig,
+    ClipHeadConfig,
 )  # fmt: skip
