@@ -15,7 +15,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
 from tubelet.errors import ConfigError, did_you_mean, nearest
@@ -102,13 +102,27 @@ def override(config: T, assignments: Sequence[str]) -> T:
             value = json.loads(text)
         except json.JSONDecodeError:
             value = text
-        _assign(data, path.strip().split("."), value, path)
+        owner, key = _find(data, path.strip().split("."), path)
+        owner[key] = value
     return decode(type(config), data)
 
 
-def _assign(data: Any, steps: list[str], value: Any, path: str) -> None:
+def values_at(config: object, paths: Iterable[str]) -> dict[str, Any]:
+    """The encoded value of `config` at each path, as `override` takes paths.
+
+    Raises ConfigError for a path that does not exist.
+    """
+    data = encode(config)
+    found = {}
+    for path in paths:
+        owner, key = _find(data, path.split("."), path)
+        found[path] = owner[key]
+    return found
+
+
+def _find(data: Any, steps: list[str], path: str) -> tuple[Any, Any]:
+    """The mapping or list that holds what `path` names, and its key there."""
     for depth, step in enumerate(steps):
-        last = depth == len(steps) - 1
         if isinstance(data, list):
             if not step.isdigit() or int(step) >= len(data):
                 raise ConfigError(
@@ -121,10 +135,10 @@ def _assign(data: Any, steps: list[str], value: Any, path: str) -> None:
                 raise _unknown(step, data, path)
         else:
             raise ConfigError(f"{'.'.join(steps[:depth])!r} has no fields", where=path)
-        if last:
-            data[key] = value
-        else:
-            data = data[key]
+        if depth == len(steps) - 1:
+            return data, key
+        data = data[key]
+    raise ConfigError("a setting needs a path", where=path, expected="path.to.field")
 
 
 def _unknown(name: str, known: Mapping[str, Any], where: str) -> ConfigError:

@@ -14,6 +14,7 @@ from tubelet.cli.released import published_facts
 from tubelet.config import encode, override
 from tubelet.errors import InputError, OpenQuestions, did_you_mean
 from tubelet.models.create import model_names, model_records, variant
+from tubelet.recipes.notes.base import resolved
 from tubelet.recipes.saved import find_recipe
 from tubelet.releases.foreign import converted_path
 from tubelet.releases.published import PublishedWeights, listed, published
@@ -143,8 +144,8 @@ def _plain(value: object) -> str:
 
 
 def show_recipe(name: str, settings: Sequence[str]) -> None:
-    """One full recipe, as JSON, `settings` applied."""
-    print_json(encode(override(find_recipe(name), settings)))
+    """One full recipe, as JSON, `settings` applied, and what of it is assumed."""
+    print_json(encode(resolved(override(find_recipe(name), settings))))
 
 
 def convert_checkpoint(

@@ -15,9 +15,20 @@ from tubelet.recipes import (
     relation,
     slowfast_ava,
 )
+from tubelet.recipes.notes import cofinetuning as notes_002
+from tubelet.recipes.notes import collaborative as notes_004
+from tubelet.recipes.notes import relation as notes_000
+from tubelet.recipes.notes import slowfast_ava as notes_001
+from tubelet.recipes.notes.base import documented
 from tubelet.train.recipe import Experiment
 
-_PAPERS = (slowfast_ava, relation, cofinetuning, collaborative_clips, collaborative_ava)
+_PAPERS = (
+    (slowfast_ava, notes_001.NOTES),
+    (relation, notes_000.NOTES),
+    (cofinetuning, notes_002.NOTES),
+    (collaborative_clips, notes_004.NOTES),
+    (collaborative_ava, notes_004.NOTES),
+)
 
 
 @cache
@@ -25,7 +36,8 @@ def experiments() -> dict[str, Experiment]:
     """Every recipe and ensemble by name: our own first, then the papers'."""
     found: dict[str, Experiment] = {}
     ours = [playground.playground_small(), jhmdb.jhmdb21_small()]
-    for one in (*ours, *(row for paper in _PAPERS for row in paper.experiments())):
+    papers = (documented(row, notes) for paper, notes in _PAPERS for row in paper.experiments())
+    for one in (*ours, *papers):
         if one.name in found:
             raise ConfigError(f"duplicate recipe {one.name!r}")
         found[one.name] = one

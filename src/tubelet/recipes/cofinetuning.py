@@ -1,9 +1,8 @@
 """Co-finetuning on classification and detection at once (002): Tables 1 to 8.
 
 A recipe is a chain of finetunings, each on one set or on several at once. Classification averages
-every token of the backbone (002 §3.1), so both tasks train all of its dense form. Not printed:
-weight decay (here none), the gradient's limit (here 1, as in Scenic's ViViT), the upstream
-trainings' epochs (here the 15 of "all models"), and mirroring (here none).
+every token of the backbone (002 §3.1), so both tasks train all of its dense form. Where each
+setting is printed, or why it is assumed: `recipes.notes.cofinetuning`.
 
 Every model starts from image weights, or from WTS, whose videos are not public: both are files that
 the user provides, `weights/vivit_{b,l}_16x2_{in21k,wts}.safetensors`.

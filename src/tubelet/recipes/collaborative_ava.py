@@ -1,8 +1,7 @@
 """Collaborative memories on AVA (004): Tables 7 and 8.
 
-A node's step has round(8/N) videos per GPU, N clips of each a second apart. Not printed: the
-baselines' schedule (here that of N = 9 with single clips) and the rate for N other than 9, both by
-the linear scaling rule.
+A node's step has round(8/N) videos per GPU, N clips of each a second apart. Where each setting is
+printed, or why it is assumed: `recipes.notes.collaborative`.
 """
 
 from __future__ import annotations

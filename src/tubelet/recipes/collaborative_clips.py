@@ -2,10 +2,9 @@
 
 Backbones are trained by themselves, then with the memory (§4.1): each recipe has both stages. A
 node has 64 clips; with N clips per video it takes round(8/N) videos on each of its 8 GPUs (B.1).
-Not printed: the weight α of Eq. 1 (here 1), the schedules of the Charades and Something-Something
-baselines (here PySlowFast's, of which the paper's are multiples), and the memory stage's rate
-for N other than 5 (here by the linear scaling rule). Kinetics-600, from which Kinetics-700 starts,
-is trained here as well; ImageNet's weights for I3D are a file that the user provides.
+Where each setting is printed, or why it is assumed: `recipes.notes.collaborative`. Kinetics-600,
+from which Kinetics-700 starts, is trained here as well; ImageNet's weights for I3D are a file that
+the user provides.
 """
 
 from __future__ import annotations

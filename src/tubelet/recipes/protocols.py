@@ -3,7 +3,7 @@
 Each says where it is written down (docs/papers.md names the papers by number). 001 is the AVA 2019
 entry (SlowFast), 004 the collaborative memories, which train their backbones alike; what neither
 prints is taken from PySlowFast's configurations of the same models, which both name as their
-source.
+source, and marked as assumed (`recipes.notes`).
 """
 
 from __future__ import annotations

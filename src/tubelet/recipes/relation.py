@@ -1,9 +1,6 @@
 """Relations and memory banks on AVA-Kinetics, the 2021 winner (000): Tables 1 to 4.
 
-Not printed: which boxes training takes (here the annotated ones), the detector's threshold at test
-(here `PROPOSALS`, and action scores are not multiplied by the person's), how long the second stages
-take (here as long as the first), how Kinetics-700 is trained on (here as in 001), and which 15
-models the ensemble has (here Table 1's 14 and Table 3's).
+Where each setting is printed, or why it is assumed: `recipes.notes.relation`.
 """
 
 from __future__ import annotations

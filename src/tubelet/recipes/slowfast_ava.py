@@ -1,7 +1,6 @@
 """SlowFast on AVA, the 2019 entry (001, 003): Table 2 on AVA, Table 3 and §3.1 on Kinetics.
 
-Not printed, and taken from PySlowFast's configurations: when the rate drops on AVA ("when
-validation error saturates": at half and three quarters of the training).
+Where each setting is printed, or why it is assumed: `recipes.notes.slowfast_ava`.
 """
 
 from __future__ import annotations

@@ -125,11 +125,21 @@ class PaperRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Assumption:
+    """A setting that the paper does not print: its path, as `override` takes it, its `value`, as
+    JSON, and why."""
+
+    setting: str
+    value: str = ""
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ensemble:
     """A weighted mean of the predictions of several recipes on each of `tests`.
 
     `weights`: one per member, equal by default. Every member has tests of these names, and predicts
-    the same people.
+    the same people. `cited`, `assumed`: as a recipe's.
     """
 
     name: str
@@ -139,6 +149,8 @@ class Ensemble:
     weights: tuple[float, ...] = ()
     published: PaperRow | None = None
     reproduced: Mapping[str, float] = field(default_factory=dict)
+    cited: Mapping[str, str] = field(default_factory=dict)
+    assumed: tuple[Assumption, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.members or len(self.weights) not in (0, len(self.members)):

@@ -11,7 +11,14 @@ from tubelet.media.transforms import Augment
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
 from tubelet.numerics.choices import PrecisionChoice
-from tubelet.testing.config import Ensemble, PaperRow, Test, check_name, check_order
+from tubelet.testing.config import (
+    Assumption,
+    Ensemble,
+    PaperRow,
+    Test,
+    check_name,
+    check_order,
+)
 from tubelet.train.data.mixture import Mixture, Part
 from tubelet.train.data.samplers import RandomSampler, Sampler
 from tubelet.train.learning.losses import ActionLoss
@@ -142,7 +149,8 @@ class Recipe:
     """A named, complete experiment: model, stages, and what it is tested on.
 
     `published`: what its paper reports; `reproduced`: what was measured here, by metric, empty
-    until then.
+    until then. `cited`: setting → where the paper prints it; `assumed`: settings that it does not
+    print. A setting is a path as `override` takes it, and stands for all below it.
     """
 
     name: str
@@ -153,6 +161,8 @@ class Recipe:
     seed: int = 0
     published: PaperRow | None = None
     reproduced: Mapping[str, float] = field(default_factory=dict)
+    cited: Mapping[str, str] = field(default_factory=dict)
+    assumed: tuple[Assumption, ...] = ()
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

@@ -19,7 +19,7 @@ from tubelet.files import write_text
 from tubelet.train.recipe import Recipe
 
 _MOST_UPWARDS = 3
-_WORDS = ("name", "summary")
+_WORDS = ("name", "summary", "cited", "assumed")
 Note = Callable[[str], None]
 
 
@@ -54,7 +54,9 @@ def identity(recipe: Recipe) -> dict[str, Any]:
         replace(stage, workers=0, save_every=1, save_minutes=None, keep=1)
         for stage in recipe.stages
     )
-    bare = replace(recipe, summary="", published=None, reproduced={}, stages=stages)
+    bare = replace(
+        recipe, summary="", published=None, reproduced={}, cited={}, assumed=(), stages=stages
+    )
     named: dict[str, Any] = _paths(encode(bare), lambda text: text.rstrip("/").rpartition("/")[2])
     return named
 
