@@ -15,7 +15,7 @@ from tubelet.boxes import short_side_hw
 from tubelet.checkpoints import describe_source, read_header
 from tubelet.errors import InputError
 from tubelet.media.frames import Film, open_film, video_name
-from tubelet.media.sampling import Window, keyframe_times, windows
+from tubelet.media.sampling import Window, hole_ms, keyframe_times, windows
 from tubelet.media.transforms import boxes_in_clip, clip_size, prepare
 from tubelet.media.video import VideoInfo
 from tubelet.models.detector import ActionModel
@@ -175,7 +175,7 @@ class ActionDetector:
         found = _whole_picture if whole else choose_people(people, self.device)
         linker = Linker(link)
         with open_film(video, fps=fps) as opened:
-            for detections in self._detect(opened, found, round(every * 1000)):
+            for detections in self._detect(opened, found, round(every * 1000), on_note):
                 if on_keyframe is not None:
                     on_keyframe(detections.key.time_ms, opened.info)
                 yield linker.update(detections)
@@ -183,7 +183,11 @@ class ActionDetector:
                 on_note(f"{video}: {opened.damage}; the rest was used")
 
     def _detect(
-        self, video: Film, people: PersonDetector | GivenPeople, every_ms: int
+        self,
+        video: Film,
+        people: PersonDetector | GivenPeople,
+        every_ms: int,
+        on_note: Callable[[str], None] | None = None,
     ) -> Iterator[Detections]:
         info, name = video.info, video_name(video.path)
         given = people if isinstance(people, GivenPeople) else None
@@ -194,7 +198,22 @@ class ActionDetector:
         key_hw = short_side_hw(info.hw, min(KEYFRAME_SHORT_SIDE, *info.hw))
         kernel = self.model.input.preprocessing.kernel
         frames = video.frames(hw, keep_source=True, kernel=kernel)
-        clips = windows(frames, keys, self.model.input, key_hw=None if given else key_hw)
+
+        def on_hole(before_ms: int, after_ms: int) -> None:
+            if on_note is not None:
+                on_note(
+                    f"{video.path}: a hole in the recording from {before_ms / 1000:.3f} to "
+                    f"{after_ms / 1000:.3f} s; nothing is detected in it or across it"
+                )
+
+        clips = windows(
+            frames,
+            keys,
+            self.model.input,
+            key_hw=None if given else key_hw,
+            longest_ms=hole_ms(info),
+            on_hole=on_hole,
+        )
         if self.model.config.memory is not None:
             yield from self._remember(name, info, clips, people)
             return

@@ -22,7 +22,7 @@ from tubelet.evaluate.scoring import evaluate_files
 from tubelet.files import atomic_path, make_folder, make_parent
 from tubelet.labelsets import label_set
 from tubelet.media.frames import open_film, video_name
-from tubelet.media.sampling import keyframe_times, windows
+from tubelet.media.sampling import hole_ms, keyframe_times, windows
 from tubelet.media.video import VideoInfo, find_videos
 from tubelet.numerics.choices import PrecisionChoice
 from tubelet.people.detectors.base import PersonDetector
@@ -302,7 +302,9 @@ def _people_of(
     with open_film(video, fps=fps) as opened:
         hw = short_side_hw(opened.info.hw, min(KEYFRAME_SHORT_SIDE, *opened.info.hw))
         keys = keyframe_times(opened.info, every_ms)
-        for window in windows(opened.frames(hw), keys, InputSpec(frames=1, stride=1)):
+        limit = hole_ms(opened.info)
+        spec = InputSpec(frames=1, stride=1)
+        for window in windows(opened.frames(hw), keys, spec, longest_ms=limit):
             found = find(window.image)
             times += [window.key_ms * 1000] * len(found)
             boxes.append(found.boxes)

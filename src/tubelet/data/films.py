@@ -13,7 +13,7 @@ import numpy as np
 from tubelet.data.untrusted.reading import find_video
 from tubelet.errors import DataError
 from tubelet.media.frames import open_film
-from tubelet.media.sampling import read_window, window
+from tubelet.media.sampling import hole_ms, read_window, stretch, window
 from tubelet.media.transforms import Augment, clip_size
 from tubelet.media.video import VideoInfo
 from tubelet.types import InputSpec, Ints, Key, Pixels
@@ -130,7 +130,8 @@ class Films:
         held = self._held.get(key.video)
         if held is None:
             held = self._held[key.video] = self._hold(footage, spec, self._cache_short_side)
-        return held.frames[window(held.times_ms, at_ms, spec)]
+        first, stop = stretch(held.times_ms, at_ms, hole_ms(info))
+        return held.frames[first + window(held.times_ms[first:stop], at_ms, spec)]
 
     def _hold(self, footage: Footage, spec: InputSpec, side: int) -> _Held:
         with open_film(footage.path, fps=footage.fps) as film:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -32,6 +32,9 @@ from tubelet.types import InputSpec, Ints, Pixels
 _GRACE_MS = 1
 # The last frame serves keys up to this long after it: headers and tables overrun a little.
 END_SLACK_MS = 500
+# Longer than this without a frame, or than four frames of a slow film, is a hole in the recording:
+# the film ends before it and begins anew after it.
+HOLE_MS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -141,6 +144,21 @@ def _complete(times_ms: list[int], key_ms: int, spec: InputSpec) -> bool:
     return times_ms[-1] >= latest
 
 
+def hole_ms(info: VideoInfo) -> int:
+    """The longest time in milliseconds between two frames of a film that is not a hole in it."""
+    return max(HOLE_MS, round(4000 / info.fps))
+
+
+def stretch(times_ms: npt.ArrayLike, key_ms: int, longest_ms: int) -> tuple[int, int]:
+    """The frames `(first, stop)` of ascending `times_ms (n,)` that lie with the one on show at
+    `key_ms` between two holes."""
+    times = np.asarray(times_ms, np.int64)
+    begins = [0, *(np.flatnonzero(np.diff(times) > longest_ms) + 1).tolist(), len(times)]
+    at = centre(times, key_ms)
+    first = max(begin for begin in begins if begin <= at)
+    return first, min(begin for begin in begins if begin > at)
+
+
 def keyframe_times(info: VideoInfo, every_ms: int) -> list[int]:
     """Times to detect at: the first frame's, then every `every_ms` while the film lasts.
 
@@ -186,6 +204,9 @@ def windows(
     spec: InputSpec,
     *,
     key_hw: tuple[int, int] | None = None,
+    longest_ms: int | None = None,
+    hold: bool = False,
+    on_hole: Callable[[int, int], None] | None = None,
 ) -> Iterator[Window]:
     """The clip of each key, in one pass that stops after the last one.
 
@@ -193,12 +214,25 @@ def windows(
     and may be endless. Keys more than half a second past the last frame get no window.
     With `key_hw`, `Window.image` is the key frame at that size, taken from the decoded picture
     (`Video.frames(..., keep_source=True)`); otherwise the clip's own centre frame.
+
+    `longest_ms`: where two frames lie further apart, the film ends at the first and begins anew at
+    the second: no clip has frames of both sides, and keys between get no window (with `hold`, that
+    of the frame on show, as labels that lie there want it). `on_hole` is called with both times.
     """
     ring = _Ring(spec, key_hw)
     keys = _ascending(keys_ms)
     key = next(keys, None)
     shown: Frame | None = None
     for frame in frames:
+        if shown and longest_ms is not None and frame.time_ms - shown.time_ms > longest_ms:
+            while key is not None and key + _GRACE_MS < frame.time_ms:
+                if hold or key <= shown.time_ms + END_SLACK_MS:
+                    ring.ask(key, shown)
+                key = next(keys, None)
+            yield from ring.rest()
+            ring = _Ring(spec, key_hw)
+            if on_hole is not None:
+                on_hole(shown.time_ms, frame.time_ms)
         while key is not None and key + _GRACE_MS < frame.time_ms:
             ring.ask(key, shown or frame)
             key = next(keys, None)
@@ -295,7 +329,8 @@ def read_window(
         frames = video.frames(hw, start_ms, kernel=spec.preprocessing.kernel)
         first = next(frames, None)
         if first is not None:
-            found = next(windows(chain([first], frames), [key_ms], spec), None)
+            seen = chain([first], frames)
+            found = next(windows(seen, [key_ms], spec, longest_ms=hole_ms(info), hold=True), None)
             # A window that begins with the first frame seen may have been cut short there.
             if found and (found.times_ms[0] > first.time_ms or first.time_ms <= info.start_ms):
                 return found.clip
