@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from benchmarks.claims import video_memory
 from benchmarks.claims.claim import Experiment
 
-EXPERIMENTS: tuple[Experiment, ...] = ()
+EXPERIMENTS: tuple[Experiment, ...] = (video_memory.EXPERIMENT,)
 
 
 def experiment_named(name: str) -> Experiment:

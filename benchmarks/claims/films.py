@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tubelet.batch import Sample
 from tubelet.data.clips import ClipLabels
 from tubelet.data.whole import WholeVideoDataset
 from tubelet.labels import LabelSpace
-from tubelet.media.sampling import window
+from tubelet.media.sampling import clip_centre, window
 from tubelet.media.transforms import Augment
 from tubelet.media.video import VideoInfo
 from tubelet.types import InputSpec, Key, Pixels
@@ -49,9 +50,33 @@ class ArrayFilms:
         return film[window(times, key.time_ms, spec)]
 
 
+class CutOnce(WholeVideoDataset):
+    """Short films have few clips: each is cut once and kept. Takes no augmentation."""
+
+    def sample(
+        self,
+        index: int,
+        *,
+        spec: InputSpec,
+        augment: Augment | None = None,
+        rng: np.random.Generator | None = None,
+        moment: float | None = None,
+    ) -> Sample:
+        """As `WholeVideoDataset.sample`."""
+        assert augment is None, "a clip that is kept cannot be augmented"
+        if moment is None:
+            moment = 0.5 if rng is None else float(rng.random())
+        key = self.key(index)
+        place = index, clip_centre(self._films.info(key.video), spec, moment)
+        kept: dict[tuple[int, int], Sample] = self.__dict__.setdefault("_kept", {})
+        if place not in kept:
+            kept[place] = super().sample(index, spec=spec, moment=moment)
+        return kept[place]
+
+
 def whole_videos(
     name: str, films: Sequence[Pixels], labels: Sequence[Sequence[int]], space: LabelSpace
-) -> WholeVideoDataset:
+) -> CutOnce:
     """Films that carry their classes (`space`'s ids) as a whole."""
     named = {f"{name}_{number:04d}": film for number, film in enumerate(films)}
     rows = [
@@ -59,6 +84,4 @@ def whole_videos(
         for number, (video, own) in enumerate(zip(named, labels, strict=True))
         for label in own
     ]
-    return WholeVideoDataset(
-        name=name, clips=ClipLabels.of(rows), labels=space, films=ArrayFilms(named)
-    )
+    return CutOnce(name=name, clips=ClipLabels.of(rows), labels=space, films=ArrayFilms(named))
