@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from benchmarks.claims import video_memory
+from benchmarks.claims import detection_memory, exactness, video_memory
 from benchmarks.claims.claim import Experiment
 
-EXPERIMENTS: tuple[Experiment, ...] = (video_memory.EXPERIMENT,)
+EXPERIMENTS: tuple[Experiment, ...] = (
+    video_memory.EXPERIMENT,
+    detection_memory.EXPERIMENT,
+    exactness.COST,
+    exactness.EXPERIMENT,
+)
 
 
 def experiment_named(name: str) -> Experiment:

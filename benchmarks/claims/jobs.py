@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import multiprocessing
 import os
@@ -77,6 +78,7 @@ def run_missing(
     """Run every job without a result, `workers` at a time. What is finished stays, whatever
     happens to the rest."""
     names = [e.name for e in experiments]
+    _commit()
     if not quick:
         tune = [job for e in experiments for job in tuning_jobs(e)]
         _run(tune, folder, cache, workers=workers, done=read(folder, names))
@@ -148,6 +150,7 @@ def run_job(job: Job, cache: Path) -> Row:
     )
 
 
+@functools.cache  # of what was loaded, whatever is edited meanwhile
 def _commit() -> str:
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     found = subprocess.run(git, check=False, capture_output=True, text=True)

@@ -149,8 +149,9 @@ def _arms(
         cells = [_spread([r.figures[f] for r in done if f in r.figures]) for f in figures + others]
         cpu = statistics.fmean(r.cpu_seconds for r in done)
         macs = f"{done[0].macs / 1e6:.0f}" if done[0].macs else ""
+        rate = f"{own[0].rate:g}" if own[0].rate else ""  # what is only computed has none
         lines.append(
-            f"| {name} | {' | '.join(cells)} | {own[0].rate:g} | {macs} | "
+            f"| {name} | {' | '.join(cells)} | {rate} | {macs} | "
             f"{done[0].parameters or ''} | {cpu:.0f} |"
         )
     return lines

@@ -13,7 +13,7 @@ import numpy as np
 from tubelet.types import Floats, Pixels
 
 SIDE, SEGMENTS, CLASSES = 16, 5, 4
-_HUES = np.array([[1, -0.5, -0.5], [-0.5, 1, -0.5], [-0.5, -0.5, 1], [0.7, 0.7, -1.4]])
+HUES = np.array([[1, -0.5, -0.5], [-0.5, 1, -0.5], [-0.5, -0.5, 1], [0.7, 0.7, -1.4]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class World:
         rng = np.random.default_rng(seed)
         segments = self.segments(rng)
         label = int(rng.integers(CLASSES))
-        segments[rng.integers(SEGMENTS)] += _HUES[label] * self.tint
+        segments[rng.integers(SEGMENTS)] += HUES[label] * self.tint
         return self.finished(segments, rng), label + 1
 
     def films(self, first: int, count: int) -> tuple[list[Pixels], list[int]]:

@@ -167,12 +167,16 @@ EXPERIMENT = Experiment(
     name=NAME,
     version=VERSION,
     setting=f"""\
-{FILMS} training films (drawn anew for each seed), {TESTED} test films of five segments of two frames, {SIDE}×{SIDE} pixels. In one segment the whole
-picture is tinted in the class's hue (one of {CLASSES}); nuisance: a coloured ground of each film, a coloured blob in each segment, noise. A clip is
-two frames anywhere. ViT of one layer, width 48, 16 tokens a frame, trained end to end with AdamW: {FIRST} steps of 40 single clips, then
-{SECOND} steps of {VIDEOS} videos × N clips (from scratch: {FIRST + SECOND} such steps); all arms of a seed begin the second stage with one backbone. Weight of
-the video's loss {VIDEO_WEIGHT:g} where N > 1. Test: {MOMENTS} clips of each video, the memory made of the same. Rates tried: {", ".join(f"{r:g}" for r in RATES)}.
-The paper's schedule counts epochs of videos, so N clips cost N times as much (MMAC a step); `{COST}` has the cost of N = 5.""",
+{FILMS} training films (drawn anew for each seed) and {TESTED} test films of five segments of two
+frames, {SIDE}×{SIDE} pixels. In one segment the whole picture is tinted in the hue of the film's
+class (one of {CLASSES}); nuisance: a coloured ground of each film, a coloured blob in each segment,
+noise. A clip is two frames anywhere. ViT of one layer, width 48, 16 tokens a frame, trained end to
+end with AdamW: {FIRST} steps of 40 single clips, then {SECOND} steps of {VIDEOS} videos × N clips
+(from scratch: {FIRST + SECOND} such steps); all arms of a seed begin the second stage with one
+backbone. The video's loss weighs {VIDEO_WEIGHT:g} where N > 1. Test: {MOMENTS} clips of each video,
+which share the memory. Rates tried: {", ".join(f"{r:g}" for r in RATES)}. The paper counts epochs
+of videos, in which N clips cost N times as much (MMAC a step); "{COST}" costs what five clips
+cost.""",
     arms=(
         _arm("one clip", Way(clips=1)),
         _arm(COST, Way(clips=1, videos=40)),

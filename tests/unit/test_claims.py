@@ -109,6 +109,6 @@ def test_every_committed_result_is_one_that_the_page_takes() -> None:
     assert {p.name for p in RESULTS.glob("*.jsonl")} <= {
         file_of(RESULTS, e.name).name for e in EXPERIMENTS
     }
-    for experiment in EXPERIMENTS:
+    for experiment in [e for e in EXPERIMENTS if file_of(RESULTS, e.name).is_file()]:
         for name, jobs in reported_jobs(experiment, rows).items():
             assert len([j for j in jobs if j in rows]) >= 5, f"{experiment.name}: {name}"

@@ -439,3 +439,30 @@ def test_one_thread_takes_onednn_with_equal_results(kernel: tuple[int, int, int]
     finally:
         torch.set_num_threads(threads)
     torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_gradients_are_right_where_a_map_is_one_cell(side: int) -> None:
+    """Torch's batch norm has wrong ones there if its input and its gradient lie differently."""
+    torch.manual_seed(0)
+    two = nn.Sequential(
+        Conv3d(3, 4, (1, 3, 3), padding=(0, 1, 1), bias=False),
+        nn.BatchNorm3d(4),
+        nn.ReLU(),
+        Conv3d(4, 3, (1, 1, 1), bias=False),
+        nn.BatchNorm3d(3),
+    ).double()
+    clip = torch.randn(4, 3, 2, side, side, dtype=torch.float64)
+    weight = two[0].weight
+
+    def loss() -> Tensor:
+        found: Tensor = two(clip).transpose(1, 2).flatten(1)
+        return (found * torch.linspace(-1, 1, found.shape[1], dtype=found.dtype)).sin().sum()
+
+    loss().backward()
+    assert weight.grad is not None
+    found, place, step = weight.grad[1, 2, 0, 1, 1].item(), weight.data[1, 2, 0, 1], 1e-6
+    place[1] += step
+    above = loss().item()
+    place[1] -= 2 * step
+    assert (above - loss().item()) / (2 * step) == pytest.approx(found, rel=1e-5)

@@ -16,6 +16,10 @@ class Conv3d(nn.Conv3d):
     the convolution runs in 2D. Besides being faster, this steers clear of oneDNN's bf16 kernels:
     with AMX, torch 2.13's weight gradient of a bf16 1×7×7 Conv3d of stride 2 is NaN. A shape that
     could crash the process in bf16 runs in fp32 on the CPU.
+
+    A result of one cell a frame is not folded: it could lie in memory either way, and torch 2.13's
+    CPU batch norm computes a wrong gradient, silently, where its input and what comes back lie
+    differently.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the parent's name)
@@ -25,6 +29,8 @@ class Conv3d(nn.Conv3d):
             return self._by_onednn(input)
         one_frame = self.kernel_size[0] == 1 and self.stride[0] == 1 and self.padding[0] == 0
         if input.device.type != "cpu" or not one_frame or isinstance(self.padding, str):
+            return super().forward(input)
+        if self._one_cell(input):
             return super().forward(input)
         batch, _, frames, _, _ = input.shape
         flat = F.conv2d(
@@ -37,6 +43,16 @@ class Conv3d(nn.Conv3d):
             self.groups,
         )
         return flat.reshape(batch, frames, *flat.shape[1:]).transpose(1, 2)
+
+    def _one_cell(self, x: Tensor) -> bool:
+        """Whether the result is a single cell in space."""
+        assert isinstance(self.padding, tuple)
+        axes = (1, 2)
+        reach = [self.dilation[a] * (self.kernel_size[a] - 1) - 2 * self.padding[a] for a in axes]
+        return all(
+            (x.shape[2 + a] - r - 1) // self.stride[a] == 0
+            for a, r in zip(axes, reach, strict=True)
+        )
 
     def _by_onednn(self, x: Tensor) -> Tensor:
         assert isinstance(self.padding, tuple)
