@@ -178,13 +178,13 @@ ADDED = "CM, N = 5, residual"
 EXPERIMENT = Experiment(
     name="detection with clips a second apart",
     unit="frame mAP@0.5, %",
-    setting=f"""\\
+    setting=f"""\
 {FILMS} training films (drawn anew for each seed) and {TESTED} test films of five seconds,
-{SIDE}×{SIDE} pixels, a keyframe in each second. A person of {PERSON}×{PERSON} pixels is in another place each
-second, and what they do (one of {CLASSES}, the label of all five keyframes) is shown, as a tint, in
-one second only. Nuisance as in the films of videos. True boxes, linear head, ViT of one layer,
-trained from nothing with AdamW: {STEPS} steps of {CLIPS} clips whatever the arm. Rates tried:
-{", ".join(f"{r:g}" for r in RATES)}.""",
+{SIDE}×{SIDE} pixels, a keyframe in each second. A person of {PERSON}×{PERSON} pixels is in another
+place each second, and what they do (one of {CLASSES}, the label of all five keyframes) is shown, as
+a tint, in one second only. Nuisance as in the films of videos. True boxes, linear head, ViT of one
+layer, trained from nothing with AdamW: {STEPS} steps of {CLIPS} clips whatever the arm. Rates
+tried: {", ".join(f"{r:g}" for r in RATES)}.""",
     arms=tuple(
         Arm(name=name, run=Way(memory=memory), rates=RATES)
         for name, memory in (
