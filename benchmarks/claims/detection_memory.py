@@ -124,7 +124,8 @@ class PeopleFilms:
         return self._kept[index]
 
     def _box(self, key: Key) -> Floats:
-        return self._drawn[key.video].boxes[key.time_ms // 1000]
+        box: Floats = self._drawn[key.video].boxes[key.time_ms // 1000]
+        return box
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,7 +68,7 @@ def both_ways(trial: Trial) -> Outcome:
     for mode in ("batch_reduction", "multi_iteration"):
         model = NET.build().double()
         model.load_state_dict(first.state_dict())
-        training = CollaborativeTraining(mode=mode, video_weight=1.0)  # type: ignore[arg-type]
+        training = CollaborativeTraining(mode=mode, video_weight=1.0)
         fit(
             model.train(),
             CollaborativeLearner(model=model, loss=ActionLoss(), training=training),

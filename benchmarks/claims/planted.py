@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from tubelet.types import Floats, Pixels
+from tubelet.types import Pixels
 
 SIDE, SEGMENTS, CLASSES = 16, 5, 4
 HUES = np.array([[1, -0.5, -0.5], [-0.5, 1, -0.5], [-0.5, -0.5, 1], [0.7, 0.7, -1.4]])
@@ -26,7 +27,7 @@ class World:
     noise: float = 20.0
     frames: int = 2
 
-    def segments(self, rng: np.random.Generator) -> Floats:
+    def segments(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         """Segments without a cue `(S, F, H, W, 3)`."""
         cells = np.kron(rng.normal(0, self.ground, (4, 4, 3)), np.ones((SIDE // 4, SIDE // 4, 1)))
         cast = rng.normal(0, self.ground / 2, 3)
@@ -37,7 +38,7 @@ class World:
             segment[:, y : y + size, x : x + size] += rng.normal(0, 50, 3)
         return shown
 
-    def finished(self, segments: Floats, rng: np.random.Generator) -> Pixels:
+    def finished(self, segments: npt.NDArray[np.float64], rng: np.random.Generator) -> Pixels:
         """With noise, as a film u8 `(S·F, H, W, 3)`."""
         noisy = segments + rng.normal(0, self.noise, segments.shape)
         return noisy.clip(0, 255).astype(np.uint8).reshape(-1, SIDE, SIDE, 3)

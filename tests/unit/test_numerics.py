@@ -445,15 +445,16 @@ def test_one_thread_takes_onednn_with_equal_results(kernel: tuple[int, int, int]
 def test_gradients_are_right_where_a_map_is_one_cell(side: int) -> None:
     """Torch's batch norm has wrong ones there if its input and its gradient lie differently."""
     torch.manual_seed(0)
+    first = Conv3d(3, 4, (1, 3, 3), padding=(0, 1, 1), bias=False)
     two = nn.Sequential(
-        Conv3d(3, 4, (1, 3, 3), padding=(0, 1, 1), bias=False),
+        first,
         nn.BatchNorm3d(4),
         nn.ReLU(),
         Conv3d(4, 3, (1, 1, 1), bias=False),
         nn.BatchNorm3d(3),
     ).double()
     clip = torch.randn(4, 3, 2, side, side, dtype=torch.float64)
-    weight = two[0].weight
+    weight = first.weight
 
     def loss() -> Tensor:
         found: Tensor = two(clip).transpose(1, 2).flatten(1)
