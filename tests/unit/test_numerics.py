@@ -34,6 +34,7 @@ from tubelet.numerics.precision import autocast, resolve
 from tubelet.numerics.prepare import TriedAutocast, prepare
 from tubelet.numerics.probe import TOLERANCE, ProbeReport, probe, try_layer
 from tubelet.numerics.processor import Processor, believe, processor
+from tubelet.train.model.norms import batch_norms, normalised_by
 
 CPU = torch.device("cpu")
 LAPTOP = Processor(name="laptop", architecture="x86_64", features=frozenset({"avx2", "avx512_f"}))
@@ -444,18 +445,22 @@ def test_one_thread_takes_onednn_with_equal_results(kernel: tuple[int, int, int]
 
 @pytest.mark.parametrize("side", [16, 32])
 def test_gradients_are_right_where_a_map_is_one_cell(side: int) -> None:
-    """Torch's batch norm has wrong ones there if its input and its gradient lie differently."""
+    """Torch's batch norm has wrong ones there if its input and its gradient lie differently, as
+    they do where it normalises slot by slot."""
     torch.manual_seed(0)
     net = ResNet3dConfig(blocks=(1, 1, 1, 1), width=2).build().double()
     for norm in net.modules():
         if isinstance(norm, nn.BatchNorm3d):
             nn.init.ones_(norm.weight)  # of a residual's last one, too
-    clip = torch.randn(4, 3, 2, side, side, dtype=torch.float64)
+    clip = torch.randn(8, 3, 2, side, side, dtype=torch.float64)
     parameter = net.stem.conv_norm.norm.weight
 
     def loss() -> Tensor:
-        pooled = net(clip)[0].values.mean(dim=(2, 3, 4))
-        return (pooled * torch.linspace(-1, 1, pooled.shape[1], dtype=pooled.dtype)).sin().sum()
+        with normalised_by(batch_norms(net), [torch.arange(0, 8, 2), torch.arange(1, 8, 2)]):
+            pooled = net(clip)[0].values.mean(dim=(2, 3, 4))
+            weights = torch.linspace(-1, 1, pooled.shape[1], dtype=pooled.dtype)
+            value: Tensor = (pooled * weights).sin().sum()
+            return value
 
     loss().backward()
     assert parameter.grad is not None
