@@ -489,6 +489,35 @@ def test_several_files_share_their_classes(tmp_path: Path) -> None:
         read_all([tmp_path / "a.xml", tmp_path / "c.csv"], None, Options(fps=25))
 
 
+def test_results_inside_the_folder_are_no_annotations(films: Path, tmp_path: Path) -> None:
+    for name in ("even", "uneven"):
+        text = _cvat(_track(_box(0))).replace("even.mp4", f"{name}.mp4")
+        (tmp_path / f"{name}.xml").write_text(text)
+    first = prepare(tmp_path, films, tmp_path / "out")
+    again = prepare(tmp_path, films, tmp_path / "out")
+    assert again.space == first.space
+    assert again.train.read_text() == first.train.read_text()
+
+
+def test_a_film_that_is_not_there_is_named(films: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no film 'evens' in the folder") as caught:
+        _read(tmp_path / "c.xml", _cvat(_track(_box(0))).replace("even.mp4", "evens.mp4"),
+              Options(videos=films))  # fmt: skip
+    assert "'even'" in str(caught.value.hint)
+
+
+def test_pictures_in_a_task_of_pictures(tmp_path: Path) -> None:
+    task = "<task><id>1</id><name>my pictures</name><size>2</size></task>"
+    body = "".join(
+        f'<image id="{i}" name="even/{i * 25 + 1:06d}.jpg" width="64" height="48">'
+        f'<box label="walk" xtl="8" ytl="12" xbr="16" ybr="24"/></image>'
+        for i in range(2)
+    )
+    imported = _read(tmp_path / "c.xml", _cvat(body, tasks=task))
+    assert _table(imported).videos() == ["even"]
+    assert _times(imported) == [0, 1]
+
+
 def test_an_unknown_file_is_told_what_it_nearly_is(tmp_path: Path) -> None:
     for content, words in (
         ("<annotation><object/></annotation>", "Pascal VOC"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
+from tubelet.api import choose_device
 from tubelet.cli.console import note, out, print_json, progress_bar
 from tubelet.cli.released import size
 from tubelet.data.doctor import Finding, SetFiles, examine_files, worst
@@ -17,6 +18,7 @@ from tubelet.data.prepare import prepare
 from tubelet.errors import InputError
 from tubelet.playground.make import write_dataset
 from tubelet.playground.world import PlaygroundConfig
+from tubelet.recipes.duration import in_words, training_seconds
 from tubelet.recipes.own import DEFAULT_START, SUGGESTED_STARTS, known_classes, own_labels
 from tubelet.releases.published import published
 from tubelet.releases.table import weights_path
@@ -116,6 +118,12 @@ def prepare_set(
         if members:
             out.print(f"{split}: {len(members)} videos, {folder / split}.csv")
     _print_start(recipe, start)
+    stage, device = recipe.stages[0], choose_device()
+    takes = in_words(training_seconds(recipe, device=device))
+    out.print(
+        f"training takes {takes} here, on {device.type} ({stage.steps} steps of {stage.batch} "
+        "clips, timed on one clip; decoding comes on top)"
+    )
     out.print(f"now: tubelet train {target} --out runs/{name}")
 
 

@@ -62,7 +62,7 @@ def prepare(
     given = [sources] if isinstance(sources, Path) else list(sources)
     _check_output(given, out)
     options = replace(options or Options(), videos=videos)
-    table, space, report = _read(given, format_name, options)
+    table, space, report = _read(given, format_name, options, out)
     names = _videos_with_files(table, videos, given[0])
     rate = _rate_of_folders(names, videos, options.fps)
     parts = _own_split(names, report.subsets)
@@ -103,9 +103,9 @@ def _check_output(sources: Sequence[Path], out: Path) -> None:
 
 
 def _read(
-    sources: Sequence[Path], format_name: str | None, options: Options
+    sources: Sequence[Path], format_name: str | None, options: Options, out: Path
 ) -> tuple[Annotations, LabelSpace, Report]:
-    imported: Imported = read_all(sources, format_name, options)
+    imported: Imported = read_all(sources, format_name, options, written=out)
     table, where = imported.table, sources[0]
     if not isinstance(table, Annotations):
         raise DataError("the annotations contain no people", where=where, expected="boxes")

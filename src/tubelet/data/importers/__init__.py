@@ -78,14 +78,17 @@ def read_all(
     sources: Sequence[str | Path],
     format_name: str | None = None,
     options: Options | None = None,
+    *,
+    written: Path | None = None,
 ) -> Imported:
     """Read files, zip archives and folders of them as one set: the same name is the same class.
+    `written`: a folder for results, whose files are none of them.
 
     Labelling tools' files are decided together; other tables are joined by the names of their
     classes. Raises InputError and DataError as the readers do, and where files do not go together.
     """
     options = options or Options()
-    paths, sought = documents(sources)
+    paths, sought = documents(sources, written)
     read_as, skipped = _recognised(paths, format_name, sought)
     exports = _exports(read_as, options)
     parts = [table_of(exports, options)] if exports else []

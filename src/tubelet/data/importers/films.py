@@ -23,7 +23,7 @@ from tubelet.data.annotations import seconds_to_us
 from tubelet.data.importers.records import Options
 from tubelet.data.importers.report import Ledger
 from tubelet.data.untrusted.reading import find_video
-from tubelet.errors import DataError, InputError
+from tubelet.errors import DataError, InputError, did_you_mean
 from tubelet.film_ids import EXTENSIONS, film_id
 from tubelet.types import Ints
 
@@ -258,6 +258,16 @@ class FilmClock:
         return seconds_to_us(frame / rate, where)
 
     def _no_rate(self, video: str) -> InputError:
+        if self.options.videos is not None:
+            there = _films_in(self.options.videos)
+            return InputError(
+                f"no film {video!r} in the folder of videos, which would tell its frames' times",
+                where=self.options.videos,
+                got=", ".join(there[:8]) or "no film",
+                hint=did_you_mean(video, there)
+                or "name the film as the file does, or state a rate",
+                arguments=("videos", "fps", "video"),
+            )
         return InputError(
             f"missing frame rate: {self._tool} counts frames",
             where=f"video {video!r}",

@@ -11,6 +11,7 @@ from typing import Any
 
 from tubelet.data.dialects import canonical
 from tubelet.data.untrusted.reading import as_utf8, read_bytes, read_head
+from tubelet.errors import DataError
 
 _HEAD = 1 << 16
 # Larger JSON is recognised by its first 64 KiB alone.
@@ -63,8 +64,8 @@ class Glance:
             return None
         try:
             return json.loads(as_utf8(read_bytes(self.path, limit=_WHOLE)))
-        except (ValueError, RecursionError):
-            return None
+        except (ValueError, RecursionError, DataError):
+            return None  # no JSON, or too much of it to read twice
 
     @cached_property
     def keys(self) -> frozenset[str]:

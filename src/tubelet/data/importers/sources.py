@@ -38,9 +38,12 @@ def split_of(path: str | Path) -> str | None:
     return None
 
 
-def documents(sources: Iterable[str | Path]) -> tuple[list[Path], bool]:
+def documents(
+    sources: Iterable[str | Path], written: Path | None = None
+) -> tuple[list[Path], bool]:
     """The files that may hold annotations, and whether they had to be looked for (in a folder or
-    an archive). Files given by name are all taken.
+    an archive). Files given by name are all taken. `written`: a folder of results, in which nothing
+    is looked for.
 
     Raises InputError for a folder or an archive without such a file.
     """
@@ -52,6 +55,7 @@ def documents(sources: Iterable[str | Path]) -> tuple[list[Path], bool]:
                 part
                 for p in sorted(source.rglob("*"))
                 if p.is_file() and not _hidden(p.relative_to(source))
+                if written is None or not p.resolve().is_relative_to(written.resolve())
                 for part in (members(p) if is_archive(p) else [p])
             ]
         elif is_archive(source):
