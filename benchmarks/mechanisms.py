@@ -14,6 +14,9 @@ what each head pools from them; collaborative memory, which comes before pooling
 means of maps over time. Steps, rate and collaborative memory's form were chosen on validation
 clips (--tune). The accuracy is that of the two classes in question, on test clips, given true
 boxes. Seeds differ in the first weights and in the order of the clips, not in the clips.
+
+Superseded by `benchmarks.claims` (`make claims`), which trains end to end, chooses each variant's
+rate and states intervals over five seeds; kept because docs/experiments.md has its rows.
 """
 
 from __future__ import annotations
