@@ -57,7 +57,11 @@ REFUSED = (
     (r"pysf-(rev-mvit|mvit).*", "an architecture that tubelet does not have"),
     (r"pysf-(mae|maskfeat)-.*", "self-supervised: no classifier in the file"),
     (r"mm-slowonly-lfb-.*", "its head reads a long-term feature bank that is not in the file"),
-    (r"tv-(r3d|mc3|s3d|mvit|swin3d).*", "an architecture that tubelet does not have"),
+    (r"tv-s3d-.*", "S3D's Inception blocks of separable kernels, which tubelet does not have"),
+    (
+        r"tv-(mvit|swin3d).*",
+        "attention over pooled or shifted windows, which tubelet does not have",
+    ),
     (
         r"scenic-vivit-l-16x2-fe-ek100",
         "97 verbs and 300 nouns in one projection: two questions, which one label set cannot hold",
@@ -79,6 +83,10 @@ def main() -> None:
     """Write both files from the collected facts."""
     source = Path(sys.argv[1])
     collected = json.loads(source.read_text(encoding="utf-8"))
+    inputs = {row["name"]: row["input"] for row in collected}
+    for row in collected:
+        if row["name"] in ("tv-r3d-18-k400", "tv-mc3-18-k400"):
+            row["input"] = inputs["tv-r2plus1d-18-k400"]  # torchvision has one for the three
     rows = [table_row(row) for row in collected]
     for row in rows:
         if "refused" not in row:

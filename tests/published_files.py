@@ -290,9 +290,8 @@ def shapes_of(row: PublishedWeights, shared: Path) -> Shapes:
     """Names and shapes of the published file of `row`."""
     if row.source == "scenic":
         shapes = scenic_shapes(row, shared)
-    elif row.source == "acar":
-        depth_of = "r50" if "r50" in row.name else "r101"
-        shapes = acar_networks()[f"acar_slowfast_{depth_of}"]["state_dict"]
+    elif (kept := KEPT.get(row.name)) is not None:
+        shapes = kept_networks(kept[0])[kept[1]]["state_dict"]
     else:
         _, file, changes = next(item for item in LAYOUTS if re.fullmatch(item[0], row.name))
         shapes = read_shapes(shared, file)
@@ -313,9 +312,20 @@ def _rows(name: str, shape: list[int], count: int) -> list[int]:
     return [count, *shape[1:]]
 
 
-def acar_networks() -> dict[str, Any]:
-    """What `benchmarks/originals_acar.py` kept of ACAR's networks."""
-    with gzip.open(Path(__file__).parent / "golden" / "acar.json.gz") as opened:
+KEPT = {
+    "acar-slowfast-r50-ava22": ("acar", "acar_slowfast_r50"),
+    "acar-slowfast-r101-ava22": ("acar", "acar_slowfast_r101"),
+    "acar-slowfast-r101-avak": ("acar", "acar_slowfast_r101"),
+    "tv-r3d-18-k400": ("torchvision", "r3d_18"),
+    "tv-mc3-18-k400": ("torchvision", "mc3_18"),
+}
+"""Row → file and network in `golden/`, for originals without a list in the shared folder."""
+
+
+def kept_networks(project: str) -> dict[str, Any]:
+    """What `benchmarks/originals_acar.py` and `originals_torchvision.py` kept: names and shapes,
+    and what the seeded originals say."""
+    with gzip.open(Path(__file__).parent / "golden" / f"{project}.json.gz") as opened:
         found: dict[str, Any] = json.load(opened)
         return found
 

@@ -49,6 +49,7 @@ SAMPLE = (
     "mm-slowonly-k700-pre-r50-context-temporal-max-8xb8-8x8x1-10e-ava-k",
     "mm-ircsn-ig65m-pretrained-r50-bnfrozen-8xb12-32x2x1-58e-k400",
     "tv-r2plus1d-18-k400",
+    "tv-mc3-18-k400",
     "umt-b16-ava22",
     "videomae-ad-vit-s-ft-ava22",  # by hand, from Google Drive
     "acar-slowfast-r50-ava22",

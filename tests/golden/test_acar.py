@@ -9,14 +9,14 @@ import pytest
 import torch
 from benchmarks.originals_acar import NETWORKS, facts_of, ours
 from tests.originals import TOLERANCE, filled
-from tests.published_files import acar_networks
+from tests.published_files import kept_networks
 
 from tubelet.convert import Said, convert_state
 from tubelet.errors import OpenQuestions
 from tubelet.labelsets import label_set
 from tubelet.models.heads.hr2o import HR2OHeadConfig
 
-KEPT = acar_networks()
+KEPT = kept_networks("acar")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -42,6 +42,7 @@ def test_how_many_rows_are_offered(record_property: Callable[[str, Any], None]) 
     assert offered.total() >= 150 and len(listed()) == 216
     assert offered["mmaction2"] >= 61 and offered["umt"] == 8
     assert offered["videomae-action-detection"] == 4 and offered["acar"] == 3
+    assert offered["torchvision"] == 3
 
 
 @pytest.mark.parametrize("row", published().values(), ids=lambda row: row.name)

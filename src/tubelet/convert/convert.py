@@ -63,6 +63,7 @@ FAMILIES: tuple[Family, ...] = (
     vmz.R2PLUS1D_BASIC,
     vmz.R2PLUS1D,
     vmz.IP_CSN,
+    vmz.R3D,
     vmz.IR_CSN,
     vivit.SCENIC,
     vivit.HUGGING_FACE,

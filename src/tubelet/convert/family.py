@@ -11,6 +11,7 @@ from tubelet.convert.facts import Facts
 from tubelet.convert.rules import Rule, Table
 from tubelet.models.backbones.csn import CSNConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
+from tubelet.models.backbones.r3d import R3dConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.backbones.vit import ViTConfig
@@ -26,6 +27,7 @@ PublishedBackboneConfig = (
     SlowFastConfig
     | ResNet3dConfig
     | R2Plus1dConfig
+    | R3dConfig
     | CSNConfig
     | X3DConfig
     | ViViTConfig

@@ -17,6 +17,7 @@ from tubelet.convert.rules import Shapes
 from tubelet.errors import CheckpointError
 from tubelet.models.backbones.csn import CSNConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig, matched_planes
+from tubelet.models.backbones.r3d import R3dConfig
 from tubelet.models.backbones.resnet3d import C2D, FAST, I3D, SLOW, Patterns, ResNet3dConfig
 from tubelet.models.backbones.slowfast import SlowFastConfig
 from tubelet.models.backbones.vit import ViTConfig
@@ -41,6 +42,8 @@ def infer_backbone(
             return _csn(shapes, base)
         if isinstance(base, R2Plus1dConfig):
             return _r2plus1d(shapes, base)
+        if isinstance(base, R3dConfig):
+            return _r3d(shapes, base)
         if isinstance(base, X3DConfig):
             return _x3d(shapes, base)
         if isinstance(base, ViTConfig):
@@ -155,6 +158,21 @@ def _csn(shapes: Shapes, base: CSNConfig) -> CSNConfig:
         blocks=blocks,
         width=shapes["backbone.stem.conv_norm.conv.weight"][0],
         preserved="backbone.stages.0.0.b.mix.conv.weight" in shapes,
+    )
+
+
+def _r3d(shapes: Shapes, base: R3dConfig) -> R3dConfig:
+    found = _blocks(shapes, "stages")
+    depth, blocks = _depth(found, basic=True)
+    stem = shapes["backbone.stem.conv_norm.conv.weight"]
+    a, b, c, d = (_kernels(shapes, "stages", stage, 1)[0] for stage in range(4))
+    return replace(
+        base,
+        depth=depth,
+        blocks=blocks,
+        width=stem[0],
+        temporal=(a, b, c, d),
+        stem_temporal=stem[2],
     )
 
 

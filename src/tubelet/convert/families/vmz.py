@@ -1,4 +1,5 @@
-"""VMZ and torchvision video ResNets: R(2+1)D of basic blocks and of bottlenecks, ir-CSN, ip-CSN.
+"""VMZ and torchvision video ResNets: R(2+1)D of basic blocks and of bottlenecks, ir-CSN, ip-CSN,
+R3D and MC3.
 
 VMZ sets batch-norm eps to 1e-3 after construction, torchvision keeps 1e-5; the weights do not say
 which. Basic blocks whose second kernel takes the planes of the first are torchvision's, everything
@@ -22,6 +23,7 @@ from tubelet.convert.family import (
 from tubelet.convert.rules import Rule, Table
 from tubelet.models.backbones.csn import VMZ_MEAN, VMZ_STD, CSNConfig
 from tubelet.models.backbones.r2plus1d import R2Plus1dConfig
+from tubelet.models.backbones.r3d import R3dConfig
 from tubelet.types import InputSpec
 
 _AT = r"layer(?P<stage>\d)\.(?P<block>\d+)\."
@@ -53,13 +55,15 @@ def _family(
     name: str,
     mark: str,
     rules: tuple[Rule, ...],
-    backbone: R2Plus1dConfig | CSNConfig,
+    backbone: R2Plus1dConfig | R3dConfig | CSNConfig,
     asked: tuple[str, ...] = (),
     habits: Callable[[PublishedBackboneConfig, bool], PublishedBackboneConfig] = unchanged,
+    absent: tuple[str, ...] = (),
 ) -> Family:
     return Family(
         name=name,
         marks=(r"stem\.0\.weight", r"fc\.weight", mark),
+        absent=absent,
         table=Table(rules=(*rules, *_COMMON), names={"stage": STEPS, "conv": _CONVS}),
         backbone=backbone,
         input=InputSpec(frames=32, stride=2, mean=VMZ_MEAN, std=VMZ_STD),
@@ -102,6 +106,14 @@ IP_CSN = _family(
         *conv_norm(_AT + r"conv2\.", _BLOCK + ".b.depthwise", r"0\.2", "1"),
     ),
     CSNConfig(),
+)
+R3D = _family(
+    "torchvision R3D",
+    r"layer1\.0\.conv2\.0\.weight",
+    (*_PLAIN_STEM, *conv_norm(_AT + r"conv(?P<conv>[12])\.", _BLOCK + ".{conv}", "0", "1")),
+    R3dConfig(),
+    ("norm_eps",),
+    absent=(r"layer1\.0\.conv3\.0\.weight",),
 )
 IR_CSN = _family(
     "VMZ ir-CSN",
