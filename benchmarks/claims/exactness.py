@@ -124,7 +124,7 @@ def _peak(mode: str, clips: int) -> float:
 _COST, _RUNS = "cost of the memory", "batch reduction and multi-iteration"
 COST = Experiment(
     name=_COST,
-    setting=f"""\\
+    setting=f"""\
 The five backbones of 004's Table 1 ({", ".join(BACKBONES)}) with and without the default memory,
 one view of 256 pixels, multiply-adds counted operator by operator. Percent more.""",
     unit="%",
@@ -144,7 +144,7 @@ one view of 256 pixels, multiply-adds counted operator by operator. Percent more
 )
 EXPERIMENT = Experiment(
     name=_RUNS,
-    setting=f"""\\
+    setting=f"""\
 The same films; ResNet of one block a stage, width 4, whose batch norms train; {STEPS} steps of
 {VIDEOS} videos × {CLIPS} clips, SGD with momentum, in double precision, twice from one start.
 "Apart" is the distance of the two ends as a share of the way that training went. Memory: one step
