@@ -518,6 +518,23 @@ def test_pictures_in_a_task_of_pictures(tmp_path: Path) -> None:
     assert _times(imported) == [0, 1]
 
 
+def test_frame_numbers_for_seconds_are_refused(films: Path, tmp_path: Path) -> None:
+    coco = _coco([{"id": 1, "file_name": "even/0050.jpg"}])
+    with pytest.raises(InputError, match="is it a frame number"):
+        _read(tmp_path / "c.json", coco, Options(videos=films))
+    assert _times(_read(tmp_path / "c.json", coco, Options(videos=films, fps=25))) == [1.96]
+    rows = [f"{name},{time},.1,.2,.3,.4,1,0" for name in ("even", "uneven") for time in (1, 50)]
+    (tmp_path / "t.csv").write_text("\n".join([*rows, "even,2,.1,.2,.3,.4,1,0", ""]))
+    options = Options(labels=LabelSpace.of(["walk"]))
+    prepared = prepare(tmp_path / "t.csv", films, tmp_path / "out", options=options)
+    assert any(line.startswith("warning: labelled keyframes") for line in prepared.report.lines())
+    (tmp_path / "t.csv").write_text("".join(f"{n},5,.1,.2,.3,.4,1,0\n" for n in ("even", "uneven")))
+    with pytest.raises(DataError, match="before the first or after the last frame") as caught:
+        prepare(tmp_path / "t.csv", films, tmp_path / "other", options=options)
+    assert "frame numbers" in str(caught.value.hint)
+    assert not (tmp_path / "other").exists()
+
+
 def test_an_unknown_file_is_told_what_it_nearly_is(tmp_path: Path) -> None:
     for content, words in (
         ("<annotation><object/></annotation>", "Pascal VOC"),

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tubelet.data.annotations import Annotations
+from tubelet.data.doctor.films import check_films
+from tubelet.data.doctor.findings import Case, DataSet
 from tubelet.data.importers import Imported, Options, Report, read_all
 from tubelet.data.importers.sources import split_named
 from tubelet.data.labelmaps import write_pbtxt
@@ -65,6 +67,7 @@ def prepare(
     table, space, report = _read(given, format_name, options, out)
     names = _videos_with_files(table, videos, given[0])
     rate = _rate_of_folders(names, videos, options.fps)
+    report = replace(report, taken=(*report.taken, *_outside(table, videos, given[0])))
     parts = _own_split(names, report.subsets)
     if parts is None:
         held = set(_held_out(names, val_share, seed))
@@ -126,6 +129,24 @@ def _read(
             arguments=("labels",),
         )
     return table, space, imported.report
+
+
+def _outside(table: Annotations, videos: Path, source: Path) -> list[str]:
+    """A line about labels that lie outside their films. Raises DataError where most do: their times
+    mean something else."""
+    case = Case(sets=(DataSet(name="annotations", truth=table),))
+    found = [f for f in check_films(case, videos) if f.code == "keyframe-outside-film"]
+    lines = []
+    for one in found:
+        if 2 * one.count > len(table):
+            raise DataError(
+                one.message,
+                where=source,
+                got=f"{one.count} of {len(table)} rows, such as {one.examples[0]}",
+                hint=one.fix,
+            )
+        lines.append(f"warning: {one.message}: {one.count} rows, such as {one.examples[0]}")
+    return lines
 
 
 def _rate_of_folders(names: Sequence[str], videos: Path, fps: float | None) -> float | None:

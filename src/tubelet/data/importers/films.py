@@ -213,6 +213,10 @@ class FilmClock:
             arguments=("video",),
         )
 
+    def holds(self, video: str, seconds: float) -> bool:
+        """Whether a time can be one of the film's; also where the film is not there."""
+        return self.path(video) is None or seconds * 1000 <= self._info(video).end_ms + 500
+
     def path(self, video: str) -> Path | None:
         """The film's file or folder of frames, if the options' folder has it."""
         if video not in self._paths:

@@ -92,6 +92,14 @@ class Pictures:
             )
         video = self.film(name)
         if found.seconds is not None:
+            if not self._films.holds(video, found.seconds):
+                raise InputError(
+                    f"{self._tool} of pictures: {name[:80]} is no second of {video!r}, which is "
+                    "shorter; is it a frame number?",
+                    where=where,
+                    hint="state the rate at which the pictures were taken out",
+                    arguments=("fps", "first_frame"),
+                )
             return video, seconds_to_us(found.seconds, where)
         index = (found.number or 0) - self.first
         if self._films.path(video) is None and self._films.options.fps is None:
