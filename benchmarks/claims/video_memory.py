@@ -180,6 +180,7 @@ cues, a third segment saying which counts) was not learnt by either in 400 steps
 EXPERIMENT = Experiment(
     name=NAME,
     version=VERSION,
+    seeds=tuple(range(8)),  # training films of so few seeds differ much
     setting=f"""\
 {FILMS} training films (drawn anew for each seed) and {TESTED} test films of five segments of two
 frames, {SIDE}×{SIDE} pixels. In one segment the whole picture is tinted in the hue of the film's
