@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tubelet.checkpoints import read_header
 from tubelet.errors import InputError
+from tubelet.people.detectors.small import WEIGHTS, SmallPersonDetector, config_from_header
 from tubelet.people.given import GivenPeople
+from tubelet.people.measure import measure
 from tubelet.people.training.person_small import (
     labelled_frames,
     person_small,
@@ -26,6 +29,17 @@ def test_playground_pictures_are_complete_and_repeat() -> None:
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a.image, b.image)
         assert a.boxes_px.max(initial=0) <= 256
+
+
+def test_the_shipped_detector_finds_people_of_the_playground_and_nobody_in_noise() -> None:
+    detector = SmallPersonDetector.load(precision="fp32")
+    pictures = [p for p in playground_pictures(16, seed=99) if p.image.shape[0] == 192]
+    scale = np.array([256, 192, 256, 192], np.float32)
+    report = measure((detector(p.image), p.boxes_px / scale) for p in pictures)
+    assert report.recall > 0.7
+    assert report.found < 1.3 * report.truth
+    noise = np.random.default_rng(0).integers(0, 256, (192, 256, 3), dtype=np.uint8)
+    assert not len(detector(noise))
 
 
 @pytest.mark.shared
@@ -66,4 +80,8 @@ def test_a_video_that_is_not_there_is_named(shared: Path) -> None:
 def test_the_recipe_makes_the_network_that_ships() -> None:
     recipe = person_small()
     assert recipe.model.build().config == recipe.model
+    model, reading = config_from_header(read_header(WEIGHTS), WEIGHTS)
+    assert model == recipe.model
+    assert (reading.short_side, reading.long_side) == (320, 512)
+    assert WEIGHTS.stat().st_size < 10_000_000
     assert recipe.rate(recipe.steps - 1) < 0.1 * recipe.lr

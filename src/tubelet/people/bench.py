@@ -20,7 +20,7 @@ from tubelet.people.measure import FrameMatch, match, precision_area
 from tubelet.people.stills import Still
 from tubelet.types import Floats
 
-LOWEST = 0.02  # of the detections that AP ranks: below it lies next to none of its area
+LOWEST = 0.001  # of the detections that AP ranks: below it lies next to none of its area
 IOU = 0.5
 HEIGHTS_PX = (0, 16, 32, 96, float("inf"))
 
