@@ -148,6 +148,7 @@ class ActionDetector:
         people: PeopleChoice = DEFAULT,
         every: float = 1.0,
         fps: float | None = None,
+        name: str | None = None,
         link: LinkConfig | None = None,
         on_keyframe: Callable[[int, VideoInfo], None] | None = None,
         on_note: Callable[[str], None] | None = None,
@@ -157,7 +158,8 @@ class ActionDetector:
         `people`: a detector's name, a detector, or boxes given for keyframes (then those are the
         keyframes and `every` is not used). A model that classifies whole pictures needs no people:
         the picture is the one person of each keyframe. `every`: seconds between keyframes.
-        `fps`: the rate of a video that is a folder of frames.
+        `fps`: the rate of a video that is a folder of frames. `name`: its id in the results and in
+        given boxes, by default its file's name without the suffix.
         `on_keyframe` is called with the time and the video, `on_note` with what was wrong with a
         damaged file. Memory does not grow with the film: each frame is decoded once and forgotten.
         A model with memory gives out a keyframe once it has seen what follows: after its bank's
@@ -175,7 +177,9 @@ class ActionDetector:
         found = _whole_picture if whole else choose_people(people, self.device)
         linker = Linker(link)
         with open_film(video, fps=fps) as opened:
-            for detections in self._detect(opened, found, round(every * 1000), on_note):
+            called = name or video_name(opened.path)
+            every_ms = round(every * 1000)
+            for detections in self._detect(opened, called, found, every_ms, on_note):
                 if on_keyframe is not None:
                     on_keyframe(detections.key.time_ms, opened.info)
                 yield linker.update(detections)
@@ -185,11 +189,12 @@ class ActionDetector:
     def _detect(
         self,
         video: Film,
+        name: str,
         people: PersonDetector | GivenPeople,
         every_ms: int,
         on_note: Callable[[str], None] | None = None,
     ) -> Iterator[Detections]:
-        info, name = video.info, video_name(video.path)
+        info = video.info
         given = people if isinstance(people, GivenPeople) else None
         keys = (
             [key.time_ms for key in given.keys(name)] if given else keyframe_times(info, every_ms)

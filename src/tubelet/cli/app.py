@@ -397,19 +397,25 @@ def data_prepare(
     person_label: PersonLabel = None,
     ignore: Ignore = None,
     val_share: Annotated[float, typer.Option(help="share of the videos for validation")] = 0.2,
+    val_videos: Annotated[
+        list[str] | None, typer.Option(help="a video for validation, repeatable")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="CSV column that says train or val")] = None,
+    seed: Annotated[int, typer.Option(help="of the split")] = 0,
     start: Annotated[
         str, typer.Option(help="model to fine-tune: a release, or a weights file")
     ] = "playground_small",
     exclusive: Annotated[
-        bool, typer.Option(help="a person does exactly one of the classes at a time")
-    ] = False,
+        bool | None,
+        typer.Option(help="a person does exactly one class at a time; default: as annotated"),
+    ] = None,
 ) -> None:
     """Split your annotations, and write a recipe for them.
 
     Labels and boxes of the train and val videos, and the recipe that trains on them. The
     annotations' own train and validation subsets are used.
     """
-    from tubelet.cli.labels import ReadingOptions, prepare_set
+    from tubelet.cli.labels import Dividing, ReadingOptions, prepare_set
 
     reading = ReadingOptions(
         from_=from_,
@@ -427,7 +433,9 @@ def data_prepare(
         videos,
         out,
         reading=reading,
-        val_share=val_share,
+        dividing=Dividing(
+            val_share=val_share, seed=seed, val_videos=tuple(val_videos or ()), column=split
+        ),
         start=start,
         exclusive=exclusive,
     )

@@ -23,7 +23,7 @@ from tubelet.files import atomic_path, make_folder, make_parent
 from tubelet.labelsets import label_set
 from tubelet.media.frames import open_film, video_name
 from tubelet.media.sampling import hole_ms, keyframe_times, windows
-from tubelet.media.video import VideoInfo, find_videos
+from tubelet.media.video import VideoInfo, find_films
 from tubelet.numerics.choices import PrecisionChoice
 from tubelet.people.detectors.base import PersonDetector
 from tubelet.people.given import GivenPeople
@@ -73,7 +73,8 @@ def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
         raise InputError(
             "invalid threshold: not a probability", expected="0 to 1", got=options.threshold
         )
-    videos = find_videos(paths)
+    films = find_films(paths)
+    videos = list(films.values())
     check_rates(videos, options.fps)
     people = _people(options, videos)
     make_folder(options.out)
@@ -92,12 +93,11 @@ def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
             note(line)
     if (suggested := suggestion(options.model)) is not None:
         note(suggested)
-    names = unique_names(videos)
     failures, done = 0, []
     try:
-        for video, name in zip(videos, names, strict=True):
+        for name, video in films.items():
             try:
-                detect_one(video, options.out / name, detector, options, people)
+                detect_one(video, options.out / name, detector, options, people, name=name)
             except TubeletError as error:
                 if len(videos) == 1:
                     raise
@@ -154,12 +154,15 @@ def detect_one(
     detector: ActionDetector,
     options: DetectOptions,
     people: str | GivenPeople | None = None,
+    *,
+    name: str | None = None,
 ) -> list[Tube]:
     """Detect in one video, write its results to `folder` and print its table. `people`: instead of
-    the options'."""
+    the options'. `name`: its id, as `ActionDetector.detect` takes it."""
+    name = name or video_name(video)
     people = options.people if people is None else people
     make_folder(folder)
-    found = Recording(video_name(video), detector.label_space)
+    found = Recording(name, detector.label_space)
     with progress_bar() as bar:
         task = bar.add_task(video.name, total=None)
 
@@ -171,6 +174,7 @@ def detect_one(
             people=people,
             every=options.every,
             fps=options.fps,
+            name=name,
             on_keyframe=on_keyframe,
             on_note=note,
         ):
@@ -246,16 +250,6 @@ def _write(
         )
 
 
-def unique_names(videos: Sequence[Path]) -> list[str]:
-    """A folder name for each video: its stem, numbered where several share one."""
-    seen: dict[str, int] = {}
-    names = []
-    for name in map(video_name, videos):
-        seen[name] = seen.get(name, 0) + 1
-        names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-    return names
-
-
 def _join(folders: Iterable[Path], target: Path) -> None:
     """The finished videos' detections as one AVA CSV, which is what `evaluate` takes."""
     make_folder(target)
@@ -279,11 +273,11 @@ def write_people(
     make_parent(target)
     find = person_detector(detector, threshold=threshold, device=choose_device(device))
     tables, failures = [], 0
-    videos = find_videos(paths)
-    check_rates(videos, fps)
-    for video in videos:
+    films = find_films(paths)
+    check_rates(list(films.values()), fps)
+    for name, video in films.items():
         try:
-            tables.append(_people_of(video, find, max(1, round(every * 1000)), fps))
+            tables.append(_people_of(video, name, find, max(1, round(every * 1000)), fps))
         except VideoError as error:
             failures += 1
             note(f"skipped: {error}")
@@ -294,7 +288,7 @@ def write_people(
 
 
 def _people_of(
-    video: Path, find: PersonDetector, every_ms: int, fps: float | None = None
+    video: Path, name: str, find: PersonDetector, every_ms: int, fps: float | None = None
 ) -> Annotations:
     """The people of one video's keyframes; a keyframe without people has no row."""
     times: list[int] = []
@@ -310,7 +304,7 @@ def _people_of(
             boxes.append(found.boxes)
             scores.append(found.scores)
     return Annotations.of(
-        video=[video_name(video)] * len(times),
+        video=[name] * len(times),
         time_us=times,
         boxes=np.concatenate(boxes),
         score=np.concatenate(scores).astype(np.float64),

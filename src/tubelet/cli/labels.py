@@ -78,6 +78,16 @@ class ReadingOptions:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dividing:
+    """Which videos are for validation: those named, or as a column says, or a share by a seed."""
+
+    val_share: float = 0.2
+    seed: int = 0
+    val_videos: tuple[str, ...] = ()
+    column: str | None = None
+
+
 def convert_labels(
     sources: Sequence[Path], target: Path, *, to: str, videos: Path | None, reading: ReadingOptions
 ) -> None:
@@ -93,11 +103,12 @@ def prepare_set(
     folder: Path,
     *,
     reading: ReadingOptions,
-    val_share: float,
+    dividing: Dividing,
     start: str,
-    exclusive: bool,
+    exclusive: bool | None,
 ) -> None:
-    """Split annotations by video and write the recipe that trains on them."""
+    """Split annotations by video and write the recipe that trains on them. `exclusive` None: where
+    the annotations' classes are one choice."""
     weights_path(start)  # whatever is wrong with the start is known before anything is written
     prepared = prepare(
         sources,
@@ -105,8 +116,18 @@ def prepare_set(
         folder,
         format_name=reading.from_,
         options=reading.options(videos),
-        val_share=val_share,
+        val_share=dividing.val_share,
+        seed=dividing.seed,
+        val_videos=dividing.val_videos,
+        split_column=dividing.column,
     )
+    if exclusive is None:
+        exclusive = prepared.single_choice
+        if exclusive:
+            out.print(
+                "a person does exactly one of the classes at a time (they are one choice; "
+                "--no-exclusive if several can hold)"
+            )
     name = folder.resolve().name
     recipe = own_labels(prepared, name=name, start=start, exclusive=exclusive)
     target = folder / "recipe.json"
@@ -117,6 +138,8 @@ def prepare_set(
     for split, members in (*sides, ("test", prepared.test_videos)):
         if members:
             out.print(f"{split}: {len(members)} videos, {folder / split}.csv")
+    for told in prepared.split_notes:
+        note(f"warning: {told}")
     _print_start(recipe, start)
     stage, device = recipe.stages[0], choose_device()
     takes = in_words(training_seconds(recipe, device=device))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import numpy as np
 
 from tubelet.data.annotations import Annotations
 from tubelet.data.doctor.films import check_films
@@ -14,9 +13,11 @@ from tubelet.data.doctor.findings import Case, DataSet
 from tubelet.data.importers import Imported, Options, Report, read_all
 from tubelet.data.importers.sources import split_named
 from tubelet.data.labelmaps import write_pbtxt
+from tubelet.data.splits import Sides, given_split, one_sided, stratified_split, without_column
 from tubelet.data.tables import write_ava_csv
 from tubelet.data.untrusted.reading import find_video
 from tubelet.errors import DataError, InputError
+from tubelet.film_ids import same_films
 from tubelet.labels import LabelSpace
 
 _WRITTEN = ("labels.pbtxt", "train.csv", "val.csv", "test.csv", "recipe.json")
@@ -26,7 +27,9 @@ _WRITTEN = ("labels.pbtxt", "train.csv", "val.csv", "test.csv", "recipe.json")
 class PreparedSet:
     """What `prepare` wrote. `videos`: the folder they came from; `frame_rate`: of those that are
     folders of frames; `test_videos`: those of the annotations' own test subset beside a validation
-    subset; `report`: what was taken from the annotations and what was left."""
+    subset; `report`: what was taken from the annotations and what was left; `single_choice`:
+    whether a person does exactly one of the classes at a time; `split_notes`: what the split could
+    not do."""
 
     videos: Path
     labels: Path
@@ -38,6 +41,8 @@ class PreparedSet:
     test_videos: tuple[str, ...] = ()
     frame_rate: float | None = None
     report: Report = field(default_factory=Report)
+    single_choice: bool = False
+    split_notes: tuple[str, ...] = ()
 
 
 def prepare(
@@ -49,35 +54,40 @@ def prepare(
     options: Options | None = None,
     val_share: float = 0.2,
     seed: int = 0,
+    val_videos: Sequence[str] = (),
+    split_column: str | None = None,
 ) -> PreparedSet:
     """Write `labels.pbtxt`, `train.csv` and `val.csv` (AVA's columns) from annotations of any
     format that `tubelet data convert` reads: files, zip archives and folders of them.
 
-    Whole videos go to one side or the other, so that no video is in both: by the annotations' own
-    subsets (train, validation, test) where they have them, else `val_share` of them (at least one)
-    to validation. `options`: how the annotations are read. Raises InputError or DataError, before
-    anything is written, if the classes have no names, no box has an action, there are fewer than
-    two videos, or a video is missing.
+    Whole videos go to one side or the other, so that no video is in both: `val_videos` to
+    validation, or as the column `split_column` of a CSV says, or by the annotations' own subsets
+    (train, validation, test) where they have them, else `val_share` of them (at least one) to
+    validation, so that as many classes as possible are on both sides (`seed` decides which).
+    `split_notes` of the result says what could not be had. `options`: how the annotations are read.
+    Raises InputError or DataError, before anything is written, if the classes have no names, no box
+    has an action, there are fewer than two videos, or a video is missing.
     """
     if not 0 < val_share < 1:
         raise InputError("invalid share of validation videos", expected="0…1", got=val_share)
     given = [sources] if isinstance(sources, Path) else list(sources)
     _check_output(given, out)
     options = replace(options or Options(), videos=videos)
-    table, space, report = _read(given, format_name, options, out)
+    columns: dict[str, frozenset[str]] = {}
+    originals = given
+    with tempfile.TemporaryDirectory(prefix="tubelet_") as folder:
+        if split_column is not None:
+            given, columns = without_column(given, split_column, Path(folder))
+        table, space, report = _read(given, format_name, options, out)
+        report = _of_originals(report, dict(zip(given, originals, strict=True)))
     names = _videos_with_files(table, videos, given[0])
     rate = _rate_of_folders(names, videos, options.fps)
-    report = replace(report, taken=(*report.taken, *_outside(table, videos, given[0])))
-    parts = _own_split(names, report.subsets)
-    if parts is None:
-        held = set(_held_out(names, val_share, seed))
-        parts = {
-            "train": tuple(n for n in names if n not in held),
-            "val": tuple(n for n in names if n in held),
-        }
-    for split, members in parts.items():
+    report = replace(report, taken=(*report.taken, *_outside(table, videos, originals[0])))
+    split = _split(table, names, report, columns, val_videos, val_share, seed)
+    parts = {"train": split.train, "val": split.val, "test": split.test}
+    for side, members in parts.items():
         if members:
-            write_ava_csv(out / f"{split}.csv", table.of_video(*members), kind="truth")
+            write_ava_csv(out / f"{side}.csv", table.of_video(*members), kind="truth")
     write_pbtxt(out / "labels.pbtxt", space)
     return PreparedSet(
         videos=videos,
@@ -87,10 +97,75 @@ def prepare(
         space=space,
         train_videos=parts["train"],
         val_videos=parts["val"],
-        test_videos=parts.get("test", ()),
+        test_videos=parts["test"],
         frame_rate=rate,
         report=report,
+        single_choice=_single_choice(table, report),
+        split_notes=(
+            *split.notes,
+            *one_sided(table, split, space),
+            *_without_negatives(table, space),
+        ),
     )
+
+
+def _of_originals(report: Report, copies: Mapping[Path, Path]) -> Report:
+    """The report of copies, told of their originals."""
+    taken = report.taken
+    for copy, original in copies.items():
+        taken = tuple(line.replace(str(copy), str(original)) for line in taken)
+    return replace(report, taken=taken)
+
+
+def _split(
+    table: Annotations,
+    names: Sequence[str],
+    report: Report,
+    columns: Mapping[str, frozenset[str]],
+    val_videos: Sequence[str],
+    val_share: float,
+    seed: int,
+) -> Sides:
+    if val_videos:
+        return given_split(names, val_videos)
+    if columns:
+        alike = same_films(columns, names)
+        own = _own_split(names, {alike.get(video, video): of for video, of in columns.items()})
+        if own is None:
+            raise DataError(
+                "the column does not give every video one side",
+                expected="train, val or test in each row, the same for all rows of a video, "
+                "and a video on both sides",
+                got="; ".join(f"{v}: {', '.join(sorted(of))}" for v, of in [*columns.items()][:4]),
+                hint="mend the column, or leave the split to us",
+                arguments=("split",),
+            )
+        return own
+    own = _own_split(names, report.subsets)
+    if own is not None:
+        return own
+    told: tuple[str, ...] = ()
+    if any(report.subsets.values()):
+        told = ("the annotations' own subsets do not give every video one side: split anew",)
+    return replace(stratified_split(table, val_share, seed), notes=told)
+
+
+def _single_choice(table: Annotations, report: Report) -> bool:
+    """Whether a person does exactly one of the classes: the values of one choice, and more than one
+    of them used."""
+    return report.single_choice and table.frame["label"].drop_nulls().n_unique() > 1
+
+
+def _without_negatives(table: Annotations, space: LabelSpace) -> list[str]:
+    """A word about a single class that every labelled person does."""
+    boxed = table.frame.drop_nulls("x1")
+    if boxed["label"].drop_nulls().n_unique() != 1 or boxed["label"].null_count():
+        return []
+    name = dict(zip(space.ids, space.names, strict=True)).get(boxed["label"][0], "")
+    return [
+        f"{name}: the only action, and everybody labelled does it, so a model learns to say yes to "
+        "everybody: label people who do not do it too, as boxes without an action"
+    ]
 
 
 def _check_output(sources: Sequence[Path], out: Path) -> None:
@@ -162,9 +237,7 @@ def _rate_of_folders(names: Sequence[str], videos: Path, fps: float | None) -> f
     return fps if folders else None
 
 
-def _own_split(
-    names: Sequence[str], subsets: Mapping[str, frozenset[str]]
-) -> dict[str, tuple[str, ...]] | None:
+def _own_split(names: Sequence[str], subsets: Mapping[str, frozenset[str]]) -> Sides | None:
     """The annotations' own split, if it gives every video one side and both sides a video. A test
     subset stands for a validation subset where there is none."""
     sides: dict[str, list[str]] = {"train": [], "val": [], "test": []}
@@ -177,7 +250,7 @@ def _own_split(
         sides["val"], sides["test"] = sides["test"], []
     if not sides["train"] or not sides["val"]:
         return None
-    return {side: tuple(members) for side, members in sides.items()}
+    return Sides(**{side: tuple(members) for side, members in sides.items()})
 
 
 def _videos_with_files(table: Annotations, videos: Path, source: Path) -> list[str]:
@@ -202,9 +275,3 @@ def _videos_with_files(table: Annotations, videos: Path, source: Path) -> list[s
             hint="annotate at least two, or split it into two files",
         )
     return names
-
-
-def _held_out(names: list[str], share: float, seed: int) -> list[str]:
-    count = min(len(names) - 1, max(1, round(share * len(names))))
-    chosen = np.random.default_rng(seed).permutation(len(names))[:count]
-    return [names[i] for i in sorted(chosen)]

@@ -5,14 +5,18 @@ Legend: V videos, K classes.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from tubelet.data.annotations import Annotations
-from tubelet.errors import InputError
+from tubelet.data.untrusted.reading import read_text
+from tubelet.errors import DataError, InputError
 from tubelet.film_ids import same_films
 from tubelet.labels import LabelSpace
 
@@ -21,10 +25,12 @@ _TRIES = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sides:
-    """`train` and `val` videos, and `notes`: what could not be had, in sentences."""
+    """`train`, `val` and perhaps `test` videos, and `notes`: what could not be had, in
+    sentences."""
 
     train: tuple[str, ...]
     val: tuple[str, ...]
+    test: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -147,3 +153,42 @@ def _improved(
             return side
         side = found
     return side
+
+
+def without_column(
+    sources: Sequence[Path], column: str, folder: Path
+) -> tuple[list[Path], dict[str, frozenset[str]]]:
+    """Copies of CSV files in `folder` without a column, and that column's values of each video.
+
+    Raises DataError for a file without a header that names it.
+    """
+    copies: list[Path] = []
+    values: dict[str, set[str]] = {}
+    for number, source in enumerate(sources):
+        text = read_text(source)
+        first = text.split("\n", 1)[0]
+        separator = max(",;\t", key=first.count)
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+        header = [cell.strip().casefold() for cell in rows[0]] if rows else []
+        if column.casefold() not in header:
+            raise DataError(
+                f"no column {column!r}",
+                where=source,
+                expected=f"a header that names it, with {separator!r} between columns",
+                got=first[:120],
+                arguments=("split",),
+            )
+        place = header.index(column.casefold())
+        video = next((i for i, name in enumerate(header) if name.startswith("vid")), 0)
+        for row in rows[1:]:
+            if len(row) > max(place, video):
+                values.setdefault(row[video].strip(), set()).add(row[place].strip())
+        copy = folder / str(number) / source.name
+        copy.parent.mkdir()
+        kept = io.StringIO()
+        csv.writer(kept, delimiter=separator, lineterminator="\n").writerows(
+            [cell for i, cell in enumerate(row) if i != place] for row in rows
+        )
+        copy.write_text(kept.getvalue(), encoding="utf-8")
+        copies.append(copy)
+    return copies, {name: frozenset(found) for name, found in values.items()}

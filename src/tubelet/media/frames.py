@@ -22,6 +22,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from tubelet.errors import InputError, VideoError
+from tubelet.film_ids import ids_of
 from tubelet.media.decoder import Image, Orientation, Scaler, explain
 from tubelet.media.video import Frame, Video, VideoInfo
 from tubelet.types import Kernel
@@ -162,8 +163,8 @@ Film = Video | FrameFolder
 
 
 def video_name(path: Path) -> str:
-    """What a video is called in tables: its file's name without the suffix, or its folder's."""
-    return path.name if path.is_dir() else path.stem
+    """What a video is called that was named by itself: `film_ids.ids_of` it alone."""
+    return ids_of([path])[0]
 
 
 class _File(NamedTuple):

@@ -9,7 +9,7 @@ and square, so that boxes in [0, 1] mean the same place throughout. HDR is not t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -22,7 +22,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from tubelet.errors import InputError, VideoError
-from tubelet.film_ids import EXTENSIONS
+from tubelet.film_ids import EXTENSIONS, ids_of
 from tubelet.media.decoder import NEAR_MS, Decoder, Image, Orientation, Picture, Scaler
 from tubelet.types import Kernel, Pixels
 
@@ -214,8 +214,9 @@ def find_videos(paths: str | Path | Iterable[str | Path], *, recursive: bool = F
 
     Files of a folder come in natural order (`clip2` before `clip10`), known by their extension;
     hidden ones are left out, and none comes twice. A folder without a video file that holds
-    numbered pictures is a video itself, and so are such folders in one. Raises InputError for a
-    missing path or a folder without a video.
+    numbered pictures is a video itself, and so are such folders in one; if there is none of these
+    either, its subfolders are searched. Raises InputError for a missing path or a folder without a
+    video.
     """
     given = [paths] if isinstance(paths, str | Path) else paths
     found: dict[Path, Path] = {}
@@ -230,6 +231,9 @@ def find_videos(paths: str | Path | Iterable[str | Path], *, recursive: bool = F
         if not videos:
             inner = [p for p in entry.iterdir() if p.is_dir() and not p.name.startswith(".")]
             videos = [p for p in (entry, *inner) if holds_frames(p)]
+        if not videos and not recursive:  # a folder of folders of films
+            below = [p for p in entry.rglob("*") if p.suffix.lower() in EXTENSIONS]
+            videos = [p for p in below if _visible(p, entry)]
         if not videos:
             raise InputError(
                 "no video in the folder",
@@ -242,6 +246,16 @@ def find_videos(paths: str | Path | Iterable[str | Path], *, recursive: bool = F
     if not found:
         raise InputError("no video given", expected="at least one file or folder")
     return list(found.values())
+
+
+def find_films(paths: Sequence[str | Path]) -> dict[str, Path]:
+    """The videos in `paths` as `find_videos` finds them, each by its id (`film_ids.ids_of`)."""
+    folders: dict[Path, Path] = {}
+    for entry in map(Path, paths):
+        if entry.is_dir() and not holds_frames(entry):
+            folders |= dict.fromkeys(find_videos(entry), entry)
+    videos = find_videos(paths)
+    return dict(zip(ids_of(videos, folders), videos, strict=True))
 
 
 def holds_frames(folder: Path) -> bool:

@@ -13,6 +13,7 @@ from tubelet.data.importers import Options, Report
 from tubelet.data.importers import read as read_any
 from tubelet.data.tables import Kind, read_ava_csv
 from tubelet.errors import ConfigError, DataError, InputError
+from tubelet.film_ids import same_films
 from tubelet.types import Key, People
 
 
@@ -34,6 +35,7 @@ class GivenPeople:
                 raise DataError("duplicate people of a keyframe", where=key)
             inside = known.boxes.clip(0, 1)
             self._people[key] = People(boxes=inside, scores=known.scores, track_ids=known.track_ids)
+        self._names: dict[str, str] = {}
         self._times: dict[str, list[int]] = {}
         for key in sorted(self._people):
             self._times.setdefault(key.video, []).append(key.time_ms)
@@ -75,19 +77,28 @@ class GivenPeople:
         return len(self._people)
 
     def __call__(self, key: Key) -> People:
-        times = self._times.get(key.video, [])
+        video = self._known(key.video)
+        times = self._times.get(video, [])
         at = bisect_left(times, key.time_ms)
         near = min(times[max(0, at - 1) : at + 1], key=lambda t: abs(t - key.time_ms), default=None)
         if near is None or abs(near - key.time_ms) > self.tolerance_ms:
             return People.of([])
-        return self._people[Key(video=key.video, time_ms=near)]
+        return self._people[Key(video=video, time_ms=near)]
+
+    def _known(self, video: str) -> str:
+        """The file's name for a video."""
+        if video not in self._names:
+            self._names[video] = same_films([video], self._times).get(video, video)
+        return self._names[video]
 
     def videos(self) -> list[str]:
         """The known videos, sorted."""
         return sorted(self._times)
 
     def keys(self, video: str) -> list[Key]:
-        """The known times of one video, ascending; raises InputError for an unknown one."""
+        """The known times of one video, ascending; raises InputError for an unknown one. Its name
+        may be another one of the same film (`film_ids.same_films`)."""
+        video = self._known(video)
         if video not in self._times:
             raise InputError(
                 f"unknown video {video!r} in the given boxes",

@@ -13,7 +13,7 @@ from tubelet.config import decode
 from tubelet.data.prepare import PreparedSet
 from tubelet.data.sources import VideoSource
 from tubelet.data.untrusted.reading import find_video
-from tubelet.errors import CheckpointError
+from tubelet.errors import CheckpointError, InputError
 from tubelet.media.frames import open_film
 from tubelet.media.transforms import Augment
 from tubelet.models.backbones.base import Layers
@@ -82,6 +82,14 @@ def own_labels(
     linear head. `exclusive`: whether a person does exactly one of the classes at a time. Films are
     kept in memory at the model's size where all of them fit in 2 GiB.
     """
+    if exclusive and len(prepared.space) < 2:
+        raise InputError(
+            f"{prepared.space.names[0]!r} is the only class, and classes would exclude one another",
+            where=prepared.labels,
+            expected="two classes or more: of one alone the score is always 1",
+            hint="let several hold, and label people without the action too, as boxes alone",
+            arguments=("exclusive",),
+        )
     weights = weights_path(start)
     model = _model_for(prepared, start, weights, exclusive=exclusive)
     known = _with_known_classes(prepared, weights, model)

@@ -28,7 +28,28 @@ def check_labels(case: Case) -> Iterator[Finding]:
                 message="no box has an action",
                 fix="is this a proposals file? the action id is column 7",
             )
+    yield from _only_class(case)
     yield from _shared_videos(case)
+
+
+def _only_class(case: Case) -> Iterator[Finding]:
+    """A single class that everybody does: there is nothing to tell it from."""
+    labels = pl.concat([part.truth.frame.drop_nulls("x1")["label"] for part in case.sets])
+    classes = labels.drop_nulls().unique().to_list()
+    known = case.labels is None or len(case.labels) == 1
+    if len(classes) != 1 or labels.null_count() or not known:
+        return
+    yield Finding(
+        severity="warning",
+        code="only-class",
+        subject="classes",
+        message=f"id {classes[0]} is the only class and everybody labelled does it: a model learns "
+        "to say yes to everybody, and its figure says nothing",
+        count=len(labels),
+        examples=(),
+        fix="label people who do not do it too, as boxes without an action; with one class that "
+        "excludes others the score is always 1",
+    )
 
 
 def _unknown_ids(used: pl.Series, labels: LabelSpace, name: str, case: Case) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from tubelet.data.clips import ClipLabels
 from tubelet.data.importers.base import Format, FormatFamily, Sign
 from tubelet.data.importers.formats import FORMATS
 from tubelet.data.importers.joining import joined_tables
+from tubelet.data.importers.naming import named_films
 from tubelet.data.importers.pyslowfast import FrameList, read_frame_list
 from tubelet.data.importers.records import Imported, Options
 from tubelet.data.importers.report import Report
@@ -101,6 +102,8 @@ def read_all(
         taken=(*taken, *imported.report.taken),
         left_out=(*imported.report.left_out, *skipped),
     )
+    imported = named_films(imported, options.videos, tool=bool(exports), where=sources[0])
+    report = replace(report, subsets=imported.report.subsets)
     table = imported.table
     if options.every_ms is not None and isinstance(table, Annotations):
         table = table.every(options.every_ms)

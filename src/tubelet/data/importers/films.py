@@ -24,7 +24,7 @@ from tubelet.data.importers.records import Options
 from tubelet.data.importers.report import Ledger
 from tubelet.data.untrusted.reading import find_video
 from tubelet.errors import DataError, InputError, did_you_mean
-from tubelet.film_ids import EXTENSIONS, film_id
+from tubelet.film_ids import EXTENSIONS, film_id, tails
 from tubelet.types import Ints
 
 if TYPE_CHECKING:
@@ -41,11 +41,6 @@ _GENERIC = re.compile(
     r"[-_ ]?\d*",
     re.IGNORECASE,
 )
-
-
-def film_name(name: str) -> str:
-    """The film that a labelling tool calls `name`: tools keep folders of their own."""
-    return film_id(name).rpartition("/")[2]
 
 
 class FilmClock:
@@ -221,7 +216,9 @@ class FilmClock:
         """The film's file or folder of frames, if the options' folder has it."""
         if video not in self._paths:
             folder = self.options.videos
-            self._paths[video] = None if folder is None else find_video(folder, video)
+            names = [] if folder is None else [video, *tails(video)]
+            there = (find_video(folder, name) for name in names if folder is not None)
+            self._paths[video] = next((path for path in there if path is not None), None)
         return self._paths[video]
 
     def times(self, video: str) -> Ints:
@@ -284,5 +281,5 @@ def _films_in(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise InputError("the video folder does not exist", where=folder)
     entries = [p for p in folder.iterdir() if not p.name.startswith(".")]
-    films = {p.stem for p in entries if p.suffix.lower() in EXTENSIONS}
+    films = {film_id(p.name) for p in entries if p.suffix.lower() in EXTENSIONS}
     return sorted(films | {p.name for p in entries if p.is_dir()})

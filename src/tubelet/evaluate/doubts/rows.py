@@ -119,6 +119,12 @@ def truth_as_detections(found: Matches) -> Doubt | None:
         return None
     if found.dropped.get("frame without truth") or not _almost_all_seen(found):
         return None
+    if len(found.instances) == 1:
+        told = (
+            "every detection is a box of the truth, and there is one class only: the figure "
+            "cannot be other than 1 and says nothing about the action"
+        )
+        return Doubt(kind="one class on true boxes", message=told, count=len(found))
     return Doubt(
         kind="truth as detections",
         message=f"all {len(found)} detections are boxes of the truth with its classes and nothing "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tubelet.data.annotations import seconds_to_us
-from tubelet.data.importers.films import FilmClock, film_name
+from tubelet.data.importers.films import FilmClock
 from tubelet.data.importers.records import (
     Box,
     Options,
@@ -27,6 +27,7 @@ from tubelet.data.importers.tools.people import PersonIds
 from tubelet.data.importers.tools.pictures import Pictures
 from tubelet.data.importers.tools.spoken import add_attributes, spoken
 from tubelet.errors import DataError
+from tubelet.film_ids import film_id
 
 _FRAME = ("frame_id", "frame_index", "frame_idx", "frame_number")
 _PERSON = ("person_id", "track_id", "instance_id", "tracking_id")
@@ -166,7 +167,7 @@ def _videos(document: Mapping[Any, Any], path: str | Path) -> dict[str, str]:
         files = one.get("file_names")
         first = files[0] if isinstance(files, list) and files else None
         name = one.get("name", one.get("file_name", str(first).rpartition("/")[0] if first else ""))
-        found[as_text(field_of(one, "id", where), where)] = film_name(as_text(name, where))
+        found[as_text(field_of(one, "id", where), where)] = film_id(as_text(name, where))
     return found
 
 

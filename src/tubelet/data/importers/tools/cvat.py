@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from tubelet.data.importers.films import FilmClock, film_name
+from tubelet.data.importers.films import FilmClock
 from tubelet.data.importers.records import Options, as_int, scaled
 from tubelet.data.importers.tools.cvat_shapes import SHAPES, shape_of
 from tubelet.data.importers.tools.marks import Attribute, Export, Mark, attribute_of
@@ -22,7 +22,7 @@ from tubelet.data.importers.tools.pictures import Pictures, picture_of
 from tubelet.data.importers.tools.tracks import Pose, filled
 from tubelet.data.untrusted.reading import parse_xml
 from tubelet.errors import DataError
-from tubelet.film_ids import EXTENSIONS
+from tubelet.film_ids import EXTENSIONS, film_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def _tasks(root: ET.Element, path: str | Path, films: FilmClock) -> dict[str, _T
         step = _step(element)
         source = element.findtext("source") or root.findtext("meta/source")
         named = None if element.tag == "job" else element.findtext("name")
-        video = film_name(source or named or "") or films.nameless(path, "CVAT's export of a job")
+        video = film_id(source or named or "") or films.nameless(path, "CVAT's export of a job")
         tasks[(element.findtext("id") or "").strip()] = _Task(
             video=video,
             first=taken.get(subset, 0) if project else 0,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from tubelet.data.importers.films import FilmClock, film_name
+from tubelet.data.importers.films import FilmClock
 from tubelet.data.importers.glance import Glance
 from tubelet.data.importers.records import (
     Options,
@@ -23,6 +23,7 @@ from tubelet.data.importers.records import (
 from tubelet.data.importers.tools.marks import Attribute, Export, Mark
 from tubelet.data.importers.tools.tracks import Pose, filled
 from tubelet.errors import DataError
+from tubelet.film_ids import film_id
 
 # What an upload is prefixed with.
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
@@ -79,8 +80,9 @@ def _film(task: Mapping[Any, Any], films: FilmClock, where: str) -> str:
     named += [v for v in (task.get("file_upload"),) if isinstance(v, str)]
     if not named:
         raise DataError("the task names no video", where=where, expected="data: {video: …}")
-    whole = film_name(unquote(named[0]).partition("?d=")[2] or unquote(named[0]))
-    short = _UPLOAD.sub("", whole, count=1)
+    whole = film_id(unquote(named[0]).partition("?d=")[2] or unquote(named[0]))
+    last = whole.rpartition("/")[2]
+    short = whole.removesuffix(last) + _UPLOAD.sub("", last, count=1)
     return whole if films.path(whole) is not None else short
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tubelet.data.annotations import seconds_to_us
-from tubelet.data.importers.films import FilmClock, film_name
+from tubelet.data.importers.films import FilmClock
 from tubelet.data.importers.report import Ledger
 from tubelet.errors import InputError
+from tubelet.film_ids import film_id
 
 _SUFFIX = r"(?:\.(?:jpe?g|png|bmp|webp|tiff?))?"
 # yard_a_mp4-0025_jpg.rf.0f3c….jpg: Roboflow, and the name it had there, yard_a_mp4-0025.jpg.
@@ -22,6 +23,7 @@ _ROBOFLOW = re.compile(
 _SECONDS = re.compile(r"(?P<video>.+)/(?P<seconds>\d{4}|\d+\.\d{1,6})\.\w{1,5}")
 _NUMBERED = re.compile(rf"(?P<prefix>.*?)(?P<number>\d{{1,9}}){_SUFFIX}", re.IGNORECASE)
 # What frames are called whatever film they are of.
+_GENERIC = re.compile(r"images?|frames?|train|val(id)?|test|default|data|")
 _NO_FILM = re.compile(r"(frames?|images?|im|img|pic|pictures?|f|thumb|out(put)?|i)?", re.IGNORECASE)
 
 
@@ -40,19 +42,21 @@ def picture_of(name: str, *, seconds: bool = True) -> PictureName | None:
     name = name.replace("\\", "/").removeprefix("./")
     last = name.rsplit("/", 1)[-1]
     if found := _ROBOFLOW.fullmatch(last):
-        return PictureName(film_name(found["video"]), int(found["number"]), zero=True)
+        return PictureName(film_id(found["video"]), int(found["number"]), zero=True)
     if seconds and (found := _SECONDS.fullmatch(name)):
-        return PictureName(film_name(found["video"]), seconds=float(found["seconds"]))
+        return PictureName(film_id(found["video"]), seconds=float(found["seconds"]))
     found = _NUMBERED.fullmatch(last)
     if found is None:
         return None
     prefix, number = found["prefix"].rstrip("_-. "), int(found["number"])
     if not _NO_FILM.fullmatch(prefix):
-        return PictureName(film_name(prefix + ".x") if "." in prefix else prefix, number)
+        return PictureName(film_id(prefix), number)
     zero = prefix.casefold() == "frame" and len(found["number"]) == 6  # CVAT's frame_000000
-    folder = name.rpartition("/")[0].rsplit("/", 1)[-1]
-    known = folder and not re.fullmatch(r"images?|frames?|train|val(id)?|test|default|data", folder)
-    return PictureName(folder if known else None, number, zero=zero)
+    folders = name.split("/")[:-1]
+    while folders and _GENERIC.fullmatch(folders[0]):
+        folders = folders[1:]
+    known = folders and not _GENERIC.fullmatch(folders[-1])
+    return PictureName("/".join(folders) if known else None, number, zero=zero)
 
 
 class Pictures:

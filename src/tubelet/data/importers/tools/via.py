@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tubelet.data.importers.films import FilmClock, film_name
+from tubelet.data.importers.films import FilmClock
 from tubelet.data.importers.records import (
     Box,
     Options,
@@ -29,6 +29,7 @@ from tubelet.data.importers.tools.marks import (
 from tubelet.data.importers.tools.people import PersonIds, is_person
 from tubelet.data.importers.tools.pictures import Pictures
 from tubelet.errors import DataError
+from tubelet.film_ids import film_id
 
 _PICTURE = 2
 _TEXT, _CHECKBOX = 1, 2
@@ -140,7 +141,7 @@ def _moments(
     if view.picture and pictures is not None:
         yield pictures.moment(view.name, where)
         return
-    video = film_name(view.name)
+    video = film_id(view.name)
     if not seconds:
         raise DataError("a region of a film without a moment", where=where, got="z: []")
     every = films.options.every_ms
