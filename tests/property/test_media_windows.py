@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tubelet.data.annotations import Annotations
 from tubelet.errors import InputError, VideoError
 from tubelet.media.sampling import (
     END_SLACK_MS,
@@ -273,7 +274,21 @@ def test_keyframes_lie_within_the_film(start: int, duration: int, every: int) ->
     times = keyframe_times(info(start, duration), every)
     assert times
     assert all(start <= t < start + duration for t in times)
-    assert all(b - a == every for a, b in pairwise(times))
+    assert all(b - a == every for a, b in pairwise(times[1:]))
+    assert all(t % every == 0 for t in times[1:])
+    assert len(times) < 2 or every / 2 - 1 <= times[1] - times[0] <= 1.5 * every
+
+
+@given(st.integers(0, 3000), st.integers(30, 200), st.sampled_from([250, 500, 1000]))
+def test_labels_are_kept_where_detection_looks(start: int, frames: int, every: int) -> None:
+    """A film of 25 frames a second with a label on each: the moments that `every` keeps are those
+    that detection looks at, to half a frame; but for the film's first and last half period."""
+    stamps = start + 40 * np.arange(frames)
+    labels = Annotations.of(video=["v"] * frames, time_us=stamps * 1000)
+    kept = labels.every(every).time_ms.to_numpy()
+    looked = np.array(keyframe_times(info(start, 40 * frames), every))
+    inner = kept[(kept > start + every) & (kept < stamps[-1] - every)]
+    assert all(np.abs(looked - time).min() <= 20 for time in inner)
 
 
 def test_a_short_film_has_its_middle_and_a_period_must_be_positive() -> None:

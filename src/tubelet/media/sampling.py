@@ -160,7 +160,9 @@ def stretch(times_ms: npt.ArrayLike, key_ms: int, longest_ms: int) -> tuple[int,
 
 
 def keyframe_times(info: VideoInfo, every_ms: int) -> list[int]:
-    """Times to detect at: the first frame's, then every `every_ms` while the film lasts.
+    """Times to detect at: the multiples of `every_ms` on the film's own timeline while it lasts,
+    those at which `Annotations.every` keeps labels. The first is the first frame's, if that is
+    nearer to its multiple than half a period.
 
     A film shorter than `every_ms` has one, at its middle. The header's duration may overrun the
     frames that are there; `windows` leaves out what lies beyond them.
@@ -169,7 +171,9 @@ def keyframe_times(info: VideoInfo, every_ms: int) -> list[int]:
         raise InputError("invalid keyframe period", expected="at least 1 ms", got=every_ms)
     if info.duration_ms < every_ms:
         return [info.start_ms + info.duration_ms // 2]
-    return list(range(info.start_ms, info.end_ms, every_ms))
+    first = (2 * info.start_ms + every_ms) // (2 * every_ms) * every_ms
+    times = list(range(first, info.end_ms, every_ms)) or [info.start_ms]
+    return [max(times[0], info.start_ms), *times[1:]]
 
 
 def clip_span(key_ms: int, spec: InputSpec, fps: float) -> tuple[float, float]:
