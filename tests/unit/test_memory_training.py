@@ -118,7 +118,8 @@ def test_the_clips_of_a_video_may_lie_anywhere_and_be_of_any_number() -> None:
 def test_norms_that_train_also_agree_and_count_each_clip_once(
     group: list[int], infusion: str
 ) -> None:
-    one = model_of("detection", infusion=infusion).train()
+    # In fp64: norms of two rows magnify what fp32 rounds, to 1e-4 with some kernels.
+    one = model_of("detection", infusion=infusion).train().double()
     other = copy.deepcopy(one)
     batch = batch_of("detection", group)
     loss = loss_of(one, ActionLoss(), batch)

@@ -19,17 +19,18 @@ from torch import Tensor, nn
 
 from tubelet.batch import FeatureMap, Memory, Rois
 from tubelet.models.backbones.base import FeatureSpec
+from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.acrn import ACRNHeadConfig
 from tubelet.models.heads.base import Head, HeadConfig
 from tubelet.models.heads.clip import ClipHeadConfig
 from tubelet.models.heads.context import NonlocalContextHeadConfig
 from tubelet.models.heads.fusion import FusionConfig
+from tubelet.models.heads.mlp import MlpHeadConfig
 from tubelet.models.heads.relation import SpatialRelationHeadConfig, TemporalRelationHeadConfig
 from tubelet.models.layers.resnet3d import NonLocal, NonLocalConfig
 from tubelet.models.memory.collaborative import CollaborativeMemory, CollaborativeMemoryConfig
 from tubelet.recipes import recipe_named
 from tubelet.train.learning.batch_loss import BatchLoss
-from tubelet.train.learning.losses import ActionLoss
 from tubelet.train.recipe import Recipe, Stage
 
 CHANNELS, CELLS, CLIPS = 32, 4, 64
@@ -199,18 +200,23 @@ def test_fused_features_keep_the_cue_in_200_steps() -> None:
 
 
 class Collaboration(nn.Module):
-    """A classifier of clips, and the memory that the clips of a video share."""
+    """The head of a stage's model, and the memory that the clips of a video share."""
 
-    def __init__(self, config: CollaborativeMemoryConfig) -> None:
+    def __init__(self, config: ActionModelConfig) -> None:
         super().__init__()
+        assert isinstance(config.memory, CollaborativeMemoryConfig)
+        assert isinstance(config.head, ClipHeadConfig | MlpHeadConfig)
         torch.manual_seed(0)
-        self.head = ClipHeadConfig(dropout=0.0).build(OUTPUTS, 2)
-        self.memory: CollaborativeMemory = config.build(OUTPUTS)
+        self.head: Head = replace(config.head, dropout=0.0).build(OUTPUTS, 2)
+        self.memory: CollaborativeMemory = config.memory.build(OUTPUTS)
+        self.exclusive = config.labels.exclusive
 
     def logits(self, values: Tensor, group: Tensor | None) -> Tensor:
         """`values (B, C, T, h, w)` → `(B, 2)`, with the memory of `group (B,)` or without any."""
         maps = as_maps(values) if group is None else self.memory(as_maps(values), group)
-        return self.head.classify(self.head.pool(maps), None, None, exclusive=True)
+        rois = boxes(torch.arange(len(values)))
+        people = self.head.pool(maps, rois)
+        return self.head.classify(people, rois, None, exclusive=self.exclusive)
 
 
 class Videos:
@@ -236,15 +242,15 @@ def remembered(stage: Stage, *, steps: int, seed: int = 1) -> tuple[float, float
     """Accuracy on clips that show nothing, in eval mode, and the share of saturated gates, after
     `steps` steps with the memory: the stage's optimiser, schedule, loss and batch, shortened.
 
-    As in the recipe a classifier of single clips comes first, 100 steps at Kinetics' rate.
+    As in the recipe a classifier of single clips comes first, 100 steps at Kinetics' rate; on AVA
+    the head begins with the memory.
     """
     assert stage.model is not None
-    config = stage.model.memory
-    assert isinstance(config, CollaborativeMemoryConfig)
-    module = Collaboration(config)
-    draw = Videos(config.clips, stage.batch // config.clips, seed)
+    module = Collaboration(stage.model)
+    clips = module.memory.config.clips
+    draw = Videos(clips, stage.batch // clips, seed)
     alone = torch.optim.SGD(module.head.parameters(), lr=0.1, momentum=0.9)
-    for _ in range(100):
+    for _ in range(100 if stage.model.head.task == "classification" else 0):
         values, label, _, _ = draw()
         alone.zero_grad()
         F.cross_entropy(module.logits(values, None), label).backward()
@@ -255,8 +261,8 @@ def remembered(stage: Stage, *, steps: int, seed: int = 1) -> tuple[float, float
         values, label, group, _ = draw()
         targets = F.one_hot(label, 2).float()
         loss = BatchLoss(
-            loss=ActionLoss(),
-            exclusive=True,
+            loss=stage.loss,
+            exclusive=module.exclusive,
             targets=targets,
             known=torch.ones_like(targets, dtype=torch.bool),
             group=group,
@@ -280,8 +286,8 @@ def remembered(stage: Stage, *, steps: int, seed: int = 1) -> tuple[float, float
     return float(torch.stack(right).mean()), gates.saturation
 
 
-def memory_stage() -> Stage:
-    recipe = recipe_named("k400_slow_r50_8x8_cm")
+def memory_stage(name: str = "k400_slow_r50_8x8_cm") -> Stage:
+    recipe = recipe_named(name)
     assert isinstance(recipe, Recipe)
     return recipe.stages[-1]
 
