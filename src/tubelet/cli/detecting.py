@@ -26,7 +26,7 @@ from tubelet.media.sampling import hole_ms, keyframe_times, windows
 from tubelet.media.video import VideoInfo, find_films
 from tubelet.numerics.choices import PrecisionChoice
 from tubelet.people.detectors.base import PersonDetector
-from tubelet.people.given import GivenPeople
+from tubelet.people.given import GivenPeople, people_of_annotations
 from tubelet.people.linking import link
 from tubelet.people.named import person_detector
 from tubelet.playground.make import write_demo
@@ -142,7 +142,7 @@ def _people(options: DetectOptions, videos: Sequence[Path]) -> str | GivenPeople
         return options.people
     of = video_name(videos[0]) if len(videos) == 1 else None
     reading = Options(videos=videos[0].parent, video=of, fps=options.fps)
-    found, report = GivenPeople.of_annotations(given, reading)
+    found, report = people_of_annotations(given, reading)
     for line in report.lines():
         note(line)
     return found

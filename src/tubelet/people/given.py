@@ -61,18 +61,6 @@ class GivenPeople:
         )
         return cls(moments, tolerance_ms=tolerance_ms)
 
-    @classmethod
-    def of_annotations(
-        cls, path: Path | str, options: Options, *, tolerance_ms: int = 20
-    ) -> tuple[GivenPeople, Report]:
-        """From a file of any format that `tubelet data convert` reads (a tracker's text, a
-        labelling tool's export), and what was taken from it. Errors as its reader's."""
-        imported = read_any(path, None, options)
-        if not isinstance(imported.table, Annotations):
-            raise DataError("the file lists whole clips", where=path, expected="boxes of people")
-        moments = ((m.key, m.people) for m in imported.table.keyframes())
-        return cls(moments, tolerance_ms=tolerance_ms), imported.report
-
     def __len__(self) -> int:
         return len(self._people)
 
@@ -118,3 +106,15 @@ def _read_either(path: Path | str) -> Annotations:
     ids = (m.people.track_ids for m in truth.keyframes())
     named = (i[i >= 0] for i in ids)
     return truth if all(len(np.unique(i)) == len(i) for i in named) else scored
+
+
+def people_of_annotations(
+    path: Path | str, options: Options, *, tolerance_ms: int = 20
+) -> tuple[GivenPeople, Report]:
+    """The people in a file of any format that `tubelet data convert` reads (a tracker's text, a
+    labelling tool's export), and what was taken from it. Errors as its reader's."""
+    imported = read_any(path, None, options)
+    if not isinstance(imported.table, Annotations):
+        raise DataError("the file lists whole clips", where=path, expected="boxes of people")
+    moments = ((m.key, m.people) for m in imported.table.keyframes())
+    return GivenPeople(moments, tolerance_ms=tolerance_ms), imported.report
