@@ -218,8 +218,9 @@ MEMORY_BANK = Experiment(
             more=Side(_KEPT, "K"),
             less=Side(_A, "K"),
             reason=(
-                "all means are as the paper's Table 2 has them (A fine, K 22 points poorer), but on "
-                "K the other arm itself varies by 14. Needed: more annotated films of K, or seeds."
+                "all means are as the paper's Table 2 has them (A fine, K 22 points poorer), but "
+                "on K the other arm itself varies by 14. Needed: more annotated films of K, or "
+                "seeds."
             ),
         ),
         Claim(
@@ -229,8 +230,8 @@ MEMORY_BANK = Experiment(
             more=Side(_KEPT),
             less=Side(_NEW),
             reason=(
-                "even. A head is soon trained again here, upon a frozen backbone; the paper's gain, 1 "
-                "point on A and 0.1 on K, is far below what five seeds resolve."
+                "even. A head is soon trained again here, upon a frozen backbone; the paper's "
+                "gain, 1 point on A and 0.1 on K, is far below what five seeds resolve."
             ),
         ),
     ),
