@@ -267,10 +267,11 @@ def _switches(path: Path, names: set[str]) -> list[str]:
 
 
 def test_nobody_else_tells_members_of_open_kinds_apart() -> None:
-    """What others need to know is declared by the base; conversion knows each upstream network."""
+    """What others need to know is declared by the base; conversion knows each upstream network,
+    and the notes on a paper's recipes the parts that the paper describes."""
     names = {one.__name__ for one in (*BACKBONES, *HEADS, *SOURCES)}
     source = Path(tubelet.__file__).parent
-    own = ("models/backbones/", "models/heads/", "data/sources/", "convert/")
+    own = ("models/backbones/", "models/heads/", "data/sources/", "convert/", "recipes/notes/")
     found = {}
     for path in source.rglob("*.py"):
         name = path.relative_to(source).as_posix()

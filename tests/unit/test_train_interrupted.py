@@ -36,6 +36,7 @@ def stopped_run(out: Path) -> Recipe:
 
 def test_ctrl_c_is_a_request_and_a_second_one_an_end() -> None:
     told: list[str] = []
+    before = signal.getsignal(signal.SIGINT)
     with stopped_by_signals(lambda: told.append("stopping")) as flag:
         with flag.watched():
             signal.raise_signal(signal.SIGINT)
@@ -47,7 +48,7 @@ def test_ctrl_c_is_a_request_and_a_second_one_an_end() -> None:
                 signal.raise_signal(signal.SIGINT)
         assert caught.value.exit_code == 130
         assert told == ["stopping"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -87,7 +87,9 @@ def with_ids(data: bytes, labels: LabelSpace | None, path: str | Path) -> bytes:
     lines = data.decode("utf-8", "replace").splitlines()
     body = [x for x in lines[:_SAMPLE] if x.strip()]
     cells = [_cells(line) for line in body]
-    if not any(_names_class(row) for row in cells[1:] or cells):
+    # A word among ids is a mistake, which the reader reports with its row.
+    numbered = any(len(row) > 6 and _NUMBER.fullmatch(row[6]) for row in cells)
+    if numbered or not any(_names_class(row) for row in cells[1:] or cells):
         return data
     if labels is None:
         row = next(row for row in (cells[1:] or cells) if _names_class(row))

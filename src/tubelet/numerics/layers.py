@@ -105,14 +105,14 @@ def left_by_torch(layer: nn.Conv3d, x: Tensor) -> bool:
     operation's.
     """
     return (
-        x.device.type == "cpu"
+        not torch.compiler.is_compiling()  # first: the rest would break a graph
+        and x.device.type == "cpu"
         and torch.get_num_threads() == 1
         and x.dtype == layer.weight.dtype == torch.float32
         and layer.kernel_size[1:] == (1, 1)
         and not isinstance(layer.padding, str)
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
         and torch.backends.mkldnn.is_available()
     )
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 from tubelet.data.sources import JoinedSource, VideoSource
 from tubelet.media.transforms import Augment
-from tubelet.models.backbones.csn import CSNConfig
 from tubelet.models.detector import ActionModelConfig
 from tubelet.models.heads.base import HeadConfig
 from tubelet.models.heads.fusion import FusionConfig
@@ -197,7 +196,7 @@ def _pretraining(model: str) -> Stage:
     1/32" (000 §3.2): CSN classifies with the backbone that detects."""
     stage = kinetics_stage("k700", 700, model=model, batch=1024)
     assert stage.model is not None
-    if not isinstance(stage.model.backbone, CSNConfig):
+    if model not in (_CSN32, _CSN64):
         return stage
     return replace(stage, model=replace(stage.model, backbone=stage.model.backbone.dense()))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tubelet.data.sources import JoinedSource, SourceConfig, VideoSource
+from tubelet.data.sources import JoinedSource, SourceConfig
 from tubelet.errors import ConfigError
 from tubelet.labels import LabelSpace
 from tubelet.media.transforms import Augment
@@ -211,14 +211,13 @@ def _rendered_people(
     world, name = PlaygroundConfig(task="scene").tiny(seconds), source.name
     if source.hidden:
         return UnlabelledPlaygroundSource(name=name, world=world, clips=clips, split=split)
-    found = isinstance(source, VideoSource) and source.boxes == "proposals"
     return PlaygroundSource(
         name=name,
         world=world,
         clips=clips,
         split=split,
         hold=True,
-        boxes="detected" if found else "truth",
+        boxes="detected" if source.detected else "truth",
     )
 
 

@@ -43,6 +43,11 @@ class SourceConfig(Extensible, ABC):
         """Whether its labels are not public: a test of it writes a submission, and no figure."""
         return False
 
+    @property
+    def detected(self) -> bool:
+        """Whether its people are all a detector's, without targets."""
+        return False
+
     def joins(self) -> tuple[SourceConfig, ...]:
         """The sources that it joins as one; empty for a single source."""
         return ()

@@ -58,6 +58,10 @@ class VideoSource(SourceConfig):
                 got=f"proposals {self.proposals}, boxes {self.boxes!r}",
             )
 
+    @property
+    def detected(self) -> bool:
+        return self.boxes == "proposals"
+
     def build(self, root: Path) -> VideoDataset:
         """The dataset under `root`. Raises InputError or DataError naming what is missing."""
         folder = folder_of(root, self.videos, self.name)
