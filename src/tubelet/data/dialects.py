@@ -92,10 +92,11 @@ def with_ids(data: bytes, labels: LabelSpace | None, path: str | Path) -> bytes:
     if numbered or not any(_names_class(row) for row in cells[1:] or cells):
         return data
     if labels is None:
-        row = next(row for row in (cells[1:] or cells) if _names_class(row))
+        rows = [(number, _cells(line)) for number, line in enumerate(lines, 1)]
+        number, row = next(one for one in rows if _names_class(one[1]))
         raise DataError(
             "the 7th column holds the names of actions, not their ids",
-            where=path,
+            where=f"{path}, row {number}",
             got=row[6][:60],
             hint="provide the label map that numbers them",
             arguments=("labels",),
