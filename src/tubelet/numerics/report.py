@@ -21,6 +21,8 @@ _EXTRAS = {
     "hf": ("transformers", "huggingface_hub", "pillow"),
     "tensorboard": ("tensorboard",),
     "flax": ("msgpack",),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino",),
 }
 _VARIABLES = ("OMP_NUM_THREADS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "HF_HUB_OFFLINE")
 
