@@ -1,16 +1,20 @@
 """The file formats of results, in plain values, so that a record can save itself.
 
-CSV is AVA's detection file, without a header: `video_id,timestamp,x1,y1,x2,y2,action_id,score`.
-Parquet has the same rows in the columns `PREDICTION_COLUMNS`. Both are what `tubelet evaluate`
-reads; neither can hold track ids. JSON keeps everything: a head, and a list with one
-record per line, in six decimals.
+CSV is AVA's detection file, without a header: `video_id,timestamp,x1,y1,x2,y2,action_id,score`,
+which has no place for track ids. Parquet has the same rows in the columns `PREDICTION_COLUMNS` and
+the track id. Both are what `tubelet evaluate` reads. JSON keeps everything: a head, and a list with
+one record per line, in six decimals.
+
+The tables for people (`TableForm`) are the same rows as CSV with a header, Parquet or JSON.
+`schemas/` describes every file; a test holds each output against its description.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -28,6 +32,9 @@ PREDICTION_COLUMNS: Mapping[str, type] = {
     "score": float,
 }
 
+TRACK_ID = "track_id"  # the Parquet column beyond PREDICTION_COLUMNS; −1 unknown
+ROWS_FORMAT, ROWS_VERSION = "tubelet.rows", 2
+
 Kind = Literal["csv", "json", "parquet"]
 
 
@@ -39,6 +46,25 @@ class Row(NamedTuple):
     box: tuple[float, ...]
     class_id: int
     score: float
+    track_id: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableForm:
+    """A table for people. `format` and `version` stand in the metadata of Parquet and the head of
+    JSON; CSV has only a header, which is that of this version and no other. `columns` by type;
+    `decimals` of a column of fractions in CSV, 4 if not given."""
+
+    format: str
+    version: int
+    columns: Mapping[str, type]
+    decimals: Mapping[str, int]
+
+    def cell(self, name: str, value: Any) -> str:
+        """A value as CSV has it."""
+        if self.columns[name] is float:
+            return f"{value:.{self.decimals.get(name, 4)}f}"
+        return str(value)
 
 
 def kind_of(path: str | Path) -> Kind:
@@ -86,11 +112,49 @@ def seconds(time_ms: int) -> str:
 def _write_parquet(path: Path, rows: list[Row]) -> int:
     import polars as pl  # loads slowly, and records that nobody saves do not need it
 
-    flat = [(row.video, row.time_ms, *row.box, row.class_id, row.score) for row in rows]
-    frame = pl.DataFrame(flat, schema=dict(PREDICTION_COLUMNS), orient="row")
+    flat = [(r.video, r.time_ms, *r.box, r.class_id, r.score, r.track_id) for r in rows]
+    frame = pl.DataFrame(flat, schema={**PREDICTION_COLUMNS, TRACK_ID: int}, orient="row")
     with atomic_path(path) as part:
-        frame.write_parquet(part)
+        frame.write_parquet(part, metadata=_versioned(ROWS_FORMAT, ROWS_VERSION))
     return len(rows)
+
+
+def _versioned(name: str, version: int) -> dict[str, str]:
+    return {"tubelet.format": name, "tubelet.version": str(version)}
+
+
+def write_table(path: str | Path, form: TableForm, rows: Iterable[Sequence[Any]]) -> int:
+    """Write rows of values in the order of `form.columns` as CSV (as they come), Parquet or JSON,
+    by the file's name, whole or not at all; returns how many.
+
+    Raises InputError for another kind of file.
+    """
+    match kind_of(path):
+        case "csv":
+            return _write_headed_csv(Path(path), form, rows)
+        case "json":
+            listed = [dict(zip(form.columns, row, strict=True)) for row in rows]
+            head = {"format": form.format, "version": form.version}
+            write_document(path, head, "rows", listed)
+            return len(listed)
+    import polars as pl  # as above
+
+    frame = pl.DataFrame(list(rows), schema=dict(form.columns), orient="row")
+    with atomic_path(Path(path)) as part:
+        frame.write_parquet(part, metadata=_versioned(form.format, form.version))
+    return frame.height
+
+
+def _write_headed_csv(path: Path, form: TableForm, rows: Iterable[Sequence[Any]]) -> int:
+    count = 0
+    with atomic_text(path) as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(form.columns)
+        for row in rows:
+            cells = zip(form.columns, row, strict=True)
+            table.writerow([form.cell(name, value) for name, value in cells])
+            count += 1
+    return count
 
 
 def write_document(

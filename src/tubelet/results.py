@@ -124,12 +124,13 @@ class Detections:
         """A row for each action of a person that scores `min_score` or more."""
         times_ms = np.full(len(self), self.key.time_ms)
         check_finite(self.action_scores, str(self.key))
-        return _rows(self.key.video, times_ms, self, min_score)
+        return _rows(self.key.video, times_ms, self.track_ids, self, min_score)
 
     def save(self, path: str | Path, *, min_score: float = 0.0) -> Path:
         """Write AVA's detection CSV, the same as Parquet, or JSON, by the end of the name; returns
-        the path. CSV and Parquet leave out scores below `min_score` and track ids. Many keyframes
-        go into one file by `tubelet.save_results`. Raises InputError for another kind of file."""
+        the path. CSV and Parquet leave out scores below `min_score`; CSV has no track ids. Many
+        keyframes go into one file by `tubelet.save_results`. Raises InputError for another kind of
+        file."""
         return save_results(path, [self], min_score=min_score)
 
     def to_json(self) -> dict[str, Any]:
@@ -262,7 +263,8 @@ class Tube:
     def rows(self, *, min_score: float = 0.0) -> Iterator[Row]:
         """A row for each action of a moment that scores `min_score` or more."""
         check_finite(self.action_scores, f"{self.video}, track {self.track_id}")
-        return _rows(self.video, self.times_ms, self, min_score)
+        ids = np.full(len(self), self.track_id)
+        return _rows(self.video, self.times_ms, ids, self, min_score)
 
     def save(self, path: str | Path, *, min_score: float = 0.0) -> Path:
         """Write CSV, Parquet or JSON as `Detections.save` does; the JSON is a `tubes.json`."""
@@ -331,7 +333,9 @@ def _save_json(path: Path, results: Sequence[Detections | Tube]) -> None:
     write_document(path, head, "tubes" if tubes else "keyframes", items)
 
 
-def _rows(video: str, times_ms: Ints, result: Detections | Tube, min_score: float) -> Iterator[Row]:
+def _rows(
+    video: str, times_ms: Ints, ids: Ints, result: Detections | Tube, min_score: float
+) -> Iterator[Row]:
     actions = result.action_scores
     places, columns = (index.tolist() for index in np.nonzero(actions >= min_score))
     for place, column in zip(places, columns, strict=True):
@@ -341,6 +345,7 @@ def _rows(video: str, times_ms: Ints, result: Detections | Tube, min_score: floa
             box=tuple(result.boxes[place].tolist()),
             class_id=result.labels.ids[column],
             score=float(actions[place, column]),
+            track_id=int(ids[place]),
         )
 
 

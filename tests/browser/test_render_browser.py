@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tubelet.labels import LabelSpace
 from tubelet.media.writer import VideoWriter
 from tubelet.render.page import write_page
 from tubelet.render.report_page import write_report_page
-from tubelet.render.timeline import segments
+from tubelet.render.timeline import Spans, segments
 from tubelet.results import Tube
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright for Python")
@@ -29,6 +30,7 @@ FLAGS = [
         *("disable-background-networking", "disable-component-update", "disable-sync"),
     )
 ]
+SPANS = Spans(on=0.3, off=0.285, least_ms=401)  # one keyframe alone is too short
 EVIL = '</script><img src=x onerror="document.title=1">'
 PAINTED = """() => {
   const c = document.getElementById("canvas");
@@ -77,7 +79,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
             image = np.full((120, 160, 3), 90, np.uint8)
             image[40:100, 4 * i : 4 * i + 20] = 200
             writer.write(image)
-    write_page(folder / "inside.html", film, tubes(), every_ms=400, title=EVIL)
+    write_page(folder / "inside.html", film, tubes(), spans=SPANS, every_ms=400, title=EVIL)
     write_page(folder / "beside.html", film, tubes(), every_ms=400, embed_limit=1)
     write_page(folder / "nobody.html", film, [])
     classes = [
@@ -173,7 +175,7 @@ def test_the_pages_segments_and_boxes_are_those_of_the_csv(page: Any, site: Path
         page.locator("#threshold").fill(str(threshold))
         shown = page.evaluate("tubelet.segments()")
         for tube, theirs in zip(tubes(), shown, strict=True):
-            ours = segments(tube, threshold, 400)
+            ours = segments(tube, replace(SPANS, on=threshold, off=0.95 * threshold), 400)
             assert [(s["column"], s["start"], s["end"]) for s in theirs] == [
                 (s.column, s.start_ms, s.end_ms) for s in ours
             ]

@@ -20,6 +20,7 @@ from tubelet.media.video import Video, probe
 from tubelet.media.writer import VideoWriter
 from tubelet.render.overlay import write_overlay
 from tubelet.render.page import playable, write_page
+from tubelet.render.timeline import Spans
 from tubelet.results import Tube
 
 FPS, FRAMES, HW = 10, 30, (120, 160)
@@ -74,7 +75,7 @@ def test_the_overlay_draws_the_box_where_the_person_is(clip: Path, tmp_path: Pat
 
 def test_the_overlay_names_only_actions_under_way(clip: Path, tmp_path: Path) -> None:
     def painted(threshold: float) -> int:
-        write_overlay(clip, [tube()], tmp_path / "o.mp4", every_ms=1000, threshold=threshold)
+        write_overlay(clip, [tube()], tmp_path / "o.mp4", every_ms=1000, spans=Spans(on=threshold))
         with Video(tmp_path / "o.mp4") as video:
             image = next(video.frames(start_ms=1000)).image
         above = image[: int(0.39 * image.shape[0])].astype(int)

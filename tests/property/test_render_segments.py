@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tubelet.labels import LabelSpace
-from tubelet.render.timeline import segments
+from tubelet.render.timeline import Spans, segments
 from tubelet.results import Tube
 
 STEPS = st.lists(st.tuples(st.integers(1, 5), st.floats(0, 1, width=32)), min_size=1, max_size=40)
@@ -33,7 +33,7 @@ def test_segments_cover_each_high_keyframe_once_and_never_overlap(
         action_scores=scores,
         labels=LabelSpace.of(["walk"]),
     )
-    found = segments(tube, threshold, every_ms)
+    found = segments(tube, Spans(on=threshold), every_ms)
     for before, after in pairwise(found):
         assert before.end_ms <= after.start_ms
     for time, (score,) in zip(times, scores, strict=True):

@@ -26,6 +26,7 @@ from tubelet.recipes import recipe_names
 from tubelet.releases.published import published
 from tubelet.releases.table import RELEASES
 from tubelet.render.tables import Column, FittedTable, action_table, report_table
+from tubelet.render.timeline import Spans
 from tubelet.results import Tube
 
 AVA_NAMES = ("talk to (e.g., self, a person, a group)", "bend/bow (at the waist)", "[stand]")
@@ -114,7 +115,7 @@ def test_tables_of_detect_and_evaluate(width: int) -> None:
     )
     rows = [{"name": name, "ap": 0.5, "instances": 228_987} for name in AVA_NAMES]
     unseen = {"name": "swim", "ap": None, "instances": 0}
-    actions = action_table([tube], threshold=0.5, every_ms=1000)
+    actions = action_table([tube], spans=Spans(on=0.5), every_ms=1000)
     report = report_table({"map": 0.5, "classes": [*rows, unseen]})
     for table in (actions, report):
         lines = printed(table, width)

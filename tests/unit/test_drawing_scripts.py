@@ -16,7 +16,7 @@ from tubelet.labels import LabelSpace
 from tubelet.media.video import Video
 from tubelet.media.writer import VideoWriter
 from tubelet.render.overlay import picture_hw, write_overlay
-from tubelet.render.timeline import segments
+from tubelet.render.timeline import Spans, segments
 from tubelet.results import Tube
 
 NAMES = {
@@ -152,7 +152,7 @@ def test_a_person_who_left_is_not_held(tmp_path: Path) -> None:
     assert person.life(1000, 1900) == (0, 500)
     assert person.life(1000, 900) == (0, 900)
     (part,) = segments(
-        tube([0, 1000], LABELS).filter(classes="走る/跑步"), 0.3, 1000, film_end_ms=1900
+        tube([0, 1000], LABELS).filter(classes="走る/跑步"), Spans(), 1000, film_end_ms=1900
     )
     assert part.end_ms == 1900
 

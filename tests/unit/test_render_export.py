@@ -12,14 +12,14 @@ import pytest
 
 from tubelet.errors import DataError, InputError
 from tubelet.labels import LabelSpace
+from tubelet.render.actions import ACTIONS, write_actions
 from tubelet.render.export import (
-    ACTION_COLUMNS,
     VideoMeta,
     read_tubes,
-    write_actions,
     write_detections,
     write_tubes,
 )
+from tubelet.render.timeline import Spans
 from tubelet.result_files import seconds
 from tubelet.results import Detections, Tube
 from tubelet.types import Key
@@ -139,11 +139,11 @@ def test_a_folder_is_no_output_file(tmp_path: Path) -> None:
 def test_actions_are_one_row_a_segment(tmp_path: Path) -> None:
     out = tmp_path / "readable.csv"
     tube = person([[0.9, 0.1], [0.7, 0.1], [0.1, 0.8]])
-    assert write_actions(out, [tube], threshold=0.5, every_ms=1000) == 2
+    assert write_actions(out, [tube], spans=Spans(on=0.5), every_ms=1000) == 2
     with out.open(encoding="utf-8", newline="") as file:
         table = csv.DictReader(file)
         first, second = table
-        assert tuple(table.fieldnames or ()) == ACTION_COLUMNS
+        assert table.fieldnames == list(ACTIONS.columns)
     assert (first["person_id"], first["action"], first["action_id"]) == ("7", "walk", "3")
     assert (first["start_s"], first["end_s"], first["score"]) == ("0.000", "1.500", "0.8000")
     assert (first["peak_score"], first["peak_s"]) == ("0.9000", "0.000")

@@ -18,6 +18,7 @@ from tubelet.labels import LabelSpace
 from tubelet.render.html import as_json
 from tubelet.render.report_page import MAX_POINTS, write_report_page
 from tubelet.render.tables import action_table, bar, report_table
+from tubelet.render.timeline import Spans
 from tubelet.results import Tube
 
 EVIL = '"</script><script>alert(1)</script><b>&'
@@ -136,11 +137,11 @@ def test_the_action_table_says_who_does_what_when() -> None:
         action_scores=np.array([[0.8, 0.1], [0.6, 0.9]], np.float32),
         labels=LabelSpace.of(["[bold]walk", "wave"]),
     )
-    lines = printed(action_table([tube], threshold=0.5, every_ms=1000)).splitlines()
+    lines = printed(action_table([tube], spans=Spans(on=0.5), every_ms=1000)).splitlines()
     walk = next(line for line in lines if "[bold]walk" in line)
     assert walk.split()[1:6] == ["5", "[bold]walk", "0:58.5", "1:00.5", "0.70"]
-    assert "1 more" in printed(action_table([tube], threshold=0.5, every_ms=1000, limit=1))
-    assert "No actions" in printed(action_table([tube], threshold=0.95, every_ms=1000))
+    assert "1 more" in printed(action_table([tube], spans=Spans(on=0.5), every_ms=1000, limit=1))
+    assert "No actions" in printed(action_table([tube], spans=Spans(on=0.95), every_ms=1000))
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,13 @@ def detect(
         list[str] | None, typer.Option(help="only these actions: names or patterns, repeatable")
     ] = None,
     every: Every = 1.0,
-    threshold: Annotated[float, typer.Option(help="minimum score of an action shown")] = 0.3,
+    threshold: Annotated[
+        float, typer.Option("--threshold", "--on", help="score at which an action starts")
+    ] = 0.3,
+    off: Annotated[
+        float | None, typer.Option(help="score below which it ends; default 0.8 of --on")
+    ] = None,
+    least: Annotated[float, typer.Option(help="seconds that an action lasts at least")] = 0.0,
     out: ResultsFolder = Path("runs/detect"),
     device: Device = "auto",
     precision: Annotated[
@@ -97,6 +103,8 @@ def detect(
         people=people,
         every=every,
         threshold=threshold,
+        off=off,
+        least=least,
         out=out,
         device=device,
         precision=precision,

@@ -17,7 +17,7 @@ from tubelet.cli.released import size
 from tubelet.data.annotations import Annotations
 from tubelet.data.importers import Options
 from tubelet.data.tables import write_ava_csv
-from tubelet.errors import InputError, TubeletError, VideoError
+from tubelet.errors import TubeletError, VideoError
 from tubelet.evaluate.scoring import evaluate_files
 from tubelet.files import atomic_path, make_folder, make_parent
 from tubelet.labelsets import label_set
@@ -33,10 +33,12 @@ from tubelet.playground.make import write_demo
 from tubelet.releases.foreign import cached
 from tubelet.releases.published import published
 from tubelet.releases.table import RELEASES
-from tubelet.render.export import VideoMeta, write_actions, write_detections, write_tubes
+from tubelet.render.actions import write_actions
+from tubelet.render.export import VideoMeta, write_detections, write_tubes
 from tubelet.render.overlay import write_overlay
 from tubelet.render.page import write_page
 from tubelet.render.tables import action_table
+from tubelet.render.timeline import Spans
 from tubelet.results import Tube, interval
 from tubelet.types import InputSpec
 
@@ -56,6 +58,8 @@ class DetectOptions:
     people: str = "person_small"
     every: float = 1.0
     threshold: float = 0.3
+    off: float | None = None
+    least: float = 0.0
     out: Path
     device: str = "auto"
     precision: PrecisionChoice = "auto"
@@ -63,16 +67,17 @@ class DetectOptions:
     page: bool = True
     fps: float | None = None
 
+    def spans(self) -> Spans:
+        """When actions start and end. Raises InputError for thresholds that cannot be."""
+        return Spans(on=self.threshold, off=self.off, least_ms=round(self.least * 1000))
+
 
 def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
     """Detect in each video, one folder of results each; a broken video is reported and skipped.
 
     Returns 0, 1 if a video failed, or 130 after Ctrl-C, which keeps the finished ones.
     """
-    if not 0 <= options.threshold <= 1:
-        raise InputError(
-            "invalid threshold: not a probability", expected="0 to 1", got=options.threshold
-        )
+    options.spans()  # whatever cannot be is told before anything is loaded
     films = find_films(paths)
     videos = list(films.values())
     check_rates(videos, options.fps)
@@ -191,7 +196,7 @@ def detect_one(
         [
             action_table(
                 tubes,
-                threshold=options.threshold,
+                spans=options.spans(),
                 every_ms=every_ms,
                 title=video.name,
                 film_end_ms=end_ms,
@@ -217,7 +222,7 @@ def _write(
     write_actions(
         folder / ACTIONS,
         tubes,
-        threshold=options.threshold,
+        spans=options.spans(),
         every_ms=every_ms,
         film_end_ms=info.end_ms,
     )
@@ -233,7 +238,7 @@ def _write(
             video,
             tubes,
             folder / OVERLAY,
-            threshold=options.threshold,
+            spans=options.spans(),
             every_ms=every_ms,
             fps=options.fps,
             on_note=note,
@@ -243,7 +248,7 @@ def _write(
             folder / PAGE,
             video,
             tubes,
-            threshold=options.threshold,
+            spans=options.spans(),
             every_ms=every_ms,
             origin=detector.origin,
             fps=options.fps,

@@ -1,6 +1,7 @@
 """What a model predicted, on disk: AVA's detection CSV, or the same rows as Parquet.
 
-Parquet has the columns `video, time_ms, x1, y1, x2, y2, class_id, score`; a file of all of AVA's
+Parquet has the columns `video, time_ms, x1, y1, x2, y2, class_id, score`, and `track_id` where it
+comes from a detection; a file of all of AVA's
 validation set is a fraction of the CSV, and read at once. The file's name decides: `.parquet`.
 """
 
@@ -14,10 +15,11 @@ from tubelet.data.annotations import BOX, Annotations
 from tubelet.data.tables import read_ava_csv, write_ava_csv
 from tubelet.errors import DataError, InputError
 from tubelet.files import atomic_path
-from tubelet.result_files import PREDICTION_COLUMNS
+from tubelet.result_files import PREDICTION_COLUMNS, TRACK_ID
 
 _TYPES: dict[type, pl.DataType] = {str: pl.String(), int: pl.Int64(), float: pl.Float64()}
 COLUMNS = {name: _TYPES[kind] for name, kind in PREDICTION_COLUMNS.items()}
+_PERSON = pl.when(pl.col(TRACK_ID) >= 0).then(TRACK_ID).alias("person")
 
 
 def is_parquet(path: str | Path) -> bool:
@@ -46,11 +48,12 @@ def read_predictions(path: str | Path) -> Annotations:
     if not is_parquet(path):
         return read_ava_csv(path, kind="detections")
     frame = read_parquet(path)
-    if dict(frame.schema) != COLUMNS:
+    columns = {**COLUMNS, TRACK_ID: pl.Int64()} if TRACK_ID in frame.columns else COLUMNS
+    if dict(frame.schema) != columns:
         raise DataError(
             "invalid columns for predictions",
             where=path,
-            expected=", ".join(f"{name} {kind}" for name, kind in COLUMNS.items()),
+            expected=", ".join(f"{name} {kind}" for name, kind in columns.items()),
             got=", ".join(f"{name} {kind}" for name, kind in frame.schema.items()),
         )
     numbers = pl.all_horizontal(pl.col(*BOX, "score").is_finite())
@@ -72,6 +75,7 @@ def read_predictions(path: str | Path) -> Annotations:
             *BOX,
             pl.col("class_id").alias("label"),
             "score",
+            *([_PERSON] if TRACK_ID in frame.columns else []),
         ),
         source=str(path),
     )

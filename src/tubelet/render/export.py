@@ -1,4 +1,4 @@
-"""The files that a detection writes: AVA's CSV, a CSV for people, and `tubes.json`.
+"""The files that a detection writes for programs: AVA's CSV and `tubes.json`.
 
 Shape legend: N people of a keyframe, K classes, L moments of a tube.
 
@@ -16,7 +16,6 @@ Scores and boxes carry six decimals. A reader refuses a version it does not know
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,17 +25,10 @@ from typing import Any
 import numpy as np
 
 from tubelet.errors import DataError, InputError, ShapeError
-from tubelet.files import atomic_text
 from tubelet.labels import LabelSpace
 from tubelet.media.video import VideoInfo
-from tubelet.render.timeline import segments
 from tubelet.result_files import write_csv, write_document
 from tubelet.results import TUBES_FORMAT, VERSION, Detections, Tube
-
-ACTION_COLUMNS = (
-    "video_id", "person_id", "action", "score", "start_s", "end_s",
-    "action_id", "peak_score", "peak_s", "x1", "y1", "x2", "y2",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,39 +74,6 @@ def write_detections(
     that is every class, which is what a mean average precision needs.
     """
     return write_csv(path, (row for d in detections for row in d.rows(min_score=min_score)))
-
-
-def write_actions(
-    path: str | Path,
-    tubes: Iterable[Tube],
-    *,
-    threshold: float,
-    every_ms: int,
-    film_end_ms: int | None = None,
-) -> int:
-    """Write the CSV for people: one row per action of a person, from–to; returns the rows.
-
-    Columns are `ACTION_COLUMNS`, with a header. `score` is the mean over the action's keyframes;
-    the box is the one at the peak, which is where to look first.
-    """
-    rows = 0
-    with atomic_text(Path(path)) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(ACTION_COLUMNS)
-        for tube in tubes:
-            for part in segments(tube, threshold, every_ms, film_end_ms=film_end_ms):
-                box = tube.boxes[int(np.searchsorted(tube.times_ms, part.peak_ms))]
-                table.writerow(
-                    [
-                        tube.video, part.track_id, tube.labels.names[part.column],
-                        f"{part.score:.4f}", f"{part.start_ms / 1000:.3f}",
-                        f"{part.end_ms / 1000:.3f}", tube.labels.ids[part.column],
-                        f"{part.peak:.4f}", f"{part.peak_ms / 1000:.3f}",
-                        *(f"{side:.4f}" for side in box.tolist()),
-                    ]
-                )  # fmt: skip
-                rows += 1
-    return rows
 
 
 def write_tubes(

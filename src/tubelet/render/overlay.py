@@ -16,7 +16,7 @@ from tubelet.files import make_parent
 from tubelet.media.frames import open_film
 from tubelet.media.video import VideoInfo
 from tubelet.media.writer import VideoWriter
-from tubelet.render.timeline import Segment, segments
+from tubelet.render.timeline import DEFAULT_SPANS, Segment, Spans, segments
 from tubelet.results import Tube, interval
 
 PLAYABLE, ENCODABLE = 4096, 16384
@@ -39,7 +39,7 @@ def write_overlay(
     tubes: Iterable[Tube],
     out_path: str | Path,
     *,
-    threshold: float = 0.3,
+    spans: Spans = DEFAULT_SPANS,
     every_ms: int | None = None,
     top: int = 3,
     min_short_side: int = 480,
@@ -69,7 +69,7 @@ def write_overlay(
         actors = [
             _Actor(
                 tube=tube,
-                actions=tuple(segments(tube, threshold, every_ms, film_end_ms=end_ms)),
+                actions=tuple(segments(tube, spans, every_ms, film_end_ms=end_ms)),
                 names=names,
             )
             for tube in people

@@ -23,7 +23,7 @@ from tubelet.media.frames import open_film
 from tubelet.media.video import VideoInfo
 from tubelet.media.writer import VideoWriter
 from tubelet.render.html import as_json, hex_colour, render
-from tubelet.render.timeline import MAX_GAP, RELEASE
+from tubelet.render.timeline import DEFAULT_SPANS, MAX_GAP, Spans
 from tubelet.results import Tube, interval
 
 EMBED_LIMIT = 30_000_000
@@ -40,7 +40,7 @@ def write_page(
     video_path: str | Path,
     tubes: Iterable[Tube],
     *,
-    threshold: float = 0.3,
+    spans: Spans = DEFAULT_SPANS,
     every_ms: int | None = None,
     title: str | None = None,
     origin: Sequence[str] = (),
@@ -52,9 +52,10 @@ def write_page(
     A film that browsers play (MP4 or WebM; H.264, VP8, VP9 or AV1 in 8-bit 4:2:0; starting at 0)
     is taken as it is, any other is re-encoded to H.264. Up to `embed_limit` bytes it lies inside
     the page; a larger one is referred to by its relative path, or, if it had to be re-encoded, is
-    written beside the page under the page's name with `.mp4`. `threshold` is where the page's
-    slider starts; `every_ms` is the keyframes' interval, by default the tubes' own; `origin` says
-    in lines where the model comes from; `fps`: of a folder of frames.
+    written beside the page under the page's name with `.mp4`. `spans`: when actions start and end;
+    the page's slider starts at `on`, and moves `off` along with it. `every_ms` is the keyframes'
+    interval, by default the tubes' own; `origin` says in lines where the model comes from; `fps`:
+    of a folder of frames.
 
     Raises as `Video` and `VideoWriter`; the page appears whole or not at all.
     """
@@ -75,11 +76,11 @@ def write_page(
             title=title or source.name,
             summary=_summary(info, people),
             origin=origin,
-            threshold=f"{min(max(threshold, 0.05), 0.95):.2f}",
+            threshold=f"{min(max(spans.on, 0.05), 0.95):.2f}",
             source=None if embedded else _relative(film, out.parent),
             media_type=_TYPES[film.suffix.lower()],
             embedded=base64.b64encode(film.read_bytes()).decode() if embedded else None,
-            data=as_json(_data(info, people, threshold, every_ms or interval(people))),
+            data=as_json(_data(info, people, spans, every_ms or interval(people))),
         )
     with atomic_text(out) as file:
         file.write(page)
@@ -105,17 +106,16 @@ def _reencode(source: Path, film: Path, fps: float | None = None) -> Path:
     return film
 
 
-def _data(
-    info: VideoInfo, people: Sequence[Tube], threshold: float, every_ms: int
-) -> dict[str, Any]:
+def _data(info: VideoInfo, people: Sequence[Tube], spans: Spans, every_ms: int) -> dict[str, Any]:
     """What the page's script reads; times are the source's, colours are of the overlay."""
     return {
         "start_ms": info.start_ms,
         "duration_ms": max(info.duration_ms, 1),
         "fps": info.fps,
         "every_ms": every_ms,
-        "threshold": threshold,
-        "release": RELEASE,
+        "threshold": spans.on,
+        "release": spans.release,
+        "least_ms": spans.least_ms,
         "max_gap": MAX_GAP,
         "labels": list(people[0].labels.names) if people else [],
         "tubes": [_tube(tube) for tube in people],

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from tubelet.drawing.draw import colour_of
 from tubelet.render.html import hex_colour
-from tubelet.render.timeline import Segment, segments
+from tubelet.render.timeline import Segment, Spans, segments
 from tubelet.results import Tube
 
 _BAR = 16
@@ -95,7 +95,7 @@ def as_text(cell: str | Text) -> Text:
 def action_table(
     tubes: Iterable[Tube],
     *,
-    threshold: float,
+    spans: Spans,
     every_ms: int,
     title: str | None = None,
     limit: int = 40,
@@ -108,10 +108,10 @@ def action_table(
     found = [
         (tube, part)
         for tube in tubes
-        for part in segments(tube, threshold, every_ms, film_end_ms=film_end_ms)
+        for part in segments(tube, spans, every_ms, film_end_ms=film_end_ms)
     ]
     if not found:
-        return Text(f"No actions found at threshold {threshold:g}.", style="yellow")
+        return Text(f"No actions found at threshold {spans.on:g}.", style="yellow")
     found.sort(key=lambda pair: (pair[1].start_ms, pair[1].track_id, -pair[1].score))
     columns = (
         Column(name="person"),

@@ -18,11 +18,63 @@ from tubelet.results import Tube, end_of
 from tubelet.types import Floats
 
 RELEASE = 0.8
-"""An action ends when its score falls below this share of the threshold that let it begin."""
+"""An action ends when its score falls below this share of the threshold that let it begin, unless
+another is stated."""
 
 MAX_GAP = 2.5
 """Keyframes further apart than this many intervals never belong to one segment: one lost
 keyframe is bridged, two are an absence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spans:
+    """When an action starts and ends.
+
+    It starts at a keyframe whose score reaches `on` and goes on, forwards and backwards, over
+    neighbouring keyframes that reach `off`, by default 0.8 of `on` (hysteresis, so that a score
+    that fluctuates around the threshold is one action and not ten). What lasts less than
+    `least_ms` is left out. Raises InputError unless 0 ≤ off ≤ on ≤ 1.
+    """
+
+    on: float = 0.3
+    off: float | None = None
+    least_ms: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.on <= 1:
+            raise InputError(
+                "invalid threshold: not a probability",
+                expected="0 to 1",
+                got=self.on,
+                arguments=("threshold",),
+            )
+        if self.off is not None and not 0 <= self.off <= self.on:
+            raise InputError(
+                "an action cannot end above the score at which it starts",
+                expected=f"0 to {self.on:g}",
+                got=self.off,
+                arguments=("off",),
+            )
+        if self.least_ms < 0:
+            raise InputError(
+                "an action cannot last less than nothing",
+                expected="0 or more",
+                got=f"{self.least_ms / 1000:g} s",
+                arguments=("least",),
+            )
+
+    @property
+    def low(self) -> float:
+        """The score below which an action ends."""
+        return RELEASE * self.on if self.off is None else self.off
+
+    @property
+    def release(self) -> float:
+        """`low` as a share of `on`, for whoever moves `on`."""
+        return RELEASE if self.off is None else self.off / self.on if self.on else 1.0
+
+
+DEFAULT_SPANS = Spans()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,22 +96,14 @@ class Segment:
 
 def segments(
     tube: Tube,
-    threshold: float,
+    spans: Spans,
     every_ms: int,
     *,
-    release: float = RELEASE,
     film_end_ms: int | None = None,
 ) -> list[Segment]:
     """The actions of one tube, in order of start, then of column. One of the last keyframe lasts to
-    `film_end_ms`, as `Tube.life` says.
-
-    A segment begins at a keyframe whose score reaches `threshold` and goes on, forwards and
-    backwards, over neighbouring keyframes that reach `release * threshold` (hysteresis, so that a
-    score that fluctuates around the threshold is one action and not ten). Raises InputError for a
-    threshold outside [0, 1] or an interval below one millisecond.
+    `film_end_ms`, as `Tube.life` says. Raises InputError for an interval below one millisecond.
     """
-    if not 0 <= threshold <= 1:
-        raise InputError("invalid threshold: not a probability", expected="0 to 1", got=threshold)
     if every_ms < 1:
         raise InputError("invalid keyframe interval", expected="1 ms or more", got=every_ms)
     if len(tube) == 0:
@@ -69,8 +113,9 @@ def segments(
     found = [
         _segment(tube, column, run, every_ms, film_end_ms)
         for column in range(scores.shape[1])
-        for run in _runs(scores[:, column], breaks, threshold, release * threshold)
+        for run in _runs(scores[:, column], breaks, spans.on, spans.low)
     ]
+    found = [part for part in found if part.end_ms - part.start_ms >= spans.least_ms]
     return sorted(found, key=lambda s: (s.start_ms, s.column))
 
 

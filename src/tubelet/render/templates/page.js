@@ -31,10 +31,11 @@
       const close = (end) => {
         if (start < 0) return;
         const run = scores.slice(start, end), peak = Math.max(...run);
-        if (peak >= threshold) {
+        const from = Math.max(times[start] - half, Math.min(times[start], 0));
+        const to = endOf(times[end - 1]);
+        if (peak >= threshold && to - from >= data.least_ms) {
           found.push({
-            column, peak, start: Math.max(times[start] - half, Math.min(times[start], 0)),
-            end: endOf(times[end - 1]),
+            column, peak, start: from, end: to,
             score: run.reduce((a, b) => a + b, 0) / run.length,
           });
         }
