@@ -12,7 +12,7 @@ import pytest
 
 from tubelet.errors import InputError, TubeletError, VideoError
 from tubelet.parallel.pool import Pool, in_order, threads_each
-from tubelet.parallel.tasks import Alive, Limits, Outcome, Worker, resident
+from tubelet.parallel.tasks import Alive, Limits, TaskOutcome, Worker, resident
 
 
 class Obedient(Worker[tuple[str, Any], Any]):
@@ -62,12 +62,11 @@ class Stillborn(Unable):
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool[Any, Any]]:
-    limits = Limits(silence_s=1.5, seconds=5, memory=300 << 20)
-    with Pool(Obedient(), 2, threads=3, limits=limits) as made:
+    with Pool(Obedient(), 2, threads=3) as made:
         yield made
 
 
-def outcomes(pool: Pool[Any, Any], *tasks: tuple[str, Any]) -> list[Outcome[Any]]:
+def outcomes(pool: Pool[Any, Any], *tasks: tuple[str, Any]) -> list[TaskOutcome[Any]]:
     return list(in_order(pool.run(tasks)))
 
 
@@ -92,16 +91,31 @@ def test_a_failure_is_its_tasks_alone(pool: Pool[Any, Any]) -> None:
     assert (dead.tries, refused.tries) == (2, 1)
 
 
-def test_limits_end_a_task_and_nothing_else(pool: Pool[Any, Any]) -> None:
-    heard: list[tuple[int, float | None]] = []
-    pool.on_alive = lambda index, share: heard.append((index, share))
-    tasks = ("hang", 0), ("go on", 2.0), ("eat", 400 << 20), ("go on", 9), ("return", 5)
-    hung, went, ate, endless, fine = outcomes(pool, *tasks)
-    reasons = [one.failure.reason if one.failure else None for one in (hung, went, ate, endless)]
+LIMITS = {
+    "silence": (Limits(silence_s=0.5), ("hang", 0)),
+    "time": (Limits(seconds=0.5), ("go on", 60)),
+    "memory": (Limits(memory=150 << 20), ("eat", 200 << 20)),
+}
+
+
+@pytest.mark.parametrize("reason", LIMITS)
+def test_a_limit_ends_its_task_and_nothing_else(pool: Pool[Any, Any], reason: str) -> None:
     if resident(os.getpid()) is None:
         pytest.skip("this system does not say what a process holds")
-    assert reasons == ["silence", None, "memory", "time"]
-    assert fine.value == 5 and (1, 0.5) in heard
+    heard: list[tuple[int, float | None]] = []
+    pool.on_alive = lambda index, share: heard.append((index, share))
+    pool.limits, task = LIMITS[reason]
+    ended, fine = outcomes(pool, task, ("return", 5))
+    pool.limits = Limits()
+    assert ended.failure is not None and ended.failure.reason == reason
+    assert (ended.tries, fine.value) == (1, 5)
+    assert ((0, 0.5) in heard) == (reason == "time")
+
+
+def test_a_sign_of_life_is_no_silence() -> None:
+    limits = Limits(silence_s=1, seconds=9)
+    assert limits.broken(1, spent_s=5, silent_s=0.5) is None
+    assert limits.broken(1, spent_s=5, silent_s=1.5) is not None
 
 
 def test_a_worker_that_cannot_begin_is_the_callers_error() -> None:

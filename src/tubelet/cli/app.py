@@ -20,6 +20,7 @@ from tubelet.cli.options import (
     Fps,
     From,
     Ignore,
+    Jobs,
     Json,
     KeepEvery,
     LabelMap,
@@ -93,9 +94,11 @@ def detect(
     fps: Fps = None,
     overlay: Annotated[bool, typer.Option(help="write overlay.mp4")] = True,
     page: Annotated[bool, typer.Option(help="write report.html")] = True,
+    jobs: Jobs = None,
 ) -> None:
     """Find the people in videos, and what each of them does when."""
-    from tubelet.cli.detecting import DetectOptions, detect_videos
+    from tubelet.cli.detecting import DetectOptions
+    from tubelet.cli.jobs import detect_videos
 
     options = DetectOptions(
         model=model,
@@ -112,7 +115,7 @@ def detect(
         page=page,
         fps=fps,
     )
-    raise typer.Exit(detect_videos(videos, options))
+    raise typer.Exit(detect_videos(videos, options, jobs))
 
 
 @app.command()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -30,8 +32,67 @@ def note(text: str) -> None:
     messages.print(text)
 
 
+class Told(io.TextIOBase):
+    """What a process without a console of its own says, in order: pairs of whether it belongs on
+    stderr, and the text. `alive` is called with the share done wherever a bar would move."""
+
+    def __init__(self, alive: Callable[[float | None], None]) -> None:
+        self.lines: list[tuple[bool, str]] = []
+        self.alive = alive
+
+    def stream(self, console: Console, *, error: bool) -> TextIO:
+        told, terminal = self.lines, console.is_terminal
+
+        class Collected(io.StringIO):
+            def write(self, text: str) -> int:
+                told.append((error, text))
+                return len(text)
+
+            def isatty(self) -> bool:
+                return terminal
+
+        return Collected()
+
+
+class _Moved(Progress):
+    """A bar that shows nothing and says that it moves."""
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        if _told is not None:
+            total, done = changes.get("total"), changes.get("completed")
+            _told.alive(done / total if total and done is not None else None)
+
+
+_told: Told | None = None
+
+
+@contextmanager
+def telling(alive: Callable[[float | None], None]) -> Iterator[Told]:
+    """Inside the block nothing is printed: what would be is collected, for another process to
+    `tell`."""
+    global _told  # noqa: PLW0603  (the consoles are of the process too)
+    before = out.file, messages.file
+    told = _told = Told(alive)
+    out.file, messages.file = told.stream(out, error=False), told.stream(messages, error=True)
+    try:
+        yield told
+    finally:
+        _told = None
+        out.file, messages.file = before
+
+
+def tell(lines: Sequence[tuple[bool, str]]) -> None:
+    """Print what another process collected."""
+    for error, text in lines:
+        stream = messages.file if error else out.file
+        stream.write(text)
+        stream.flush()
+
+
 def progress_bar() -> Progress:
     """A bar with elapsed and remaining time on stderr; silent if stderr is not a terminal."""
+    if _told is not None:
+        return _Moved(disable=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

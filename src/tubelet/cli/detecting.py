@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,32 +72,15 @@ class DetectOptions:
         return Spans(on=self.threshold, off=self.off, least_ms=round(self.least * 1000))
 
 
-def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
+def detect_in_turn(
+    films: Mapping[str, Path], people: str | GivenPeople, options: DetectOptions
+) -> int:
     """Detect in each video, one folder of results each; a broken video is reported and skipped.
 
     Returns 0, 1 if a video failed, or 130 after Ctrl-C, which keeps the finished ones.
     """
-    options.spans()  # whatever cannot be is told before anything is loaded
-    films = find_films(paths)
     videos = list(films.values())
-    check_rates(videos, options.fps)
-    people = _people(options, videos)
-    make_folder(options.out)
-    with download_bar() as progress:
-        detector = load(
-            options.model,
-            device=options.device,
-            precision=options.precision,
-            classes=options.classes,
-            progress=progress,
-            # Whoever asks for a precision is told what it costs and which layers cannot have it.
-            on_note=None if options.precision == "auto" else note,
-        )
-    for line in detector.origin:
-        if line.startswith("assumed"):
-            note(line)
-    if (suggested := suggestion(options.model)) is not None:
-        note(suggested)
+    detector = ready_detector(options)
     failures, done = 0, []
     try:
         for name, video in films.items():
@@ -115,10 +98,44 @@ def detect_videos(paths: Sequence[Path], options: DetectOptions) -> int:
         return INTERRUPTED
     finally:
         if len(videos) > 1:
-            _join(done, options.out)
+            join_detections(done, options.out)
     if failures:
         note(f"{failures} of {len(videos)} videos failed")
     return 1 if failures else 0
+
+
+def prepared(
+    paths: Sequence[Path], options: DetectOptions
+) -> tuple[dict[str, Path], str | GivenPeople]:
+    """The films by their ids, and what finds their people; everything that can be is refused here,
+    before a model is loaded."""
+    options.spans()  # whatever cannot be is told before anything is loaded
+    films = find_films(paths)
+    videos = list(films.values())
+    check_rates(videos, options.fps)
+    people = _people(options, videos)
+    make_folder(options.out)
+    return films, people
+
+
+def ready_detector(options: DetectOptions) -> ActionDetector:
+    """The loaded model, and notes of what its user should know about it."""
+    with download_bar() as progress:
+        detector = load(
+            options.model,
+            device=options.device,
+            precision=options.precision,
+            classes=options.classes,
+            progress=progress,
+            # Whoever asks for a precision is told what it costs and which layers cannot have it.
+            on_note=None if options.precision == "auto" else note,
+        )
+    for line in detector.origin:
+        if line.startswith("assumed"):
+            note(line)
+    if (suggested := suggestion(options.model)) is not None:
+        note(suggested)
+    return detector
 
 
 def suggestion(model: str) -> str | None:
@@ -255,7 +272,7 @@ def _write(
         )
 
 
-def _join(folders: Iterable[Path], target: Path) -> None:
+def join_detections(folders: Iterable[Path], target: Path) -> None:
     """The finished videos' detections as one AVA CSV, which is what `evaluate` takes."""
     make_folder(target)
     with atomic_path(target / DETECTIONS) as part, part.open("wb") as joined:

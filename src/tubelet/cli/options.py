@@ -23,6 +23,10 @@ AnnotationFiles = Annotated[
 # What is computed, and on what.
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Every = Annotated[float, typer.Option(help="seconds between keyframes")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(help="films at once, each in a process of its own; default: as many as help"),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="override a field: stages.0.steps=100, and so on")
 ]

@@ -22,7 +22,7 @@ from typing import Any, Generic, Self
 
 from tubelet.errors import InputError, TubeletError
 from tubelet.numerics.cores import cores
-from tubelet.parallel.tasks import Alive, Failure, Limits, Outcome, R, T, Worker
+from tubelet.parallel.tasks import Alive, Failure, Limits, R, T, TaskOutcome, Worker
 
 _LOOK_S = 0.05  # between two looks at time and memory
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
@@ -118,7 +118,7 @@ class Pool(Generic[T, R]):
             self._running.pop().kill()
         self._waiting.clear()
 
-    def run(self, tasks: Iterable[T]) -> Iterator[Outcome[R]]:
+    def run(self, tasks: Iterable[T]) -> Iterator[TaskOutcome[R]]:
         """The outcome of every task, as they are done; tasks are taken as processes become free.
 
         Raises what `Worker.prepare` raised, and TubeletError where processes die before they are
@@ -168,7 +168,7 @@ class Pool(Generic[T, R]):
             with suppress(OSError):  # it has died: `_listen` will hear so
                 idle.connection.send((started.index, started.task))
 
-    def _listen(self, one: _Process[T]) -> Iterator[Outcome[R]]:
+    def _listen(self, one: _Process[T]) -> Iterator[TaskOutcome[R]]:
         try:
             kind, value = one.connection.recv()
         except (EOFError, OSError):
@@ -189,7 +189,7 @@ class Pool(Generic[T, R]):
             started, one.at = one.at, None
             yield _outcome(started, value if kind == "done" else None, value, kind)
 
-    def _look(self, one: _Process[T]) -> Iterator[Outcome[R]]:
+    def _look(self, one: _Process[T]) -> Iterator[TaskOutcome[R]]:
         """Kill a process whose task has exceeded a limit."""
         if one.at is None:
             return
@@ -200,7 +200,7 @@ class Pool(Generic[T, R]):
             one.kill()
             yield _outcome(one.at, None, broken, "failed")
 
-    def _died(self, one: _Process[T]) -> Iterator[Outcome[R]]:
+    def _died(self, one: _Process[T]) -> Iterator[TaskOutcome[R]]:
         self._running.remove(one)
         one.kill()
         how = _cause(one.process.exitcode)
@@ -221,8 +221,8 @@ class Pool(Generic[T, R]):
         yield _outcome(one.at, None, Failure(reason="died", text=f"its process {how}"), "failed")
 
 
-def _outcome(started: _Started[Any], value: Any, failure: Any, kind: str) -> Outcome[Any]:
-    return Outcome(
+def _outcome(started: _Started[Any], value: Any, failure: Any, kind: str) -> TaskOutcome[Any]:
+    return TaskOutcome(
         index=started.index,
         value=value,
         failure=None if kind == "done" else failure,
@@ -239,9 +239,9 @@ def _cause(code: int | None) -> str:
     return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 
-def in_order(outcomes: Iterable[Outcome[R]]) -> Iterator[Outcome[R]]:
+def in_order(outcomes: Iterable[TaskOutcome[R]]) -> Iterator[TaskOutcome[R]]:
     """Outcomes by the order of their tasks; those that come early are kept until then."""
-    early: dict[int, Outcome[R]] = {}
+    early: dict[int, TaskOutcome[R]] = {}
     following = 0
     for outcome in outcomes:
         early[outcome.index] = outcome

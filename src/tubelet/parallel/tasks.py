@@ -95,7 +95,7 @@ def _sendable(error: TubeletError) -> TubeletError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome(Generic[R]):
+class TaskOutcome(Generic[R]):
     """What came of the task number `index`: a value, or a failure. `tries`: how often it began."""
 
     index: int
