@@ -36,7 +36,17 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "tubelet"
 # Reading order; pages of docs/ that are not named here follow by name.
 GUIDE = (
-    *("own-labels", "data", "training", "recipes", "memory", "testing", "evaluation", "results"),
+    *(
+        "own-labels",
+        "data",
+        "training",
+        "recipes",
+        "memory",
+        "testing",
+        "evaluation",
+        "results",
+        "outputs",
+    ),
     *("convert", "papers", "architecture"),
 )
 FRONT = {

@@ -12,8 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from tubelet.data.tables import read_ava_csv
+from tubelet.media.video import Video
 from tubelet.render.export import read_tubes
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
@@ -57,6 +60,7 @@ def detected(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         clips / "test.csv",
         "--out",
         folder,
+        *("--to", "parquet", "--every-frame", "--on", 0.4, "--off", 0.3, "--least", 0.5),
     )
     assert run.returncode == 1, run.stderr
     assert "broken.mp4" in run.stderr and "1 of 3 videos failed" in run.stderr
@@ -73,6 +77,7 @@ def test_detect_writes_what_it_says(detected: Path, clips: Path) -> None:
     folders = sorted(p for p in detected.iterdir() if p.is_dir() and any(p.iterdir()))
     assert [p.name for p in folders] == ["playground_test_0_00000", "playground_test_0_00001"]
     names = {"actions.csv", "detections.csv", "overlay.mp4", "report.html", "tubes.json"}
+    names |= {f"{name}.parquet" for name in ("actions", "detections", "frames")} | {"frames.csv"}
     assert {p.name for p in folders[0].iterdir()} == names
     with (folders[0] / "detections.csv").open() as file:
         rows = list(csv.reader(file))
@@ -82,6 +87,15 @@ def test_detect_writes_what_it_says(detected: Path, clips: Path) -> None:
     with (folders[0] / "actions.csv").open() as file:
         actions = list(csv.DictReader(file))
     assert {"person_id", "action", "score", "start_s", "end_s"} <= set(actions[0])
+    assert all(float(row["peak_score"]) >= 0.4 for row in actions)
+    assert pl.read_parquet(folders[0] / "actions.parquet").height == len(actions)
+    frames = pl.read_csv(folders[0] / "frames.csv")
+    with Video(folders[0] / "overlay.mp4") as film:
+        last = len(list(film.frames())) - 1
+    assert frames["frame"].max() == last and frames["frame"].n_unique() > 50
+    known = read_ava_csv(clips / "test.csv").of_video(folders[0].name).frame["person"]
+    ids = set(pl.read_parquet(folders[0] / "detections.parquet")["track_id"])
+    assert ids == set(frames["person_id"]) == set(known), "the given ids are kept"
     tubes = read_tubes(folders[0] / "tubes.json")
     assert len(tubes.tubes) and all(t.track_id >= 0 for t in tubes.tubes)
 
@@ -154,6 +168,8 @@ MISTAKES = {
     "no video": (("detect", "text.mp4"), "text.mp4"),
     "an unknown model": (("detect", "text.mp4", "--model", "jhmdb21_smal"), "jhmdb21_small"),
     "a wrong threshold": (("detect", "text.mp4", "--threshold", "2"), "0 to 1"),
+    "a wrong end": (("detect", "text.mp4", "--on", "0.5", "--off", "0.6"), "option:   --off"),
+    "an unknown kind of file": (("detect", "text.mp4", "--to", "parqet"), "parquet"),
     "no period": (("detect", "film.mp4", "--every", "0"), "option:   --every"),
     "an unknown detector": (("detect", "film.mp4", "--people", "yolo"), "person_small"),
     "an unknown device": (("detect", "film.mp4", "--device", "tpu"), "auto, cpu or cuda"),

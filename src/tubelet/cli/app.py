@@ -94,6 +94,13 @@ def detect(
     fps: Fps = None,
     overlay: Annotated[bool, typer.Option(help="write overlay.mp4")] = True,
     page: Annotated[bool, typer.Option(help="write report.html")] = True,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(help="also write parquet or json, repeatable"),
+    ] = None,
+    every_frame: Annotated[
+        bool, typer.Option("--every-frame", help="also write everybody's box on every frame")
+    ] = False,
     jobs: Jobs = None,
 ) -> None:
     """Find the people in videos, and what each of them does when."""
@@ -114,6 +121,8 @@ def detect(
         overlay=overlay,
         page=page,
         fps=fps,
+        to=tuple(dict.fromkeys(to or ())),
+        every_frame=every_frame,
     )
     raise typer.Exit(detect_videos(videos, options, jobs))
 

@@ -12,6 +12,7 @@ import numpy as np
 from tubelet.api import KEYFRAME_SHORT_SIDE, ActionDetector, choose_device, load
 from tubelet.boxes import short_side_hw
 from tubelet.cli.console import download_bar, note, out, progress_bar, show
+from tubelet.cli.extras import Found, check_kinds, write_extras
 from tubelet.cli.recording import Recording
 from tubelet.cli.released import size
 from tubelet.data.annotations import Annotations
@@ -66,6 +67,8 @@ class DetectOptions:
     overlay: bool = True
     page: bool = True
     fps: float | None = None
+    to: tuple[str, ...] = ()
+    every_frame: bool = False
 
     def spans(self) -> Spans:
         """When actions start and end. Raises InputError for thresholds that cannot be."""
@@ -110,6 +113,7 @@ def prepared(
     """The films by their ids, and what finds their people; everything that can be is refused here,
     before a model is loaded."""
     options.spans()  # whatever cannot be is told before anything is loaded
+    check_kinds(options.to)
     films = find_films(paths)
     videos = list(films.values())
     check_rates(videos, options.fps)
@@ -250,6 +254,16 @@ def _write(
         labels=detector.label_space,
         every_ms=every_ms,
     )
+    more = Found(
+        video=video,
+        moments=found,
+        tubes=tubes,
+        spans=options.spans(),
+        every_ms=every_ms,
+        film_end_ms=info.end_ms,
+        fps=options.fps,
+    )
+    write_extras(folder, more, to=options.to, every_frame=options.every_frame)
     if options.overlay:
         write_overlay(
             video,

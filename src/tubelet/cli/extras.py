@@ -1,0 +1,90 @@
+"""The files of a detection that are only written when asked for: `--to` and `--every-frame`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tubelet.errors import InputError, did_you_mean
+from tubelet.media.stamps import frame_times
+from tubelet.render.actions import write_actions
+from tubelet.render.frames import write_frames
+from tubelet.render.timeline import Spans
+from tubelet.result_files import write_rows
+from tubelet.results import Detections, Tube
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What was found in one film, and what its files need to know besides. `fps`: of a folder of
+    frames."""
+
+    video: Path
+    moments: Iterable[Detections]
+    tubes: Sequence[Tube]
+    spans: Spans
+    every_ms: int
+    film_end_ms: int
+    fps: float | None = None
+
+
+Writer = Callable[[Path, Found], None]
+
+
+def write_extras(folder: Path, found: Found, *, to: Sequence[str], every_frame: bool) -> None:
+    """Write one film's files of the kinds `to`, and everybody's boxes on every frame, to `folder`.
+
+    Errors as the files' writers'.
+    """
+    for kind in to:
+        KINDS[kind](folder, found)
+    if every_frame:
+        _every_frame(folder / "frames.csv", found)
+        if "parquet" in to:
+            _every_frame(folder / "frames.parquet", found)
+
+
+def check_kinds(to: Iterable[str]) -> None:
+    """Raise InputError for a kind of file that there is not, naming the nearest."""
+    for kind in to:
+        if kind not in KINDS:
+            raise InputError(
+                f"unknown kind of file {kind!r}",
+                expected=f"one of {', '.join(KINDS)}",
+                hint=did_you_mean(kind, KINDS),
+                arguments=("to",),
+            )
+
+
+def _actions(path: Path, found: Found) -> None:
+    write_actions(
+        path,
+        found.tubes,
+        spans=found.spans,
+        every_ms=found.every_ms,
+        film_end_ms=found.film_end_ms,
+    )
+
+
+def _every_frame(path: Path, found: Found) -> None:
+    write_frames(
+        path,
+        found.tubes,
+        frame_times(found.video, fps=found.fps),
+        spans=found.spans,
+        every_ms=found.every_ms,
+        film_end_ms=found.film_end_ms,
+    )
+
+
+def _parquet(folder: Path, found: Found) -> None:
+    _actions(folder / "actions.parquet", found)
+    write_rows(folder / "detections.parquet", (r for m in found.moments for r in m.rows()))
+
+
+def _json(folder: Path, found: Found) -> None:
+    _actions(folder / "actions.json", found)
+
+
+KINDS: Mapping[str, Writer] = {"parquet": _parquet, "json": _json}
