@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,8 @@ from tubelet.errors import InputError
 from tubelet.media.frames import Film, open_film, video_name
 from tubelet.media.sampling import Window, hole_ms, keyframe_times, windows
 from tubelet.media.transforms import boxes_in_clip, clip_size, prepare
-from tubelet.media.video import VideoInfo
+from tubelet.media.video import Frame, VideoInfo
+from tubelet.media.watching import moments_between, watched
 from tubelet.models.detector import ActionModel
 from tubelet.models.inference import Inference
 from tubelet.models.memory.stream import scores_with_memory
@@ -27,6 +29,7 @@ from tubelet.people.detectors.base import Image, PersonDetector
 from tubelet.people.given import GivenPeople
 from tubelet.people.linking import LinkConfig, Linker
 from tubelet.people.named import DEFAULT, person_detector
+from tubelet.people.tracking import TRACK_RATE, Follower, OnPeople, Tracker
 from tubelet.releases.download import Progress
 from tubelet.releases.hub import push_to_hub
 from tubelet.releases.pretrained import save_pretrained
@@ -59,6 +62,22 @@ def choose_people(choice: PeopleChoice, device: torch.device) -> PersonDetector 
     if isinstance(choice, str):
         return person_detector(choice, device=device)
     return choice
+
+
+def _followed(
+    frames: Iterable[Frame],
+    follower: Follower,
+    info: VideoInfo,
+    keys: Sequence[int],
+    hw: tuple[int, int],
+) -> Iterator[Frame]:
+    """The same frames, while people are followed through them."""
+    return watched(
+        frames,
+        moments_between(keys, info, follower.rate),
+        lambda time_ms, frame: follower.look(time_ms, frame.resized(hw)),
+        longest_ms=hole_ms(info),
+    )
 
 
 def _whole_picture(image: Image) -> People:
@@ -150,6 +169,8 @@ class ActionDetector:
         fps: float | None = None,
         name: str | None = None,
         link: LinkConfig | None = None,
+        track_rate: float = TRACK_RATE,
+        on_people: OnPeople | None = None,
         on_keyframe: Callable[[int, VideoInfo], None] | None = None,
         on_note: Callable[[str], None] | None = None,
     ) -> Iterator[Detections]:
@@ -158,6 +179,10 @@ class ActionDetector:
         `people`: a detector's name, a detector, or boxes given for keyframes (then those are the
         keyframes and `every` is not used). A model that classifies whole pictures needs no people:
         the picture is the one person of each keyframe. `every`: seconds between keyframes.
+        `track_rate`: how often a second people are detected and followed, keyframes included; 0:
+        on keyframes only, as given people always are. `on_people` is called with the time of each
+        such moment and its people, track ids set, in order of time; `tubelet.link(…, seen=…)`
+        draws paths from them. `link`: what counts as the same person.
         `fps`: the rate of a video that is a folder of frames. `name`: its id in the results and in
         given boxes, by default its file's name without the suffix.
         `on_keyframe` is called with the time and the video, `on_note` with what was wrong with a
@@ -179,10 +204,13 @@ class ActionDetector:
         with open_film(video, fps=fps) as opened:
             called = name or video_name(opened.path)
             every_ms = round(every * 1000)
-            for detections in self._detect(opened, called, found, every_ms, on_note):
+            follower = None
+            if track_rate != 0 and not whole and not isinstance(found, GivenPeople):
+                follower = Follower(found, Tracker(link), on_people, rate=track_rate)
+            for detections in self._detect(opened, called, found, every_ms, follower, on_note):
                 if on_keyframe is not None:
                     on_keyframe(detections.key.time_ms, opened.info)
-                yield linker.update(detections)
+                yield detections if follower else linker.update(detections)
             if opened.damage is not None and on_note is not None:
                 on_note(f"{video}: {opened.damage}; the rest was used")
 
@@ -192,6 +220,7 @@ class ActionDetector:
         name: str,
         people: PersonDetector | GivenPeople,
         every_ms: int,
+        follower: Follower | None = None,
         on_note: Callable[[str], None] | None = None,
     ) -> Iterator[Detections]:
         info = video.info
@@ -203,6 +232,8 @@ class ActionDetector:
         key_hw = short_side_hw(info.hw, min(KEYFRAME_SHORT_SIDE, *info.hw))
         kernel = self.model.input.preprocessing.kernel
         frames = video.frames(hw, keep_source=True, kernel=kernel)
+        if follower is not None:
+            frames = _followed(frames, follower, info, keys, key_hw)
 
         def on_hole(before_ms: int, after_ms: int) -> None:
             if on_note is not None:
@@ -215,33 +246,37 @@ class ActionDetector:
             frames,
             keys,
             self.model.input,
-            key_hw=None if given else key_hw,
+            key_hw=None if given or follower else key_hw,
             longest_ms=hole_ms(info),
             on_hole=on_hole,
         )
+
+        def people_of(window: Window) -> People:
+            if follower is not None:
+                return follower.at(window.key_ms)
+            if isinstance(people, GivenPeople):
+                return people(Key(video=name, time_ms=window.key_ms))
+            return people(window.image)
+
         if self.model.config.memory is not None:
-            yield from self._remember(name, info, clips, people)
-            return
-        while some := list(islice(clips, self._clips_at_once)):
-            found = [self._people(people, name, window) for window in some]
-            yield from self._classify(name, info, some, found)
+            yield from self._remember(name, info, clips, people_of)
+        else:
+            while some := list(islice(clips, self._clips_at_once)):
+                yield from self._classify(name, info, some, [people_of(window) for window in some])
+        if follower is not None:
+            deque(frames, maxlen=0)  # people are followed to the end, behind the last clip too
 
     def _remember(
         self,
         name: str,
         info: VideoInfo,
         clips: Iterable[Window],
-        people: PersonDetector | GivenPeople,
+        people_of: Callable[[Window], People],
     ) -> Iterator[Detections]:
         """With memory every clip waits for the rest of its window; one is computed at a time."""
-        samples = (self._sample(name, info, w, self._people(people, name, w)) for w in clips)
+        samples = (self._sample(name, info, w, people_of(w)) for w in clips)
         for sample, scores in scores_with_memory(self._inference, samples):
             yield self._detections(sample, scores)
-
-    def _people(self, people: PersonDetector | GivenPeople, name: str, window: Window) -> People:
-        if isinstance(people, GivenPeople):
-            return people(Key(video=name, time_ms=window.key_ms))
-        return people(window.image)
 
     @torch.inference_mode()
     def _classify(

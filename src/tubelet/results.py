@@ -5,14 +5,14 @@ Both are immutable records that filter, plot and save themselves:
     moments = model.detect("clip.mp4")
     save_results("walk.csv", (m.filter(classes="walk", min_score=0.5) for m in moments))
 
-Shape legend: N people of a keyframe, K classes, L moments of a tube.
+Shape legend: N people of a keyframe, K classes, L moments of a tube, P points of its path.
 Boxes are xyxy in [0, 1] of the upright source frame; times are integer milliseconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ from tubelet.types import Floats, Ints, Key, as_boxes, check_shape
 
 DETECTIONS_FORMAT, TUBES_FORMAT, VERSION = "tubelet.detections", "tubelet.tubes", 1
 Bools = npt.NDArray[np.bool_]
+MAX_GAP = 2.5
+"""Whoever is unseen for more than this many keyframe intervals was absent: one lost keyframe is
+bridged, two are not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -153,7 +156,11 @@ class Detections:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tube:
-    """One person through time: `times_ms (L,)` ascending, `boxes (L, 4)`, scores `(L, K)`."""
+    """One person through time: `times_ms (L,)` ascending, `boxes (L, 4)`, scores `(L, K)`.
+
+    `path_ms (P,)`, `path_boxes (P, 4)`: everywhere the person was seen, its keyframes and what lies
+    between, before and after them; empty where people were looked for on keyframes only.
+    """
 
     video: str
     track_id: int
@@ -162,6 +169,8 @@ class Tube:
     person_scores: Floats
     action_scores: Floats
     labels: LabelSpace
+    path_ms: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    path_boxes: Floats = field(default_factory=lambda: np.zeros((0, 4), np.float32))
 
     def __post_init__(self) -> None:
         times = np.asarray(self.times_ms, np.int64)
@@ -173,6 +182,19 @@ class Tube:
             raise ShapeError("Tube.times_ms must ascend", where=f"track {self.track_id}", got=times)
         object.__setattr__(self, "times_ms", times)
         object.__setattr__(self, "boxes", boxes)
+        self._check_path()
+
+    def _check_path(self) -> None:
+        path, boxes = np.asarray(self.path_ms, np.int64), as_boxes(self.path_boxes, "Tube.path")
+        check_shape(boxes, (len(path), 4), "Tube.path_boxes")
+        if (np.diff(path) <= 0).any() or (len(path) and not np.isin(self.times_ms, path).all()):
+            raise ShapeError(
+                "Tube.path_ms must ascend and contain times_ms",
+                where=f"track {self.track_id}",
+                got=path,
+            )
+        object.__setattr__(self, "path_ms", path)
+        object.__setattr__(self, "path_boxes", boxes)
 
     def __len__(self) -> int:
         return len(self.times_ms)
@@ -185,25 +207,36 @@ class Tube:
     def life(self, every_ms: int, film_end_ms: int | None = None) -> tuple[int, int]:
         """`(start_ms, end_ms)` between which the person is shown: half of `every_ms` before the
         first moment and after the last; never before a non-negative 0. Where the film ends before
-        another keyframe could follow the last moment, to `film_end_ms`."""
-        half = every_ms // 2
-        first, last = int(self.times_ms[0]), int(self.times_ms[-1])
-        return max(first - half, min(first, 0)), end_of(last, every_ms, film_end_ms)
+        another keyframe could follow the last moment, to `film_end_ms`. Of a tube with a path:
+        half of its own interval before its first point and after its last."""
+        times, step_ms = self.times_ms, every_ms
+        if len(self.path_ms):
+            times, step_ms = self.path_ms, min(every_ms, _step(self.path_ms, every_ms))
+        first, last = int(times[0]), int(times[-1])
+        return max(first - step_ms // 2, min(first, 0)), end_of(last, step_ms, film_end_ms)
 
     def box_at(
         self, time_ms: float, every_ms: int, film_end_ms: int | None = None
     ) -> Floats | None:
         """The person's box `(4,)` at any moment, or None outside the tube's life.
 
-        Linear between moments; held still for the half interval before the first and after the
-        last, or to the end of the film as `life` says.
+        Linear between moments, or between the points of the path, where there is one; held still
+        for the half interval before the first and after the last, or to the end of the film as
+        `life` says. None too where the path leaves out more than `MAX_GAP` keyframe intervals.
         """
         if len(self) == 0:
             return None
         start, end = self.life(every_ms, film_end_ms)
         if not start <= time_ms < end:
             return None
-        sides = [np.interp(time_ms, self.times_ms, self.boxes[:, side]) for side in range(4)]
+        times, boxes = self.times_ms, self.boxes
+        if len(self.path_ms):
+            times, boxes = self.path_ms, self.path_boxes
+            after = int(np.searchsorted(times, time_ms))
+            between = 0 < after < len(times) and time_ms < times[after]
+            if between and times[after] - times[after - 1] > MAX_GAP * every_ms:
+                return None
+        sides = [np.interp(time_ms, times, boxes[:, side]) for side in range(4)]
         return np.array(sides, np.float32)
 
     def scores_at(self, time_ms: float) -> Floats:
@@ -226,13 +259,21 @@ class Tube:
         )
 
     def select(self, index: npt.NDArray[Any]) -> Tube:
-        """The moments at `index` (ascending integers, or a boolean mask)."""
+        """The moments at `index` (ascending integers, or a boolean mask). The path is kept from the
+        first of them to the last, whole where all are kept."""
+        times = self.times_ms[index]
+        path = np.ones(len(self.path_ms), np.bool_)
+        if len(times) < len(self):
+            first, last = (times[0], times[-1]) if len(times) else (1, 0)
+            path = (self.path_ms >= first) & (self.path_ms <= last)
         return replace(
             self,
-            times_ms=self.times_ms[index],
+            times_ms=times,
             boxes=self.boxes[index],
             person_scores=self.person_scores[index],
             action_scores=self.action_scores[index],
+            path_ms=self.path_ms[path],
+            path_boxes=self.path_boxes[path],
         )
 
     def filter(
@@ -274,6 +315,7 @@ class Tube:
         """A plain dict without the labels, numbers in six decimals."""
         for scores in (self.action_scores, self.person_scores):
             check_finite(scores, f"{self.video}, track {self.track_id}")
+        path = {"path_ms": self.path_ms.tolist(), "path_boxes": rounded(self.path_boxes)}
         return {
             "video": self.video,
             "track_id": self.track_id,
@@ -281,7 +323,13 @@ class Tube:
             "boxes": rounded(self.boxes),
             "person_scores": rounded(self.person_scores),
             "action_scores": rounded(self.action_scores),
+            **(path if len(self.path_ms) else {}),
         }
+
+
+def _step(times_ms: Ints, default: int) -> int:
+    """The usual distance between ascending times; `default` of fewer than two."""
+    return max(1, int(np.median(np.diff(times_ms)))) if len(times_ms) > 1 else default
 
 
 def end_of(last_ms: int, every_ms: int, film_end_ms: int | None) -> int:

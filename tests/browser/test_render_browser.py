@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from collections.abc import Iterator
@@ -48,6 +49,9 @@ PAINTED = """() => {
 }"""
 
 
+PATH_MS = np.array([1700, 1800, 2000, 2200, 2400, 2600, 3000])
+
+
 def tubes() -> list[Tube]:
     rng = np.random.default_rng(3)
     n = 8
@@ -65,6 +69,10 @@ def tubes() -> list[Tube]:
             action_scores=rng.uniform(0.1, 0.95, (n - first, 4)).astype(np.float32)
             * np.array([1, 1, 1, 0.01], np.float32),
             labels=labels,
+            path_ms=PATH_MS if track else PATH_MS[:0],
+            path_boxes=np.stack([PATH_MS / 4000, PATH_MS / 8000, PATH_MS / 3500, PATH_MS / 4500], 1)
+            if track
+            else np.zeros((0, 4)),
         )
         for track, first in ((0, 0), (1, 4))
     ]
@@ -184,10 +192,11 @@ def test_the_pages_segments_and_boxes_are_those_of_the_csv(page: Any, site: Path
                 [(s.score, s.peak) for s in ours],
                 atol=1e-4,
             )
-    for ms in (-1, 0, 100, 1_234, 3_199, 3_200):
-        theirs = page.evaluate("ms => tubelet.boxAt(0, ms)", ms)
-        box = tubes()[0].box_at(ms, 400)
-        assert (theirs is None) == (box is None)
+    moments = (-1, 0, 100, 1_234, 1_599, 1_600, 1_750, 1_900, 2_500, 3_099, 3_100, 3_199, 3_200)
+    for person, ms in itertools.product((0, 1), moments):
+        theirs = page.evaluate("([who, ms]) => tubelet.boxAt(who, ms)", [person, ms])
+        box = tubes()[person].box_at(ms, 400, 3200)
+        assert (theirs is None) == (box is None), (person, ms)
         if box is not None:
             np.testing.assert_allclose(theirs, box, atol=1e-3)
 

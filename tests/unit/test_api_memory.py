@@ -100,7 +100,7 @@ def test_detection_with_memory_waits_no_longer_than_its_window(
 ) -> None:
     detector, people = ActionDetector(model_of(head, memory), device="cpu"), Sometimes()
     times: list[int] = []
-    for found in detector.detect(film.videos[0], people=people, every=0.5):
+    for found in detector.detect(film.videos[0], people=people, every=0.5, track_rate=0):
         assert people.seen - len(times) <= ahead + 1
         assert len(found) == len(times) % 2
         times.append(found.key.time_ms)

@@ -28,6 +28,7 @@ from tubelet.cli.options import (
     RecipeName,
     ResultsFolder,
     Settings,
+    TrackRate,
     Videos,
     VideosFolder,
     VideosFolderIfAny,
@@ -79,6 +80,7 @@ def detect(
         list[str] | None, typer.Option(help="only these actions: names or patterns, repeatable")
     ] = None,
     every: Every = 1.0,
+    track_rate: TrackRate = 5.0,
     threshold: Annotated[
         float, typer.Option("--threshold", "--on", help="score at which an action starts")
     ] = 0.3,
@@ -112,6 +114,7 @@ def detect(
         classes=tuple(classes or ()),
         people=people,
         every=every,
+        track_rate=track_rate,
         threshold=threshold,
         off=off,
         least=least,

@@ -30,6 +30,7 @@ from tubelet.people.detectors.base import PersonDetector
 from tubelet.people.given import GivenPeople, people_of_annotations
 from tubelet.people.linking import link
 from tubelet.people.named import person_detector
+from tubelet.people.tracking import TRACK_RATE
 from tubelet.playground.make import write_demo
 from tubelet.releases.foreign import cached
 from tubelet.releases.published import published
@@ -58,6 +59,7 @@ class DetectOptions:
     classes: tuple[str, ...] = ()
     people: str = "person_small"
     every: float = 1.0
+    track_rate: float = TRACK_RATE
     threshold: float = 0.3
     off: float | None = None
     least: float = 0.0
@@ -199,13 +201,15 @@ def detect_one(
             video,
             people=people,
             every=options.every,
+            track_rate=options.track_rate,
             fps=options.fps,
             name=name,
+            on_people=found.see,
             on_keyframe=on_keyframe,
             on_note=note,
         ):
             found.append(moment)
-    tubes = link(found)
+    tubes = link(found, seen=found.seen())
     given = isinstance(people, GivenPeople) or people.lower().endswith(".csv")
     every_ms = interval(tubes) if given else max(1, round(options.every * 1000))
     _write(video, folder, found, tubes, detector, options, every_ms)

@@ -27,6 +27,12 @@ Jobs = Annotated[
     int | None,
     typer.Option(help="films at once, each in a process of its own; default: as many as help"),
 ]
+TrackRate = Annotated[
+    float,
+    typer.Option(
+        help="how often a second people are looked for and followed; 0: on keyframes only",
+    ),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="override a field: stages.0.steps=100, and so on")
 ]

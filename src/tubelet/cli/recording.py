@@ -8,7 +8,7 @@ import numpy as np
 
 from tubelet.labels import LabelSpace
 from tubelet.results import Detections
-from tubelet.types import Key
+from tubelet.types import Key, People
 
 
 class Recording:
@@ -25,6 +25,27 @@ class Recording:
         self._ends: list[int] = [0]
         self._boxes, self._scores = bytearray(), bytearray()
         self._actions, self._tracks = bytearray(), bytearray()
+        self._seen_ms: list[int] = []
+        self._seen_ends: list[int] = [0]
+        self._seen_boxes, self._seen_scores, self._seen_tracks = (bytearray() for _ in range(3))
+
+    def see(self, time_ms: int, people: People) -> None:
+        """Add the people tracked at a moment, a keyframe or not."""
+        self._seen_ms.append(time_ms)
+        self._seen_ends.append(self._seen_ends[-1] + len(people))
+        self._seen_boxes += people.boxes.tobytes()
+        self._seen_scores += people.scores.tobytes()
+        self._seen_tracks += people.track_ids.tobytes()
+
+    def seen(self) -> Iterator[tuple[int, People]]:
+        """The moments that `see` was told of."""
+        people = People.split(
+            np.frombuffer(bytes(self._seen_boxes), np.float32).reshape(-1, 4),
+            np.frombuffer(bytes(self._seen_scores), np.float32),
+            np.frombuffer(bytes(self._seen_tracks), np.int64),
+            self._seen_ends,
+        )
+        return zip(self._seen_ms, people, strict=True)
 
     def append(self, moment: Detections) -> None:
         """Add one keyframe of the video."""

@@ -29,7 +29,7 @@ from tubelet.media.video import Frame, Video, VideoInfo
 from tubelet.types import InputSpec, Ints, Pixels
 
 # Stamps in annotation tables are rounded, so a frame this much later still counts as displayed.
-_GRACE_MS = 1
+GRACE_MS = 1
 # The last frame serves keys up to this long after it: headers and tables overrun a little.
 END_SLACK_MS = 500
 # Longer than this without a frame, or than four frames of a slow film, is a hole in the recording:
@@ -50,7 +50,7 @@ class Window:
 
 def centre(times_ms: npt.NDArray[np.int64] | list[int], key_ms: int) -> int:
     """Index of the frame displayed at `key_ms`; 0 for a key before the first frame."""
-    return max(0, bisect_right(times_ms, key_ms + _GRACE_MS) - 1)
+    return max(0, bisect_right(times_ms, key_ms + GRACE_MS) - 1)
 
 
 def window(times_ms: npt.ArrayLike, key_ms: int, spec: InputSpec) -> Ints:
@@ -229,7 +229,7 @@ def windows(
     shown: Frame | None = None
     for frame in frames:
         if shown and longest_ms is not None and frame.time_ms - shown.time_ms > longest_ms:
-            while key is not None and key + _GRACE_MS < frame.time_ms:
+            while key is not None and key + GRACE_MS < frame.time_ms:
                 if hold or key <= shown.time_ms + END_SLACK_MS:
                     ring.ask(key, shown)
                 key = next(keys, None)
@@ -237,7 +237,7 @@ def windows(
             ring = _Ring(spec, key_hw)
             if on_hole is not None:
                 on_hole(shown.time_ms, frame.time_ms)
-        while key is not None and key + _GRACE_MS < frame.time_ms:
+        while key is not None and key + GRACE_MS < frame.time_ms:
             ring.ask(key, shown or frame)
             key = next(keys, None)
         ring.push(frame, key)

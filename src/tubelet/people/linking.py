@@ -11,7 +11,7 @@ Shape legend: N people of a keyframe, M live tracks, K classes, L moments of a t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 from tubelet.boxes import iou_matrix
 from tubelet.errors import ConfigError, DataError, InputError
 from tubelet.results import Detections, Tube
-from tubelet.types import Floats, Ints, Key
+from tubelet.types import Floats, Ints, Key, People
 
 Array = npt.NDArray[np.float64]
 _NEW_VELOCITY_WEIGHT = 0.6  # of the latest displacement in the running velocity
@@ -141,7 +141,7 @@ class Linker:
                 continue
             alike = self._similarity(tracks, boxes[people], time_ms, far=far)
             floor = self.config.far_iou if far else self.config.iou
-            pairs = _best_pairs(alike, floor)
+            pairs = best_pairs(alike, floor)
             for row, column in pairs:
                 ids[people[column]] = tracks[row].id
             matched = {row for row, _ in pairs}
@@ -152,9 +152,9 @@ class Linker:
         predicted = np.stack([t.at(time_ms) for t in tracks])
         if not far:
             return iou_matrix(predicted, boxes).astype(np.float64)
-        grown = _grown(boxes, self.config.expand)
+        wide = grown(boxes, self.config.expand)
         last = np.stack([t.box for t in tracks])
-        either = [iou_matrix(_grown(b, self.config.expand), grown) for b in (predicted, last)]
+        either = [iou_matrix(grown(b, self.config.expand), wide) for b in (predicted, last)]
         return np.asarray(np.maximum(*either), np.float64)
 
     def _check_order(self, key: Key) -> None:
@@ -196,12 +196,15 @@ def link(
     max_gap_ms: int = 3000,
     smooth_ms: int = 0,
     config: LinkConfig | None = None,
+    seen: Iterable[tuple[int, People]] = (),
 ) -> list[Tube]:
     """The tracks of all the detections, sorted by video and track id.
 
     Every detection ends in exactly one tube. `iou` and `max_gap_ms` as in LinkConfig (`config`
     replaces both). Action scores of a tube are averaged over a centred window of `smooth_ms`;
-    0 leaves them. Raises InputError for two Detections of one keyframe or of two label spaces.
+    0 leaves them. `seen`: the tracked people of moments, as `ActionDetector.detect` gives them to
+    `on_people`; they become the paths of the tubes. Raises InputError for two Detections of one
+    keyframe or of two label spaces, and for `seen` of several videos.
     """
     config = config or LinkConfig(iou=iou, max_gap_ms=max_gap_ms)
     if smooth_ms < 0:
@@ -217,7 +220,31 @@ def link(
         given = max((int(m.track_ids.max()) for m in moments if len(m)), default=-1)
         linker = Linker(config, first_id=max(1, given + 1))
         tubes += _tubes([(m, linker.identify(m)) for m in moments], smooth_ms)
-    return tubes
+    paths = _paths(seen)
+    if paths and len(videos) > 1:
+        raise InputError(
+            "people seen between keyframes are of one video", expected="one video", got=len(videos),
+            hint="link each video by itself",
+        )  # fmt: skip
+    return [_with_path(tube, paths.get(tube.track_id, {})) for tube in tubes] if paths else tubes
+
+
+def _paths(seen: Iterable[tuple[int, People]]) -> dict[int, dict[int, Floats]]:
+    """Of each track id, its box `(4,)` at each moment."""
+    paths: dict[int, dict[int, Floats]] = defaultdict(dict)
+    for time_ms, people in seen:
+        for track_id, box in zip(people.track_ids.tolist(), people.boxes, strict=True):
+            paths[track_id][time_ms] = box
+    return paths
+
+
+def _with_path(tube: Tube, path: Mapping[int, Floats]) -> Tube:
+    """The tube with everywhere its person was seen."""
+    points = {**path, **dict(zip(tube.times_ms.tolist(), tube.boxes, strict=True))}
+    times = sorted(points)
+    return replace(
+        tube, path_ms=np.array(times, np.int64), path_boxes=np.stack([points[t] for t in times])
+    )
 
 
 def smooth(times_ms: Ints, scores: Floats, window_ms: int) -> Floats:
@@ -263,7 +290,7 @@ def _canonical_order(detections: Detections) -> Ints:
     return np.lexsort(columns).astype(np.int64)
 
 
-def _best_pairs(alike: Array, floor: float) -> list[tuple[int, int]]:
+def best_pairs(alike: Array, floor: float) -> list[tuple[int, int]]:
     """(row, column) pairs of the assignment with the greatest total, each at least `floor`."""
     allowed = np.where(alike >= floor, alike, 0.0)
     rows, columns = linear_sum_assignment(allowed, maximize=True)
@@ -271,6 +298,7 @@ def _best_pairs(alike: Array, floor: float) -> list[tuple[int, int]]:
     return [(r, c) for r, c in pairs if allowed[r, c] > 0]
 
 
-def _grown(boxes: Array, share: float) -> Array:
+def grown(boxes: Array, share: float) -> Array:
+    """Boxes `(N, 4)` that have grown by `share` of their size on every side."""
     margin = np.tile((boxes[:, 2:] - boxes[:, :2]) * share, 2) * np.array([-1, -1, 1, 1])
     return np.asarray(boxes + margin)

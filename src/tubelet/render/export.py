@@ -1,6 +1,6 @@
 """The files that a detection writes for programs: AVA's CSV and `tubes.json`.
 
-Shape legend: N people of a keyframe, K classes, L moments of a tube.
+Shape legend: N people of a keyframe, K classes, L moments of a tube, P points of its path.
 
 `tubes.json`, version 1:
 
@@ -9,9 +9,11 @@ Shape legend: N people of a keyframe, K classes, L moments of a tube.
      "every_ms": distance of the keyframes,
      "labels": {"ids", "names", "exclusive", "evaluated", "groups"},
      "tubes": [{"video", "track_id", "times_ms": [L], "boxes": [[x1, y1, x2, y2] × L] in [0, 1],
-                "person_scores": [L], "action_scores": [[K] × L]}, …]}
+                "person_scores": [L], "action_scores": [[K] × L],
+                "path_ms": [P], "path_boxes": [[x1, y1, x2, y2] × P]}, …]}
 
-Scores and boxes carry six decimals. A reader refuses a version it does not know.
+`path_ms` and `path_boxes` are there where people were tracked between keyframes; `times_ms` are
+among them. Scores and boxes carry six decimals. A reader refuses a version it does not know.
 """
 
 from __future__ import annotations
@@ -154,4 +156,6 @@ def _tube(item: Mapping[str, Any], labels: LabelSpace) -> Tube:
         person_scores=np.asarray(item["person_scores"], np.float32),
         action_scores=np.asarray(item["action_scores"], np.float32).reshape(-1, len(labels)),
         labels=labels,
+        path_ms=np.asarray(item.get("path_ms", []), np.int64),
+        path_boxes=np.asarray(item.get("path_boxes", []), np.float32).reshape(-1, 4),
     )

@@ -23,8 +23,8 @@ from tubelet.media.frames import open_film
 from tubelet.media.video import VideoInfo
 from tubelet.media.writer import VideoWriter
 from tubelet.render.html import as_json, hex_colour, render
-from tubelet.render.timeline import DEFAULT_SPANS, MAX_GAP, Spans
-from tubelet.results import Tube, interval
+from tubelet.render.timeline import DEFAULT_SPANS, Spans
+from tubelet.results import MAX_GAP, Tube, interval
 
 EMBED_LIMIT = 30_000_000
 LEAST_SCORE = 0.04
@@ -131,6 +131,10 @@ def _tube(tube: Tube) -> dict[str, Any]:
         "ink": hex_colour(ink_on(colour)),
         "times": tube.times_ms.tolist(),
         "boxes": np.round(np.asarray(tube.boxes, np.float64), 4).tolist(),
+        "path": {
+            "times": tube.path_ms.tolist(),
+            "boxes": np.round(np.asarray(tube.path_boxes, np.float64), 4).tolist(),
+        },
         "scores": [
             [column, scores[:, column].tolist()]
             for column in np.flatnonzero(scores.max(axis=0) >= LEAST_SCORE).tolist()

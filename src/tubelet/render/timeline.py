@@ -14,16 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tubelet.errors import InputError
-from tubelet.results import Tube, end_of
+from tubelet.results import MAX_GAP, Tube, end_of
 from tubelet.types import Floats
 
 RELEASE = 0.8
 """An action ends when its score falls below this share of the threshold that let it begin, unless
 another is stated."""
-
-MAX_GAP = 2.5
-"""Keyframes further apart than this many intervals never belong to one segment: one lost
-keyframe is bridged, two are an absence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

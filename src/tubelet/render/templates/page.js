@@ -19,9 +19,9 @@
   };
   const personName = (tube) => (tube.id < 0 ? "Unknown" : `Person ${tube.id}`);
 
-  const endOf = (last) => {
-    const end = last + data.every_ms - half, film = data.start_ms + data.duration_ms;
-    return last + data.every_ms < film ? end : Math.max(end, film);
+  const endOf = (last, step = data.every_ms) => {
+    const end = last + step - Math.floor(step / 2), film = data.start_ms + data.duration_ms;
+    return last + step < film ? end : Math.max(end, film);
   };
   // The same rules as tubelet.render.timeline, so that the slider and the CSV agree.
   const segmentsOf = (tube) => {
@@ -49,10 +49,21 @@
     }
     return found.sort((a, b) => a.start - b.start || a.column - b.column);
   };
-  const lifeOf = ({ times }) => [
-    Math.max(times[0] - half, Math.min(times[0], 0)),
-    endOf(times[times.length - 1]),
-  ];
+  // Where a person was seen: on keyframes, or, where people were tracked between them, on more.
+  const seenOf = (tube) => (tube.path.times.length ? tube.path : tube);
+  const stepOf = ({ path: { times } }) => {
+    const steps = times.slice(1).map((time, i) => time - times[i]).sort((a, b) => a - b);
+    if (!steps.length) return data.every_ms;
+    const middle = steps.length >> 1;
+    const usual = steps.length % 2 ? steps[middle] : (steps[middle - 1] + steps[middle]) / 2;
+    return Math.min(data.every_ms, Math.max(1, Math.floor(usual)));
+  };
+  const lives = new Map(data.tubes.map((tube) => {
+    const { times } = seenOf(tube), step = stepOf(tube);
+    const start = Math.max(times[0] - Math.floor(step / 2), Math.min(times[0], 0));
+    return [tube, [start, endOf(times[times.length - 1], step)]];
+  }));
+  const lifeOf = (tube) => lives.get(tube);
   // Index of the last keyframe at or before ms, 0 where there is none.
   const before = (times, ms) => {
     let low = 0, high = times.length - 1;
@@ -65,8 +76,9 @@
   const boxAt = (tube, ms) => {
     const [from, to] = lifeOf(tube);
     if (ms < from || ms >= to) return null;
-    const { times, boxes } = tube, i = before(times, ms), j = Math.min(i + 1, times.length - 1);
+    const { times, boxes } = seenOf(tube), i = before(times, ms), j = Math.min(i + 1, times.length - 1);
     const gap = times[j] - times[i];
+    if (times === tube.path.times && gap > data.max_gap * data.every_ms && ms > times[i]) return null;
     const share = gap ? Math.min(1, Math.max(0, (ms - times[i]) / gap)) : 0;
     return boxes[i].map((side, k) => side + (boxes[j][k] - side) * share);
   };

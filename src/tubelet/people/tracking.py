@@ -1,0 +1,206 @@
+"""Following people between keyframes, several times a second.
+
+The association is the one of `linking` (ByteTrack, Zhang et al., ECCV 2022; buffered IoU, Yang et
+al., WACV 2023), told what can be known when frames lie close together.
+
+Shape legend: N people of a frame, M live tracks, P moments at which a person was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tubelet.boxes import area, iou_matrix
+from tubelet.people.camera import Grey, grey, shift
+from tubelet.people.detectors.base import Image, PersonDetector
+from tubelet.people.linking import LinkConfig, best_pairs, grown
+from tubelet.types import Floats, Ints, People
+
+Array = npt.NDArray[np.float64]
+OnPeople = Callable[[int, People], None]
+
+TRACK_RATE = 5.0
+"""How often a second people are looked for by default."""
+_NEW_VELOCITY_WEIGHT = 0.5  # of the latest displacement in the running velocity
+_LONGEST_STRIDE_MS = 600  # a velocity is not trusted for longer than this
+_NEW_LOOK_WEIGHT = 0.2  # of the latest picture in the running appearance
+_INSIDE = 0.85  # of a box in another: two boxes of one person
+
+
+@dataclass(slots=True, kw_only=True)
+class _Track:
+    """A person being followed: where last seen, how fast the centre moves per ms, and the look."""
+
+    id: int
+    time_ms: int
+    box: Array
+    velocity: Array
+    look: Array
+
+    def at(self, time_ms: int) -> Array:
+        """The last box moved on at constant velocity."""
+        moved = self.velocity * min(time_ms - self.time_ms, _LONGEST_STRIDE_MS)
+        return np.asarray(self.box + np.tile(moved, 2))
+
+    def see(self, time_ms: int, box: Array, look: Array) -> None:
+        latest = (box[:2] + box[2:] - self.box[:2] - self.box[2:]) / 2 / (time_ms - self.time_ms)
+        keep = 1 - _NEW_VELOCITY_WEIGHT if self.velocity.any() else 0.0
+        self.velocity = keep * self.velocity + (1 - keep) * latest
+        self.look = (1 - _NEW_LOOK_WEIGHT) * self.look + _NEW_LOOK_WEIGHT * look
+        self.time_ms, self.box = time_ms, box
+
+
+class Tracker:
+    """Gives the people of one film's frames their track ids, frame by frame.
+
+    A person who has an id already (≥ 0) keeps it. Memory does not grow with the film.
+    """
+
+    def __init__(self, config: LinkConfig | None = None) -> None:
+        self.config = config or LinkConfig()
+        self._tracks: dict[int, _Track] = {}
+        self._next_id = 1
+        self._grey: Grey | None = None
+
+    def see(self, time_ms: int, people: People, image: Image) -> People:
+        """The people of the frame `image` u8 `(H, W, 3)`, everyone with a track id; two boxes of
+        one person become one. Times must ascend."""
+        self._move_with_camera(image)
+        oldest = time_ms - self.config.max_gap_ms
+        self._tracks = {i: t for i, t in self._tracks.items() if t.time_ms >= oldest}
+        people = people.select(np.argsort(-people.scores, kind="stable"))
+        boxes, ids = people.boxes.astype(np.float64), people.track_ids.copy()
+        looks = looks_of(image, people.boxes)
+        self._associate(boxes, looks, people.scores, ids, time_ms)
+        self._begin(boxes, ids)
+        kept = np.flatnonzero(ids >= 0)
+        for person in kept.tolist():
+            self._see(int(ids[person]), time_ms, boxes[person], looks[person])
+        return People.of(people.boxes[kept], people.scores[kept], ids[kept])
+
+    def _move_with_camera(self, image: Image) -> None:
+        latest = grey(image)
+        if self._grey is not None:
+            moved = np.tile(shift(self._grey, latest), 2)
+            for track in self._tracks.values():
+                track.box = track.box + moved
+        self._grey = latest
+
+    def _associate(
+        self, boxes: Array, looks: Array, scores: Floats, ids: Ints, time_ms: int
+    ) -> None:
+        """Fill `ids` of the people who continue a track."""
+        taken = set(ids.tolist())
+        tracks = [t for i, t in sorted(self._tracks.items()) if i not in taken]
+        sure = scores >= self.config.sure
+        for far, who in ((False, sure), (True, sure), (False, ~sure)):
+            people = np.flatnonzero(who & (ids < 0))
+            if not tracks or not len(people):
+                continue
+            alike = self._similarity(tracks, boxes[people], looks[people], time_ms, far=far)
+            pairs = best_pairs(alike, self.config.far_iou if far else self.config.iou)
+            for row, column in pairs:
+                ids[people[column]] = tracks[row].id
+            matched = {row for row, _ in pairs}
+            tracks = [t for row, t in enumerate(tracks) if row not in matched]
+
+    def _similarity(
+        self, tracks: list[_Track], boxes: Array, looks: Array, time_ms: int, *, far: bool
+    ) -> Array:
+        """How alike tracks and boxes are `(M, N)`; `far` forgives a jump or a wrong prediction."""
+        predicted = np.stack([t.at(time_ms) for t in tracks])
+        if not far:
+            return iou_matrix(predicted, boxes).astype(np.float64)
+        wide = grown(boxes, self.config.expand)
+        last = np.stack([t.box for t in tracks])
+        either = [iou_matrix(grown(b, self.config.expand), wide) for b in (predicted, last)]
+        return np.asarray(np.maximum(*either), np.float64)
+
+    def _begin(self, boxes: Array, ids: Ints) -> None:
+        """New ids for who continues no track, best first, but for second boxes of one person."""
+        for person in np.flatnonzero(ids < 0).tolist():
+            if _inside(boxes[person], boxes[ids >= 0]) >= _INSIDE:
+                continue
+            while self._next_id in self._tracks or self._next_id in ids:
+                self._next_id += 1
+            ids[person] = self._next_id
+            self._next_id += 1
+
+    def _see(self, track_id: int, time_ms: int, box: Array, look: Array) -> None:
+        if track_id in self._tracks:
+            self._tracks[track_id].see(time_ms, box, look)
+            return
+        self._tracks[track_id] = _Track(
+            id=track_id, time_ms=time_ms, box=box, velocity=np.zeros(2), look=look
+        )
+
+
+def looks_of(image: Image, boxes: Floats) -> Array:
+    """What people look like `(N, 128)`: the square roots of the shares of 64 colours in the upper
+    and the lower half of the middle of each box, so that a scalar product is 1 for equal looks."""
+    height, width = image.shape[:2]
+    looks = np.zeros((len(boxes), 2, 64))
+    for look, (x1, y1, x2, y2) in zip(looks, boxes.astype(np.float64).tolist(), strict=True):
+        margin = (x2 - x1) / 5
+        left, right = _pixels(x1 + margin, x2 - margin, width)
+        for half, (top, bottom) in zip(
+            look, ((y1, (y1 + y2) / 2), ((y1 + y2) / 2, y2)), strict=True
+        ):
+            first, last = _pixels(top, bottom, height)
+            step = max(1, (last - first) // 16), max(1, (right - left) // 12)
+            colours = image[first : last : step[0], left : right : step[1]].reshape(-1, 3) >> 6
+            counts = np.bincount(colours @ np.array([16, 4, 1]), minlength=64)
+            half[:] = np.sqrt(counts / counts.sum() / 2)
+    return looks.reshape(len(boxes), 128)
+
+
+def _pixels(low: float, high: float, size: int) -> tuple[int, int]:
+    """Whole pixels from `low` to `high` in shares of `size`, at least one."""
+    first = min(max(0, int(low * size)), size - 1)
+    return first, min(size, max(first + 1, round(high * size)))
+
+
+def _inside(box: Array, others: Array) -> float:
+    """The greatest share of a box or of another that the two have in common."""
+    if not len(others):
+        return 0.0
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    least = np.minimum(area(box[None]), area(others))
+    return float((sides.clip(min=0).prod(1) / np.maximum(least, 1e-12)).max())
+
+
+class Follower:
+    """Detects and tracks `rate` times a second, and remembers the people of keyframes until they
+    are asked for.
+
+    `on_people` is called with each moment and its people, in order of time.
+    """
+
+    def __init__(
+        self,
+        detector: PersonDetector,
+        tracker: Tracker,
+        on_people: OnPeople | None = None,
+        *,
+        rate: float = TRACK_RATE,
+    ) -> None:
+        self.rate = rate
+        self._detector, self._tracker, self._on_people = detector, tracker, on_people
+        self._found: dict[int, People] = {}
+
+    def look(self, time_ms: int, image: Image) -> None:
+        """Find and follow the people of the frame displayed at `time_ms`; moments ascend."""
+        people = self._tracker.see(time_ms, self._detector(image), image)
+        if self._on_people is not None:
+            self._on_people(time_ms, people)
+        self._found[time_ms] = people
+
+    def at(self, key_ms: int) -> People:
+        """The people of a keyframe; those before it are forgotten."""
+        people = self._found[key_ms]
+        self._found = {ms: p for ms, p in self._found.items() if ms > key_ms}
+        return people

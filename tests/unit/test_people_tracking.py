@@ -1,0 +1,249 @@
+"""Following people between keyframes: the frames looked at, the ids, the paths of tubes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tubelet
+from tubelet.api import ActionDetector
+from tubelet.errors import InputError, ShapeError
+from tubelet.labels import LabelSpace
+from tubelet.media.decoder import Image
+from tubelet.media.video import Frame, VideoInfo
+from tubelet.media.watching import moments_between, watched
+from tubelet.media.writer import VideoWriter
+from tubelet.models import ActionModelConfig
+from tubelet.models.backbones.resnet3d import ResNet3dConfig
+from tubelet.models.heads.linear import LinearHeadConfig
+from tubelet.people.camera import grey, shift
+from tubelet.people.linking import link
+from tubelet.people.tracking import Tracker
+from tubelet.results import Tube, save_results
+from tubelet.types import InputSpec, Ints, People
+
+LABELS = LabelSpace.of(["walk", "wave"])
+GREY = np.full((60, 80, 3), 90, np.uint8)
+
+
+def tube(path_ms: list[int], times_ms: list[int]) -> Tube:
+    n, path = len(times_ms), np.array(path_ms, np.int64)
+    return Tube(
+        video="film",
+        track_id=4,
+        times_ms=np.array(times_ms, np.int64),
+        boxes=np.tile(np.array([0.1, 0.2, 0.3, 0.4], np.float32), (n, 1)),
+        person_scores=np.ones(n, np.float32),
+        action_scores=np.full((n, 2), 0.5, np.float32),
+        labels=LABELS,
+        path_ms=path,
+        path_boxes=np.stack([path / 9000, path * 0, path / 8000, path * 0 + 1], 1),
+    )
+
+
+def test_the_path_says_where_a_person_is_and_how_long() -> None:
+    person = tube([800, 1000, 1200, 2000, 2200], [1000, 2000])
+    assert person.life(1000) == (700, 2300)
+    middle = person.box_at(1100, 1000)
+    assert middle is not None
+    np.testing.assert_allclose(middle, [1100 / 9000, 0, 1100 / 8000, 1], rtol=1e-5)
+    assert person.box_at(1600, 1000) is not None  # bridged
+    assert person.box_at(1600, 300) is None  # too long an absence for keyframes this close
+    assert person.box_at(1200, 300) is not None
+    assert person.box_at(2000, 300) is not None
+    assert person.box_at(699, 1000) is None
+    assert person.box_at(2300, 1000) is None
+    assert person.box_at(2350, 1000, 2380) is not None  # no other frame could be looked at
+
+
+def test_a_part_of_a_tube_keeps_its_part_of_the_path() -> None:
+    person = tube([800, 1000, 1500, 2000, 2500, 3000, 3200], [1000, 2000, 3000])
+    assert person.filter(start_ms=1500).path_ms.tolist() == [2000, 2500, 3000]
+    assert person.select(np.arange(3)).path_ms.tolist() == person.path_ms.tolist()
+    assert len(person.filter(persons=5).path_ms) == len(person.filter(persons=5).path_boxes) == 0
+
+
+def test_a_path_must_ascend_and_contain_the_moments() -> None:
+    for path in ([1000, 900, 2000], [1000, 1500]):
+        with pytest.raises(ShapeError, match="must ascend and contain"):
+            tube(path, [1000, 2000])
+    with pytest.raises(ShapeError):
+        Tube(
+            video="film", track_id=1, times_ms=np.zeros(1), boxes=np.zeros((1, 4)),
+            person_scores=np.ones(1), action_scores=np.zeros((1, 2)), labels=LABELS,
+            path_ms=np.zeros(1), path_boxes=np.zeros((2, 4)),
+        )  # fmt: skip
+
+
+def test_a_path_survives_its_file(tmp_path: Path) -> None:
+    person = tube([800, 1000, 1200, 2000], [1000, 2000])
+    plain = tube([], [1000])
+    save_results(tmp_path / "t.json", [person, plain])
+    back, bare = tubelet.read_tubes(tmp_path / "t.json").tubes
+    assert back.path_ms.tolist() == person.path_ms.tolist()
+    np.testing.assert_allclose(back.path_boxes, person.path_boxes, atol=1e-6)
+    assert len(bare.path_ms) == 0
+    assert (tmp_path / "t.json").read_text().count("path_ms") == 1
+
+
+def info(start_ms: int, duration_ms: int, fps: float = 25) -> VideoInfo:
+    return VideoInfo(
+        path=Path("film.mp4"), width=80, height=60, fps=fps, start_ms=start_ms,
+        duration_ms=duration_ms, frame_count=None, rotation=0, mirrored=False, codec="h264",
+    )  # fmt: skip
+
+
+def test_keyframes_are_among_the_moments_and_the_rest_lies_evenly() -> None:
+    found = list(moments_between([1000, 2000, 3500], info(400, 4100), 4))
+    assert [ms for ms, key in found if key] == [1000, 2000, 3500]
+    assert [ms for ms, _ in found] == [
+        500, 750, 1000, 1250, 1500, 1750, 2000, 2250, 2500, 2750, 3000, 3250, 3500, 3750, 4000,
+        4250,
+    ]  # fmt: skip
+    assert [ms for ms, _ in moments_between([0, 100, 200], info(0, 250), 4)] == [0, 100, 200]
+    assert list(moments_between([], info(0, 250), 4)) == []
+    for rate in (float("nan"), -1, 1000):
+        with pytest.raises(InputError, match="rate of tracking"):
+            list(moments_between([0], info(0, 250), rate))
+
+
+def looks(
+    times: list[int], moments: list[tuple[int, bool]], longest_ms: int = 2000
+) -> list[tuple[int, int]]:
+    """(moment, frame's time) of each look, while the frames pass by unchanged."""
+    seen: list[tuple[int, int]] = []
+
+    def frames() -> Iterator[Frame]:
+        yield from (Frame(t, GREY) for t in times)
+
+    given = watched(
+        frames(), moments, lambda ms, f: seen.append((ms, f.time_ms)), longest_ms=longest_ms
+    )
+    assert [f.time_ms for f in given] == times
+    return seen
+
+
+def test_the_frame_on_show_is_looked_at_once_and_keyframes_always() -> None:
+    slow = [(0, True), (100, False), (200, False), (300, True), (340, False), (900, False)]
+    assert looks([0, 250, 400], slow) == [(0, 0), (300, 250), (900 - 500, 400)]
+    assert looks([0, 250, 400], [(1000, True)]) == []  # more than half a second after the end
+    hole = [(0, True), (1000, True), (4000, True), (4990, False), (5000, True)]
+    assert looks([0, 600, 5000], hole) == [(0, 0), (1000, 600), (5000, 5000)]
+
+
+def test_a_camera_that_pans_is_measured_and_noise_is_not() -> None:
+    scene = np.random.default_rng(0).integers(0, 255, (240, 400, 3)).astype(np.uint8)
+    scene = np.repeat(np.repeat(scene[::8, ::8], 8, 0), 8, 1)
+    one, two = scene[:200, :300], scene[16:216, 24:324]
+    np.testing.assert_allclose(shift(grey(one), grey(two)), (-24 / 300, -16 / 200), atol=0.004)
+    assert shift(grey(GREY), grey(GREY)) == (0, 0)
+    other = np.random.default_rng(1).integers(0, 255, scene.shape).astype(np.uint8)
+    assert shift(grey(scene), grey(other)) == (0, 0)
+    assert grey(GREY[:5, :7]).shape == grey(scene).shape
+
+
+def test_a_pan_that_moves_everybody_changes_nobody() -> None:
+    rng = np.random.default_rng(2)
+    scene = np.repeat(np.repeat(rng.integers(0, 255, (40, 120, 3)), 4, 0), 4, 1).astype(np.uint8)
+    tracker, left = Tracker(), [20, 60, 100]
+    ids: list[list[int]] = []
+    for step in range(6):
+        image = scene[:, 40 * step : 40 * step + 200]
+        x = np.array(left) + 200 - 40 * step  # three people side by side on the scene
+        boxes = np.stack([x, x * 0 + 40, x + 30, x * 0 + 120], 1) / np.array([200, 160] * 2)
+        inside = (boxes[:, 0] >= 0) & (boxes[:, 2] <= 1)
+        people = tracker.see(200 * step, People.of(boxes[inside]), image)
+        lefts = people.boxes[:, 0].round(4).tolist()
+        places = dict(zip(lefts, people.track_ids.tolist(), strict=True))
+        ids.append([places.get(b, -1) for b in boxes[:, 0].astype(np.float32).round(4).tolist()])
+    for person in zip(*ids, strict=True):
+        assert len({i for i in person if i >= 0}) == 1
+
+
+def test_a_second_box_of_one_person_is_nobody() -> None:
+    tracker = Tracker()
+    whole, bust, other = [0.1, 0.1, 0.4, 0.9], [0.12, 0.1, 0.38, 0.4], [0.6, 0.1, 0.8, 0.9]
+    found = tracker.see(0, People.of([bust, whole, other], [0.5, 0.9, 0.8]), GREY)
+    np.testing.assert_allclose(found.boxes, np.array([whole, other], np.float32))
+    assert found.track_ids.tolist() == [1, 2]
+    again = tracker.see(200, People.of([whole], [0.9], [7]), GREY)
+    assert again.track_ids.tolist() == [7]
+
+
+class Walker:
+    """A person detector that finds a walker, who moves with every look, and counts the looks."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def __call__(self, image: Image) -> People:
+        self.looks += 1
+        return People.of([[0.02 * self.looks, 0.1, 0.02 * self.looks + 0.2, 0.9]])
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    with VideoWriter(path, 10, (60, 80)) as writer:
+        for i in range(36):
+            writer.write(np.full((60, 80, 3), 5 * i, np.uint8))
+    return path
+
+
+@pytest.fixture(scope="module")
+def detector() -> ActionDetector:
+    torch.manual_seed(0)
+    model = ActionModelConfig(
+        backbone=ResNet3dConfig(blocks=(1, 1, 1, 1), width=4),
+        head=LinearHeadConfig(),
+        input=InputSpec(frames=2, stride=1, short_side=32),
+        labels=LABELS,
+    ).build()
+    return ActionDetector(model, device="cpu")
+
+
+def test_people_are_followed_between_and_after_keyframes(
+    film: Path, detector: ActionDetector
+) -> None:
+    walker, seen = Walker(), list[tuple[int, People]]()
+    order: list[int] = []
+
+    def on_people(time_ms: int, people: People) -> None:
+        seen.append((time_ms, people))
+        order.append(time_ms)
+
+    moments = []
+    for moment in detector.detect(film, people=walker, track_rate=5, on_people=on_people):
+        assert moment.key.time_ms in order  # a keyframe's people are reported before it
+        moments.append(moment)
+    assert [m.key.time_ms for m in moments] == [0, 1000, 2000, 3000]
+    assert [ms for ms, _ in seen] == list(range(0, 3600, 200))
+    assert walker.looks == 18
+    (person,) = link(moments, seen=seen)
+    assert person.times_ms.tolist() == [0, 1000, 2000, 3000]
+    assert person.path_ms.tolist() == list(range(0, 3600, 200))
+    np.testing.assert_allclose(person.path_boxes[[0, 5, 10, 15]], person.boxes)
+    with pytest.raises(InputError, match="of one video"):
+        other = tubelet.Detections(
+            key=tubelet.Key(video="b", time_ms=0), boxes=person.boxes[:1],
+            person_scores=np.ones(1), action_scores=np.ones((1, 2)), track_ids=np.array([-1]),
+            labels=LABELS,
+        )  # fmt: skip
+        link([*moments, other], seen=seen)
+
+
+def test_a_rate_of_nought_looks_at_keyframes_only(film: Path, detector: ActionDetector) -> None:
+    walker, seen = Walker(), list[Ints]()
+    found = list(
+        detector.detect(
+            film, people=walker, track_rate=0, on_people=lambda _, p: seen.append(p.track_ids)
+        )
+    )
+    assert walker.looks == len(found) == 4
+    assert not seen
+    with pytest.raises(InputError, match="rate of tracking"):
+        next(detector.detect(film, people=walker, track_rate=-2))
