@@ -50,6 +50,7 @@ PAINTED = """() => {
 
 
 PATH_MS = np.array([1700, 1800, 2000, 2200, 2400, 2600, 3000])
+PATH = np.stack([PATH_MS / side for side in (4000, 8000, 3500, 4500)], 1).astype(np.float32)
 
 
 def tubes() -> list[Tube]:
@@ -70,9 +71,7 @@ def tubes() -> list[Tube]:
             * np.array([1, 1, 1, 0.01], np.float32),
             labels=labels,
             path_ms=PATH_MS if track else PATH_MS[:0],
-            path_boxes=np.stack([PATH_MS / 4000, PATH_MS / 8000, PATH_MS / 3500, PATH_MS / 4500], 1)
-            if track
-            else np.zeros((0, 4)),
+            path_boxes=(PATH if track else PATH[:0]),
         )
         for track, first in ((0, 0), (1, 4))
     ]
