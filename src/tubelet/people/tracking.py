@@ -32,7 +32,7 @@ _INSIDE = 0.85  # of a box in another: two boxes of one person
 
 
 @dataclass(slots=True, kw_only=True)
-class _Track:
+class _Followed:
     """A person being followed: where last seen, how fast the centre moves per ms, and the look."""
 
     id: int
@@ -62,7 +62,7 @@ class Tracker:
 
     def __init__(self, config: LinkConfig | None = None) -> None:
         self.config = config or LinkConfig()
-        self._tracks: dict[int, _Track] = {}
+        self._tracks: dict[int, _Followed] = {}
         self._next_id = 1
         self._grey: Grey | None = None
 
@@ -109,7 +109,7 @@ class Tracker:
             tracks = [t for row, t in enumerate(tracks) if row not in matched]
 
     def _similarity(
-        self, tracks: list[_Track], boxes: Array, looks: Array, time_ms: int, *, far: bool
+        self, tracks: list[_Followed], boxes: Array, looks: Array, time_ms: int, *, far: bool
     ) -> Array:
         """How alike tracks and boxes are `(M, N)`; `far` forgives a jump or a wrong prediction."""
         predicted = np.stack([t.at(time_ms) for t in tracks])
@@ -134,7 +134,7 @@ class Tracker:
         if track_id in self._tracks:
             self._tracks[track_id].see(time_ms, box, look)
             return
-        self._tracks[track_id] = _Track(
+        self._tracks[track_id] = _Followed(
             id=track_id, time_ms=time_ms, box=box, velocity=np.zeros(2), look=look
         )
 
