@@ -111,16 +111,15 @@ class Detections:
         marks = [
             PersonMark(
                 track_id=track_id,
-                box=self.boxes[person],
-                actions=[
+                actions=tuple(
                     (shown_name(name, self.labels.ids[self.labels.names.index(name)]), score)
                     for name, score in self.top(person, top)
                     if score >= min_score
-                ],
+                ),
             )
             for person, track_id in enumerate(self.track_ids.tolist())
         ]
-        draw_people(picture, marks)
+        draw_people(picture, self.boxes, marks)
         return picture
 
     def rows(self, *, min_score: float = 0.0) -> Iterator[Row]:
@@ -335,10 +334,9 @@ def _step(times_ms: Ints, default: int) -> int:
 def end_of(last_ms: int, every_ms: int, film_end_ms: int | None) -> int:
     """When what was seen last at `last_ms` ends: half an interval later, or with the film, if that
     ends before the next keyframe."""
-    end = last_ms + every_ms - every_ms // 2
     if film_end_ms is None or last_ms + every_ms < film_end_ms:
-        return end
-    return max(end, film_end_ms)
+        return last_ms + every_ms - every_ms // 2
+    return max(film_end_ms, last_ms + 1)  # a header may claim too early an end
 
 
 def interval(tubes: Iterable[Tube]) -> int:

@@ -1,4 +1,4 @@
-"""Pixels: boxes, panels and labels on a uint8 RGB image, and the colours of people. NumPy only."""
+"""People on a picture: boxes, labels that do not cover each other, and the colours. NumPy only."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.drawing.font import drawable, text_mask
+from tubelet.drawing.canvas import Canvas, Colour, ColourModel, Floats, Image, Rect, RgbColours
+from tubelet.drawing.font import drawable
+from tubelet.drawing.labels import PANEL, PLACES, FreeSpace, Label, places_of
 from tubelet.errors import ShapeError
-
-Floats = npt.NDArray[np.float32]
-Image = npt.NDArray[np.uint8]
-Colour = tuple[int, int, int]
 
 PALETTE: tuple[Colour, ...] = (
     (86, 180, 233),
@@ -28,8 +26,8 @@ PALETTE: tuple[Colour, ...] = (
 vermilion, purple and blue are lightened so that a thin line stands out on dark film."""
 
 UNKNOWN: Colour = (190, 196, 204)
-PANEL: Colour = (17, 20, 26)
-WHITE: Colour = (255, 255, 255)
+_STEADY = 15
+"""For so many pictures a label that had to give way stays as it is, or it would flicker."""
 
 
 def colour_of(track_id: int) -> Colour:
@@ -37,38 +35,137 @@ def colour_of(track_id: int) -> Colour:
     return UNKNOWN if track_id < 0 else PALETTE[track_id % len(PALETTE)]
 
 
-def ink_on(colour: Colour) -> Colour:
-    """Black or white, whichever is read more easily on `colour`."""
-    luminance = float(np.dot((0.2126, 0.7152, 0.0722), colour)) / 255
-    return PANEL if luminance > 0.4 else WHITE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PersonMark:
-    """What is drawn of a person: `box (4,)` in [0, 1], and actions with scores, best first."""
+    """What a person's label says: actions with scores, best first; `name` instead of the id."""
 
     track_id: int
-    box: Floats
-    actions: Sequence[tuple[str, float]]
+    actions: tuple[tuple[str, float], ...]
+    name: str = ""
 
 
-def draw_people(image: Image, people: Sequence[PersonMark]) -> None:
-    """Draw people into an RGB image `(H, W, 3)`, in place; lines and letters fit its size.
+class _Tag:
+    """A person's label as it is shown in one picture after another."""
 
-    All boxes come first and then all labels, so that no line crosses a text.
+    def __init__(self, mark: PersonMark, labels: Sequence[Label], before: _Tag | None) -> None:
+        self.mark, self._labels = mark, labels
+        self._sizes: list[tuple[int, int] | None] = [None] * len(labels)
+        self._drawn: list[tuple[Image, ...] | None] = [None] * len(labels)
+        self.level = 0 if before is None else before.level
+        self.place = 0 if before is None else before.place
+        self.age = 0 if before is None else before.age
+
+    def placed(self, box: Sequence[int], free: FreeSpace, hw: tuple[int, int]) -> Rect | None:
+        """Take a place beside the box: whole if possible, where it was if possible. A label that
+        had to be shortened, or left out, stays so for a while."""
+        levels = len(self._labels)
+        waits = self.level > 0 and self.age < _STEADY
+        self.age += 1
+        if waits and self.level >= levels:
+            return None
+        order = (self.place, *(place for place in range(PLACES) if place != self.place))
+        for level in (self.level, *range(levels)) if waits else range(levels):
+            size = self._sizes[level] = self._sizes[level] or self._labels[level].hw
+            rects = places_of(box, size, hw)
+            for place in order:
+                if free.take(rects[place]):
+                    self.age = self.age if level == self.level else 0
+                    self.level, self.place = level, place
+                    return rects[place]
+        self.age = self.age if self.level >= levels else 0
+        self.level = levels
+        return None
+
+    def planes(self, colours: ColourModel) -> tuple[Image, ...]:
+        """What is shown of it, drawn once."""
+        known = self._drawn[self.level]
+        if known is None:
+            known = self._drawn[self.level] = self._labels[self.level].planes(colours)
+        return known
+
+
+class Painter:
+    """Draws people into one picture after another, all of size `hw` and of the same `colours`.
+
+    Lines and letters fit the size. A label is drawn when it changes, and stays in its place beside
+    the box for as long as it is free: larger people are served first; a label for which no place
+    is left is shortened, in the end to nothing, and the box alone is shown.
     """
-    height, width = image.shape[:2]
-    line = max(2, round(min(height, width) / 200))
-    size = max(16, round(min(height, width) / 30))
-    boxes_px = [
-        np.rint(person.box * (width, height, width, height)).astype(int).tolist()
-        for person in people
-    ]
-    for person, box_px in zip(people, boxes_px, strict=True):
-        draw_box(image, box_px, colour_of(person.track_id), line)
-    for person, box_px in zip(people, boxes_px, strict=True):
-        name = str(person.track_id) if person.track_id >= 0 else "?"
-        draw_label(image, box_px, name, person.actions, colour_of(person.track_id), size)
+
+    def __init__(self, hw: tuple[int, int], colours: ColourModel) -> None:
+        self._hw, self._colours = hw, colours
+        self.line = max(2, round(min(hw) / 200))
+        self.size = max(16, round(min(hw) / 30))
+        self._tags: dict[tuple[int, int], _Tag] = {}
+
+    def draw(
+        self, planes: Sequence[Image], boxes: Floats, people: Sequence[PersonMark]
+    ) -> list[Rect]:
+        """Draw people into the picture's planes, in place, `boxes (N, 4)` in [0, 1]; returns where
+        their labels lie. All boxes come first and then all labels, so that no line crosses a text.
+        """
+        tags, self._tags = self._tags, {}
+        if not people:
+            return []
+        canvas = Canvas(planes, self._colours, self._hw)
+        height, width = self._hw
+        boxes_px = np.rint(boxes * (width, height, width, height)).astype(np.int64)
+        self._frames(canvas, boxes_px, [colour_of(person.track_id) for person in people])
+        # A larger box comes first; equal ones in their order.
+        order = np.argsort(-np.prod(boxes_px[:, 2:] - boxes_px[:, :2], axis=1), kind="stable")
+        free = FreeSpace(self._hw, max(2, self.size // 4))
+        rects, corners, seen = [], boxes_px.tolist(), dict[int, int]()
+        for index in order.tolist():
+            person = people[index]
+            count = seen[person.track_id] = seen.get(person.track_id, 0) + 1
+            key = person.track_id, count  # several may have no identity
+            tag = tags.get(key)
+            if tag is None or tag.mark != person:
+                tag = _Tag(person, list(self._label(person).shorter()), tag)
+            self._tags[key] = tag
+            rect = tag.placed(corners[index], free, self._hw)
+            if rect is not None:
+                canvas.paste(rect[0], rect[1], tag.planes(self._colours))
+                rects.append(rect)
+        return rects
+
+    def _frames(
+        self, canvas: Canvas, boxes_px: npt.NDArray[np.int64], colours: Sequence[Colour]
+    ) -> None:
+        """A frame of `line` pixels inside each box, with a thin dark edge on either side."""
+        # Of YUV the edge is in the brightness alone: it is thinner than chroma can show.
+        dark = _strips(boxes_px, 1, self.line + 2).reshape(-1, 4)
+        canvas.fill(dark, [PANEL] * len(dark), count=1)
+        canvas.fill(
+            _strips(boxes_px, 0, self.line).reshape(-1, 4), [c for c in colours for _ in range(4)]
+        )
+
+    def _label(self, person: PersonMark) -> Label:
+        name = person.name or (str(person.track_id) if person.track_id >= 0 else "?")
+        rows = tuple((action, round(score, 2)) for action, score in person.actions)
+        colour = colour_of(person.track_id)
+        return Label(name=name, rows=rows, colour=colour, size=self.size, room=self._hw[1] & ~1)
+
+
+def _strips(
+    boxes_px: npt.NDArray[np.int64], outside: int, thick: int
+) -> npt.NDArray[np.int64]:
+    """The four strips `(N, 4, 4)` of frames that begin `outside` their boxes."""
+    x1, y1, x2, y2 = (boxes_px + np.array((-outside, -outside, outside, outside))).T
+    return np.stack(
+        [
+            np.stack([x1, y1, x2, y1 + thick], 1),
+            np.stack([x1, y2 - thick, x2, y2], 1),
+            np.stack([x1, y1 + thick, x1 + thick, y2 - thick], 1),
+            np.stack([x2 - thick, y1 + thick, x2, y2 - thick], 1),
+        ],
+        axis=1,
+    )
+
+
+def draw_people(image: Image, boxes: Floats, people: Sequence[PersonMark]) -> None:
+    """Draw people into an RGB image `(H, W, 3)`, in place, as `Painter` does."""
+    Painter((image.shape[0], image.shape[1]), RgbColours()).draw((image,), boxes, people)
 
 
 def copied(image: npt.ArrayLike) -> Image:
@@ -83,84 +180,7 @@ def copied(image: npt.ArrayLike) -> Image:
     return pixels
 
 
-def blend(image: Image, x: int, y: int, mask: Floats, colour: Colour) -> None:
-    """Paint `colour` through a coverage mask `(h, w)` whose top left corner is at `x, y`, in place.
-
-    Parts outside the image are left out.
-    """
-    top, left = max(y, 0), max(x, 0)
-    bottom, right = min(y + mask.shape[0], image.shape[0]), min(x + mask.shape[1], image.shape[1])
-    if top >= bottom or left >= right:
-        return
-    part = image[top:bottom, left:right]
-    cover = mask[top - y : bottom - y, left - x : right - x, None]
-    part[:] = np.rint(part + (np.asarray(colour, np.float32) - part) * cover).astype(np.uint8)
-
-
-def fill(image: Image, x: int, y: int, w: int, h: int, colour: Colour, alpha: float = 1) -> None:
-    """Fill a rectangle, in place."""
-    if w > 0 and h > 0:
-        blend(image, x, y, np.full((h, w), alpha, np.float32), colour)
-
-
-def draw_box(image: Image, box_px: Sequence[int], colour: Colour, line: int) -> None:
-    """A frame of `line` pixels inside `x1, y1, x2, y2`, with a thin dark edge on either side."""
-    x1, y1, x2, y2 = box_px
-    for inset, thickness, paint, alpha in ((-1, line + 2, PANEL, 0.45), (0, line, colour, 1.0)):
-        left, top = x1 + inset, y1 + inset
-        width, height = x2 - x1 - 2 * inset, y2 - y1 - 2 * inset
-        fill(image, left, top, width, thickness, paint, alpha)
-        fill(image, left, top + height - thickness, width, thickness, paint, alpha)
-        side = height - 2 * thickness
-        fill(image, left, top + thickness, thickness, side, paint, alpha)
-        fill(image, left + width - thickness, top + thickness, thickness, side, paint, alpha)
-
-
 def shown_name(name: str, label: int) -> str:
     """The class's name, or its id where the font lacks a letter of the name: boxes in place of
     letters would make all classes look alike."""
     return name if drawable(name) else f"class {label}"
-
-
-def _fitted(text: Floats, room: int, size: int) -> Floats:
-    """A text's mask, cut with an ellipsis where it is wider than `room`."""
-    if text.shape[1] <= room:
-        return text
-    dots = text_mask("…", size)
-    return np.concatenate([text[:, : max(room - dots.shape[1], 0)], dots], axis=1)
-
-
-def draw_label(
-    image: Image,
-    box_px: Sequence[int],
-    name: str,
-    rows: Sequence[tuple[str, float]],
-    colour: Colour,
-    size: int,
-) -> None:
-    """A person's label: the name on the person's colour, beside it one row per action.
-
-    It sits on the box's upper edge, or slides into the box if there is no room above;
-    it is kept inside the image. A bar behind each row is as long as its score.
-    """
-    pad = max(2, size // 4)
-    badge = text_mask(name, size, weight=1.35)
-    figures = [text_mask(f"{score:.2f}", size) for _, score in rows]
-    room = image.shape[1] - badge.shape[1] - 6 * pad - max((f.shape[1] for f in figures), default=0)
-    texts = [_fitted(text_mask(action, size), room, size) for action, _ in rows]
-    body = max((t.shape[1] + f.shape[1] for t, f in zip(texts, figures, strict=True)), default=0)
-    body += 4 * pad if rows else 0
-    row_height = size + pad
-    width, height = badge.shape[1] + 2 * pad + body, row_height * max(len(rows), 1)
-    x = min(max(box_px[0] - 1, 0), max(image.shape[1] - width, 0))
-    y = min(max(box_px[1] - height, 0), max(image.shape[0] - height, 0))
-
-    edge = x + badge.shape[1] + 2 * pad
-    fill(image, x, y, edge - x, height, colour)
-    blend(image, x + pad, y + pad // 2, badge, ink_on(colour))
-    fill(image, edge, y, body, height, PANEL, 0.8)
-    for i, ((_, score), text, figure) in enumerate(zip(rows, texts, figures, strict=True)):
-        top = y + i * row_height
-        fill(image, edge, top, round(body * min(score, 1)), row_height, colour, 0.34)
-        blend(image, edge + pad, top + pad // 2, text, WHITE)
-        blend(image, edge + body - pad - figure.shape[1], top + pad // 2, figure, WHITE)

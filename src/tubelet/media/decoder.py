@@ -127,9 +127,9 @@ class Orientation:
         return 180 if self.mirror_y else 0
 
     def apply(self, image: Image) -> Image:
-        """The upright image, contiguous."""
+        """The upright image, or one plane of it, contiguous."""
         if self.transpose:
-            image = image.transpose(1, 0, 2)
+            image = image.swapaxes(0, 1)
         if self.mirror_x:
             image = image[:, ::-1]
         if self.mirror_y:

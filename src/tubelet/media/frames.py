@@ -23,8 +23,9 @@ from av.video.frame import VideoFrame
 
 from tubelet.errors import InputError, VideoError
 from tubelet.film_ids import ids_of
-from tubelet.media.decoder import Image, Orientation, Scaler, explain
+from tubelet.media.decoder import Image, Orientation, Picture, Scaler, explain
 from tubelet.media.video import Frame, Video, VideoInfo
+from tubelet.media.yuv import YuvFrame, yuv_frames
 from tubelet.types import Kernel
 
 _NAME = re.compile(r"(?P<prefix>.*?)(?P<number>\d{1,9})\.(?P<kind>jpe?g|png)", re.IGNORECASE)
@@ -81,14 +82,22 @@ class FrameFolder:
         if hw is not None and min(hw) < 1:
             raise InputError("frames need at least one pixel", expected="(H, W) ≥ 1", got=hw)
         size = hw or self.info.hw
+        for time_ms, picture in self._pictures(start_ms):
+            source = partial(self._scaled, picture) if keep_source else None
+            yield Frame(time_ms, self._scaler(size, kernel)(picture), source)
+
+    def yuv_frames(self, hw: tuple[int, int]) -> Iterator[YuvFrame]:
+        """All frames in YUV 4:2:0, as `Video.yuv_frames` gives them."""
+        return yuv_frames(self._pictures(None), self._orientation, hw)
+
+    def _pictures(self, start_ms: int | None) -> Iterator[Picture]:
         first = 0 if start_ms is None else max(0, int(start_ms * self._fps / 1000) - 1)
         for index in range(first, len(self._files)):
             time_ms = self._time_ms(index)
             if start_ms is None or time_ms >= start_ms:
                 picture = self._picture(index)
                 self._check_size(index, picture)
-                source = partial(self._scaled, picture) if keep_source else None
-                yield Frame(time_ms, self._scaler(size, kernel)(picture), source)
+                yield time_ms, picture
 
     def close(self) -> None:
         """Nothing is held open; here because `Video` has it."""

@@ -24,6 +24,7 @@ from av.video.frame import VideoFrame
 from tubelet.errors import InputError, VideoError
 from tubelet.film_ids import EXTENSIONS, ids_of
 from tubelet.media.decoder import NEAR_MS, Decoder, Image, Orientation, Picture, Scaler
+from tubelet.media.yuv import YuvFrame, yuv_frames
 from tubelet.types import Kernel, Pixels
 
 _MEASURED_PACKETS = 64
@@ -155,6 +156,11 @@ class Video:
         for time_ms, picture in self._pictures(start_ms):
             source = partial(self._scaled, picture) if keep_source else None
             yield Frame(time_ms, scaler(picture), source)
+
+    def yuv_frames(self, hw: tuple[int, int]) -> Iterator[YuvFrame]:
+        """All frames as the film stores them, in YUV 4:2:0, at the upright size `hw`, both sides
+        even: for films made from this one (`media.yuv`). A pass of its own, as `frames`."""
+        return yuv_frames(self._pictures(None), self._orientation, hw)
 
     def _scaled(self, picture: VideoFrame, hw: tuple[int, int]) -> Image:
         return cast("Image", self._scaler(hw)(picture))  # swscale gives bytes

@@ -19,18 +19,20 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from tubelet.errors import InputError, ShapeError, TubeletError, VideoError
 from tubelet.files import cannot_write
 from tubelet.media.decoder import explain
+from tubelet.media.yuv import ColourTags, planes
 
 # Divides every usual frame rate, NTSC's included, and whole milliseconds.
 _CLOCK = 90_000
-_BT709 = 1
-_LIMITED = 1
+_LIMITED, _FULL = 1, 2
 
 
 class VideoWriter:
-    """Context manager that writes RGB images to `path` (.mp4, .m4v or .mov).
+    """Context manager that writes RGB or YUV images to `path` (.mp4, .m4v or .mov).
 
     `fps`: frames per second. `hw`: size of the images; an odd side is encoded one pixel larger,
-    its edge repeated, because 4:2:0 needs even ones. `quality`: x264's CRF, smaller is better.
+    its edge repeated, because 4:2:0 needs even ones. `quality`: x264's CRF, smaller is better;
+    `preset`: x264's, slower ones give smaller files. `tags`: of the YUV images of `write_yuv`;
+    `comment`: a line that the file carries.
     The same images may give other bytes: x264 does not promise otherwise, and now and then differs.
 
     The file appears under its name on leaving the block; when that is left by an exception, or
@@ -38,7 +40,15 @@ class VideoWriter:
     """
 
     def __init__(
-        self, path: str | Path, fps: Fraction | float, hw: tuple[int, int], *, quality: int = 20
+        self,
+        path: str | Path,
+        fps: Fraction | float,
+        hw: tuple[int, int],
+        *,
+        quality: int = 20,
+        preset: str = "veryfast",
+        tags: ColourTags | None = None,
+        comment: str = "",
     ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in {".mp4", ".m4v", ".mov"}:
@@ -53,7 +63,8 @@ class VideoWriter:
             )
         self.fps = Fraction(fps).limit_denominator(1001)
         self.hw = hw
-        self._quality = quality
+        self._options = {"crf": str(quality), "preset": preset, "threads": "2"}
+        self._tags, self._comment = tags or ColourTags(), comment
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         self._reformatter = VideoReformatter()
         self._first_ms: int | None = None
@@ -68,13 +79,15 @@ class VideoWriter:
             )
         except (FFmpegError, OSError) as error:
             raise self._failure(error) from error
-        options = {"crf": str(self._quality), "preset": "veryfast", "threads": "2"}
-        stream = self._container.add_stream("libx264", rate=self.fps, options=options)
+        if self._comment:
+            self._container.metadata["comment"] = self._comment
+        stream = self._container.add_stream("libx264", rate=self.fps, options=self._options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
         context.time_base = Fraction(1, _CLOCK)
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED
+        context.colorspace, context.color_primaries = self._tags.matrix, self._tags.primaries
+        context.color_trc = self._tags.transfer
+        context.color_range = _FULL if self._tags.full else _LIMITED
         self._stream = stream
         return self
 
@@ -91,7 +104,25 @@ class VideoWriter:
                 expected=f"uint8 {(*self.hw, 3)}",
                 got=f"{image.dtype} {image.shape}",
             )
-        frame = self._picture(image)
+        self._encode(self._picture(image), time_ms)
+
+    def write_yuv(self, image: npt.NDArray[np.uint8], time_ms: int | None = None) -> None:
+        """Add one image u8 `(H·3/2, W)` as `media.yuv` describes it; `time_ms` as in `write`."""
+        height, width = self.hw
+        if image.shape != (height * 3 // 2, width) or image.dtype != np.uint8 or height % 2:
+            raise ShapeError(
+                "the YUV image does not fit the video",
+                where=self.path,
+                expected=f"uint8 {(height * 3 // 2, width)}, sides even",
+                got=f"{image.dtype} {image.shape}",
+            )
+        frame = VideoFrame(width, height, "yuv420p")
+        for part, plane in zip(planes(image), frame.planes, strict=True):
+            rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+            rows[:, : plane.width] = part
+        self._encode(frame, time_ms)
+
+    def _encode(self, frame: VideoFrame, time_ms: int | None) -> None:
         frame.pts, frame.time_base = self._stamp(time_ms), Fraction(1, _CLOCK)
         try:
             self._container.mux(self._stream.encode(frame))

@@ -17,7 +17,8 @@ from urllib.parse import quote
 import av
 import numpy as np
 
-from tubelet.drawing.draw import colour_of, ink_on
+from tubelet.drawing.draw import colour_of
+from tubelet.drawing.labels import ink_on
 from tubelet.files import atomic_text, make_parent
 from tubelet.media.frames import open_film
 from tubelet.media.video import VideoInfo
