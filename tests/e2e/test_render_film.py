@@ -63,7 +63,7 @@ def test_the_overlay_draws_the_box_where_the_person_is(clip: Path, tmp_path: Pat
     written = write_overlay(clip, [tube()], out, every_ms=1000, on_frame=seen.append)
     assert written == FRAMES == len(seen)
     with Video(out) as video:
-        assert video.info.hw == (480, 640)
+        assert video.info.hw == (360, 480)
         frames = {frame.time_ms: frame.image for frame in video.frames()}
     assert list(frames) == seen
     for time_ms, left in ((500, 0.1), (1000, 0.35), (1500, 0.6)):

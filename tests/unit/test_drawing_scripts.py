@@ -126,7 +126,7 @@ def test_strips_get_an_overlay(hw: tuple[int, int], tmp_path: Path) -> None:
         height, width = video.info.hw
         assert min(height, width) >= 320 and max(height, width) <= 4096
         image = next(iter(video.frames())).image
-    inner = picture_hw(Video(source).info, 480)
+    inner = picture_hw(Video(source).info, 360)
     assert abs(inner[0] / inner[1] / (hw[0] / hw[1]) - 1) < 0.1
     # The box is drawn where the film is, in the middle of the margins.
     coloured = np.ptp(image.astype(int), axis=2) > 60

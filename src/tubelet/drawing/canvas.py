@@ -114,8 +114,8 @@ class Canvas:
     def fill(
         self, rects: npt.NDArray[np.int64], colours: Sequence[Colour], count: int | None = None
     ) -> None:
-        """Fill rectangles `(N, 4)`, `x1, y1, x2, y2` in pixels, each with its colour, in that order,
-        in all planes or in the first `count`; parts outside the picture are left out."""
+        """Fill rectangles `(N, 4)`, `x1, y1, x2, y2` in pixels, each with its colour, in that
+        order, in all planes or the first `count`; parts outside the picture are left out."""
         height, width = self.hw
         inside = np.clip(rects, 0, (width, height, width, height))
         known = {colour: self.colours.of(colour) for colour in set(colours)}

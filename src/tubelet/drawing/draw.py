@@ -51,9 +51,9 @@ class _Tag:
         self.mark, self._labels = mark, labels
         self._sizes: list[tuple[int, int] | None] = [None] * len(labels)
         self._drawn: list[tuple[Image, ...] | None] = [None] * len(labels)
-        self.level = 0 if before is None else before.level
-        self.place = 0 if before is None else before.place
-        self.age = 0 if before is None else before.age
+        self.level: int = 0 if before is None else before.level
+        self.place: int = 0 if before is None else before.place
+        self.age: int = 0 if before is None else before.age
 
     def placed(self, box: Sequence[int], free: FreeSpace, hw: tuple[int, int]) -> Rect | None:
         """Take a place beside the box: whole if possible, where it was if possible. A label that
@@ -66,6 +66,8 @@ class _Tag:
         order = (self.place, *(place for place in range(PLACES) if place != self.place))
         for level in (self.level, *range(levels)) if waits else range(levels):
             size = self._sizes[level] = self._sizes[level] or self._labels[level].hw
+            if size[0] > hw[0] or size[1] > hw[1]:
+                continue
             rects = places_of(box, size, hw)
             for place in order:
                 if free.take(rects[place]):
@@ -147,9 +149,7 @@ class Painter:
         return Label(name=name, rows=rows, colour=colour, size=self.size, room=self._hw[1] & ~1)
 
 
-def _strips(
-    boxes_px: npt.NDArray[np.int64], outside: int, thick: int
-) -> npt.NDArray[np.int64]:
+def _strips(boxes_px: npt.NDArray[np.int64], outside: int, thick: int) -> npt.NDArray[np.int64]:
     """The four strips `(N, 4, 4)` of frames that begin `outside` their boxes."""
     x1, y1, x2, y2 = (boxes_px + np.array((-outside, -outside, outside, outside))).T
     return np.stack(

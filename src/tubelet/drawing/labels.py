@@ -129,7 +129,7 @@ def _even(length: int) -> int:
 
 
 class FreeSpace:
-    """Which cells of a picture `hw` no label covers: a whole number a row of cells, a bit a cell."""
+    """Which cells of a picture `hw` no label covers: an integer a row of cells, a bit a cell."""
 
     def __init__(self, hw: tuple[int, int], cell: int) -> None:
         self._cell = cell

@@ -118,7 +118,7 @@ class VideoWriter:
             )
         frame = VideoFrame(width, height, "yuv420p")
         for part, plane in zip(planes(image), frame.planes, strict=True):
-            rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
             rows[:, : plane.width] = part
         self._encode(frame, time_ms)
 

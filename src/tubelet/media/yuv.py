@@ -100,13 +100,15 @@ class _YuvScaler:
             frame = self._back.reformat(
                 rgb,
                 format="yuv420p",
-                dst_colorspace=Colorspace.ITU709 if self.tags.matrix == _BT709 else Colorspace.ITU601,
+                dst_colorspace=Colorspace.ITU709
+                if self.tags.matrix == _BT709
+                else Colorspace.ITU601,
                 dst_color_range=ColorRange.JPEG if self.tags.full else ColorRange.MPEG,
                 threads=1,
             )
         image = np.empty((self._hw[0] * 3 // 2, self._hw[1]), np.uint8)
         for target, plane in zip(planes(image), frame.planes, strict=True):
-            rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
             target[:] = self._orientation.apply(rows[:, : plane.width])
         return image
 
