@@ -224,20 +224,29 @@ class Tube:
         for the half interval before the first and after the last, or to the end of the film as
         `life` says. None too where the path leaves out more than `MAX_GAP` keyframe intervals.
         """
+        box = self.boxes_at([time_ms], every_ms, film_end_ms)[0]
+        return None if np.isnan(box[0]) else box
+
+    def boxes_at(
+        self, times_ms: npt.ArrayLike, every_ms: int, film_end_ms: int | None = None
+    ) -> Floats:
+        """`box_at` of many moments `(M,)` at once: `(M, 4)`, not a number where the person is not
+        there."""
+        moments = np.asarray(times_ms, np.float64)
+        found = np.full((len(moments), 4), np.nan, np.float32)
         if len(self) == 0:
-            return None
+            return found
         start, end = self.life(every_ms, film_end_ms)
-        if not start <= time_ms < end:
-            return None
+        here = (moments >= start) & (moments < end)
         times, boxes = self.times_ms, self.boxes
         if len(self.path_ms):
             times, boxes = self.path_ms, self.path_boxes
-            after = int(np.searchsorted(times, time_ms))
-            between = 0 < after < len(times) and time_ms < times[after]
-            if between and times[after] - times[after - 1] > MAX_GAP * every_ms:
-                return None
-        sides = [np.interp(time_ms, times, boxes[:, side]) for side in range(4)]
-        return np.array(sides, np.float32)
+            after = np.searchsorted(times, moments)
+            lost = np.diff(times, prepend=times[0], append=times[-1])[after] > MAX_GAP * every_ms
+            here &= ~(lost & (moments < times[np.minimum(after, len(times) - 1)]))
+        for side in range(4):
+            found[here, side] = np.interp(moments[here], times, boxes[:, side])
+        return found
 
     def scores_at(self, time_ms: float) -> Floats:
         """The action scores `(K,)` of the nearest moment (the earlier one on a tie)."""

@@ -132,3 +132,16 @@ def test_spans_that_cannot_be_are_refused(wrong: dict[str, Any], argument: str) 
     with pytest.raises(InputError) as caught:
         Spans(**wrong)
     assert caught.value.arguments == (argument,)
+
+
+@pytest.mark.parametrize("film_end_ms", [2001, 2200, 2499, 2500, 2900, 3000])
+def test_nothing_ends_after_the_film_nor_before_it_where_no_keyframe_follows(
+    film_end_ms: int,
+) -> None:
+    person = tube([0.9, 0.9, 0.9])
+    last = int(person.times_ms[-1])
+    end_ms = last + film_end_ms - 2000
+    (part,) = segments(person, Spans(on=0.5), 1000, film_end_ms=end_ms)
+    assert part.end_ms == end_ms == person.life(1000, end_ms)[1]
+    boxes = person.boxes_at([last, end_ms - 1, end_ms], 1000, end_ms)
+    assert np.isnan(boxes).all(axis=1).tolist() == [False, False, True]

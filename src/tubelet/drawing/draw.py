@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ PALETTE: tuple[Colour, ...] = (
 vermilion, purple and blue are lightened so that a thin line stands out on dark film."""
 
 UNKNOWN: Colour = (190, 196, 204)
+_CROWD, _FEW = 12, 9
+"""More people than these, and labels say the best action only, until there are fewer than those."""
 _STEADY = 15
 """For so many pictures a label that had to give way stays as it is, or it would flicker."""
 
@@ -91,7 +93,8 @@ class Painter:
 
     Lines and letters fit the size. A label is drawn when it changes, and stays in its place beside
     the box for as long as it is free: larger people are served first; a label for which no place
-    is left is shortened, in the end to nothing, and the box alone is shown.
+    is left is shortened, in the end to nothing, and the box alone is shown. In a crowd labels are
+    short from the outset, or they would hide it.
     """
 
     def __init__(self, hw: tuple[int, int], colours: ColourModel) -> None:
@@ -99,6 +102,7 @@ class Painter:
         self.line = max(2, round(min(hw) / 200))
         self.size = max(16, round(min(hw) / 30))
         self._tags: dict[tuple[int, int], _Tag] = {}
+        self._crowd = False
 
     def draw(
         self, planes: Sequence[Image], boxes: Floats, people: Sequence[PersonMark]
@@ -109,6 +113,7 @@ class Painter:
         tags, self._tags = self._tags, {}
         if not people:
             return []
+        self._crowd = len(people) > (_FEW if self._crowd else _CROWD)
         canvas = Canvas(planes, self._colours, self._hw)
         height, width = self._hw
         boxes_px = np.rint(boxes * (width, height, width, height)).astype(np.int64)
@@ -119,6 +124,8 @@ class Painter:
         rects, corners, seen = [], boxes_px.tolist(), dict[int, int]()
         for index in order.tolist():
             person = people[index]
+            if self._crowd and len(person.actions) > 1:
+                person = replace(person, actions=person.actions[:1])
             count = seen[person.track_id] = seen.get(person.track_id, 0) + 1
             key = person.track_id, count  # several may have no identity
             tag = tags.get(key)

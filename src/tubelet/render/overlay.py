@@ -249,13 +249,8 @@ class _Cast:
             actors = [self._actors[index] for index in here.tolist()]
             boxes = np.empty((len(actors), len(some), 4), np.float32)
             for own, actor in zip(boxes, actors, strict=True):
-                own[:] = self._boxes(actor.tube, times)
+                own[:] = actor.tube.boxes_at(times, self._every_ms, self._film_end_ms)
             for place, (frame, time_ms) in enumerate(zip(some, times.tolist(), strict=True)):
                 shown = np.flatnonzero(~np.isnan(boxes[:, place, 0]))
                 marks = [actors[index].mark_at(time_ms) for index in shown.tolist()]
                 yield frame, boxes[shown, place], marks
-
-    def _boxes(self, tube: Tube, times_ms: np.ndarray) -> Floats:
-        """`(M, 4)`, not a number where the person is not there."""
-        found = [tube.box_at(t, self._every_ms, self._film_end_ms) for t in times_ms.tolist()]
-        return np.array([np.full(4, np.nan) if b is None else b for b in found], np.float32)

@@ -20,8 +20,8 @@
   const personName = (tube) => (tube.id < 0 ? "Unknown" : `Person ${tube.id}`);
 
   const endOf = (last, step = data.every_ms) => {
-    const end = last + step - Math.floor(step / 2), film = data.start_ms + data.duration_ms;
-    return last + step < film ? end : Math.max(end, film);
+    const film = data.start_ms + data.duration_ms;
+    return last + step < film ? last + step - Math.floor(step / 2) : Math.max(film, last + 1);
   };
   // The same rules as tubelet.render.timeline, so that the slider and the CSV agree.
   const segmentsOf = (tube) => {
