@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.drawing.canvas import Image
 from tubelet.drawing.draw import PersonMark, copied, draw_people, shown_name
+from tubelet.drawing.surface import Image
 from tubelet.errors import DataError, InputError, ShapeError
 from tubelet.labels import LabelSpace
 from tubelet.result_files import Row, check_finite, kind_of, rounded, write_document, write_rows

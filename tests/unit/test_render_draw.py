@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.drawing.canvas import Canvas, RgbColours, YuvColours
 from tubelet.drawing.draw import PALETTE, UNKNOWN, Painter, PersonMark, colour_of, draw_people
 from tubelet.drawing.font import text_mask
 from tubelet.drawing.labels import FreeSpace, Label, ink_on
+from tubelet.drawing.surface import RgbColours, Surface, YuvColours
 
 GREY = 90
 
@@ -59,7 +59,7 @@ def test_text_grows_with_its_size(size: int) -> None:
 
 def test_paint_outside_the_image_is_left_out() -> None:
     image = canvas(4, 4)
-    Canvas((image,), RgbColours(), (4, 4)).fill(
+    Surface((image,), RgbColours(), (4, 4)).fill(
         np.array([[-2, -2, 1, 1], [9, 9, 12, 12]]), [(255, 0, 0)] * 2
     )
     assert image[0, 0].tolist() == [255, 0, 0]

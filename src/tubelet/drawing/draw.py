@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from tubelet.drawing.canvas import Canvas, Colour, ColourModel, Floats, Image, Rect, RgbColours
 from tubelet.drawing.font import drawable
 from tubelet.drawing.labels import PANEL, PLACES, FreeSpace, Label, places_of
+from tubelet.drawing.surface import Colour, ColourModel, Floats, Image, Rect, RgbColours, Surface
 from tubelet.errors import ShapeError
 
 PALETTE: tuple[Colour, ...] = (
@@ -114,10 +114,10 @@ class Painter:
         if not people:
             return []
         self._crowd = len(people) > (_FEW if self._crowd else _CROWD)
-        canvas = Canvas(planes, self._colours, self._hw)
+        surface = Surface(planes, self._colours, self._hw)
         height, width = self._hw
         boxes_px = np.rint(boxes * (width, height, width, height)).astype(np.int64)
-        self._frames(canvas, boxes_px, [colour_of(person.track_id) for person in people])
+        self._frames(surface, boxes_px, [colour_of(person.track_id) for person in people])
         # A larger box comes first; equal ones in their order.
         order = np.argsort(-np.prod(boxes_px[:, 2:] - boxes_px[:, :2], axis=1), kind="stable")
         free = FreeSpace(self._hw, max(2, self.size // 4))
@@ -134,18 +134,18 @@ class Painter:
             self._tags[key] = tag
             rect = tag.placed(corners[index], free, self._hw)
             if rect is not None:
-                canvas.paste(rect[0], rect[1], tag.planes(self._colours))
+                surface.paste(rect[0], rect[1], tag.planes(self._colours))
                 rects.append(rect)
         return rects
 
     def _frames(
-        self, canvas: Canvas, boxes_px: npt.NDArray[np.int64], colours: Sequence[Colour]
+        self, surface: Surface, boxes_px: npt.NDArray[np.int64], colours: Sequence[Colour]
     ) -> None:
         """A frame of `line` pixels inside each box, with a thin dark edge on either side."""
         # Of YUV the edge is in the brightness alone: it is thinner than chroma can show.
         dark = _strips(boxes_px, 1, self.line + 2).reshape(-1, 4)
-        canvas.fill(dark, [PANEL] * len(dark), count=1)
-        canvas.fill(
+        surface.fill(dark, [PANEL] * len(dark), count=1)
+        surface.fill(
             _strips(boxes_px, 0, self.line).reshape(-1, 4), [c for c in colours for _ in range(4)]
         )
 

@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from tubelet.drawing.canvas import Colour, ColourModel, Floats, Image, Rect
 from tubelet.drawing.font import text_mask
+from tubelet.drawing.surface import Colour, ColourModel, Floats, Image, Rect
 
 PANEL: Colour = (17, 20, 26)
 WHITE: Colour = (255, 255, 255)

@@ -11,7 +11,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tubelet.drawing.canvas import Colour
+from tubelet.drawing.surface import Colour
 
 
 @lru_cache(maxsize=1)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tubelet.drawing.canvas import Canvas, Floats, Image, YuvColours
 from tubelet.drawing.draw import Painter, PersonMark, shown_name
 from tubelet.drawing.labels import PANEL, caption
+from tubelet.drawing.surface import Floats, Image, Surface, YuvColours
 from tubelet.errors import InputError, VideoError
 from tubelet.files import make_parent
 from tubelet.media.frames import open_film
@@ -173,7 +173,7 @@ class _Sheet:
         strip = caption(made, size, width, self._colours) if made else None
         self.hw = height + (0 if strip is None else strip[0].shape[0]), width
         self._blank = np.empty((self.hw[0] * 3 // 2, width), np.uint8)
-        blank = Canvas(planes(self._blank), self._colours, self.hw)
+        blank = Surface(planes(self._blank), self._colours, self.hw)
         blank.fill(np.array([[0, 0, width, self.hw[0]]]), [PANEL])
         if strip is not None:
             blank.paste(0, height, strip)
@@ -184,7 +184,7 @@ class _Sheet:
         if self.hw != self._framing.inner:
             whole = self._blank.copy()
             top, left = self._framing.corner
-            Canvas(planes(whole), self._colours, self.hw).paste(left, top, planes(image))
+            Surface(planes(whole), self._colours, self.hw).paste(left, top, planes(image))
         height = self._framing.outer[0]
         parts = [
             part[: height // step]

@@ -102,7 +102,7 @@ def _yuv(model: YuvColours, colour: Colour) -> tuple[Image, ...]:
     return tuple(np.array(round(min(max(value, 0), 255)), np.uint8) for value in values)
 
 
-class Canvas:
+class Surface:
     """A picture of `hw` pixels, as `planes` that `colours` describes; painting is in place.
 
     Of planes with fewer values than pixels, a value is painted as soon as one of its pixels is.
