@@ -46,6 +46,7 @@ GUIDE = (
         "evaluation",
         "results",
         "outputs",
+        "own-people",
     ),
     *("convert", "papers", "architecture"),
 )

@@ -165,7 +165,7 @@ class ActionDetector:
         video: str | Path,
         *,
         people: PeopleChoice = DEFAULT,
-        every: float = 1.0,
+        every: float | None = None,
         fps: float | None = None,
         name: str | None = None,
         link: LinkConfig | None = None,
@@ -176,9 +176,10 @@ class ActionDetector:
     ) -> Iterator[Detections]:
         """One Detections for each keyframe, in order of time, people already tracked.
 
-        `people`: a detector's name, a detector, or boxes given for keyframes (then those are the
-        keyframes and `every` is not used). A model that classifies whole pictures needs no people:
-        the picture is the one person of each keyframe. `every`: seconds between keyframes.
+        `people`: a detector's name, a detector, or given boxes. `every`: seconds between keyframes,
+        1 by default; where boxes are given, all of their moments by default, and with `every` of
+        each period the nearest. A model that classifies whole pictures needs no people:
+        the picture is the one person of each keyframe.
         `track_rate`: how often a second people are detected and followed, keyframes included; 0:
         on keyframes only, as given people always are. `on_people` is called with the time of each
         such moment and its people, track ids set, in order of time; `tubelet.link(…, seen=…)`
@@ -191,7 +192,7 @@ class ActionDetector:
         `after_ms`, or the N − 1 strides of its collaborative memory.
         Raises InputError, and VideoError for a file with nothing to show.
         """
-        if not 1e-3 <= every < 1e6:  # NaN too
+        if every is not None and not 1e-3 <= every < 1e6:  # NaN too
             raise InputError(
                 "invalid keyframe period",
                 expected="0.001 to a million seconds",
@@ -200,10 +201,11 @@ class ActionDetector:
             )
         whole = self.model.task == "classification"
         found = _whole_picture if whole else choose_people(people, self.device)
-        linker = Linker(link)
         with open_film(video, fps=fps) as opened:
             called = name or video_name(opened.path)
-            every_ms = round(every * 1000)
+            every_ms = None if every is None else round(every * 1000)
+            given = found.free_id(called) if isinstance(found, GivenPeople) else 1
+            linker = Linker(link, first_id=given)
             follower = None
             if track_rate != 0 and not whole and not isinstance(found, GivenPeople):
                 follower = Follower(found, Tracker(link), on_people, rate=track_rate)
@@ -219,14 +221,16 @@ class ActionDetector:
         video: Film,
         name: str,
         people: PersonDetector | GivenPeople,
-        every_ms: int,
+        every_ms: int | None,
         follower: Follower | None = None,
         on_note: Callable[[str], None] | None = None,
     ) -> Iterator[Detections]:
         info = video.info
         given = people if isinstance(people, GivenPeople) else None
         keys = (
-            [key.time_ms for key in given.keys(name)] if given else keyframe_times(info, every_ms)
+            [key.time_ms for key in given.keys(name, every_ms=every_ms)]
+            if given
+            else keyframe_times(info, every_ms or 1000)
         )
         hw = clip_size(info.hw, self.model.input)
         key_hw = short_side_hw(info.hw, min(KEYFRAME_SHORT_SIDE, *info.hw))

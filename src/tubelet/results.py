@@ -24,6 +24,7 @@ from tubelet.drawing.surface import Image
 from tubelet.errors import DataError, InputError, ShapeError
 from tubelet.labels import LabelSpace
 from tubelet.result_files import Row, check_finite, kind_of, rounded, write_document, write_rows
+from tubelet.result_objects import fiftyone_detections, fiftyone_list, supervision_detections
 from tubelet.types import Floats, Ints, Key, as_boxes, check_shape
 
 DETECTIONS_FORMAT, TUBES_FORMAT, VERSION = "tubelet.detections", "tubelet.tubes", 1
@@ -147,6 +148,27 @@ class Detections:
             "person_scores": rounded(self.person_scores),
             "action_scores": rounded(self.action_scores),
         }
+
+    def to_supervision(self, size: tuple[int, int]) -> Any:
+        """`supervision.Detections` in pixels of a picture of `size` (width, height).
+
+        `class_id`, `confidence` and `data["class_name"]` are the best action's, `tracker_id` the
+        track ids, `data["action_scores"] (N, K)` all scores. Raises InputError where supervision is
+        not installed.
+        """
+        return supervision_detections(
+            *_arrays(self), self.track_ids, self.labels, size=size, metadata=self._moment()
+        )
+
+    def to_fiftyone(self, *, top: int = 3) -> Any:
+        """`fiftyone.Detections`, each with its best action as label, its track id as `index`, and
+        the `top` best as `actions` and `scores`. Raises InputError where FiftyOne is not
+        installed."""
+        made = fiftyone_detections(*_arrays(self), self.track_ids, self.labels, top=top)
+        return fiftyone_list(made)
+
+    def _moment(self) -> dict[str, Any]:
+        return {"video": self.key.video, "time_ms": self.key.time_ms}
 
     def top(self, person: int, count: int = 3) -> list[tuple[str, float]]:
         """The `count` highest-scoring (action name, probability) pairs of one person."""
@@ -310,6 +332,28 @@ class Tube:
         copy where the tube does not reach."""
         return self.at(time_ms).plot(image, min_score=min_score, top=top)
 
+    def to_supervision(self, size: tuple[int, int]) -> Iterator[tuple[int, Any]]:
+        """`(time_ms, supervision.Detections)` of each moment, as `Detections.to_supervision`."""
+        for index, time_ms in enumerate(self.times_ms.tolist()):
+            one, ids = self.select(np.array([index])), np.array([self.track_id])
+            yield time_ms, supervision_detections(
+                *_arrays(one), ids, self.labels, size=size,
+                metadata={"video": self.video, "time_ms": time_ms},
+            )  # fmt: skip
+
+    def to_fiftyone(self, fps: float, *, top: int = 3, start_ms: int = 0) -> dict[int, Any]:
+        """Frame number, counted from 1 as FiftyOne does, to a `fiftyone.Detection` as in
+        `Detections.to_fiftyone`: `sample.frames[number] = fiftyone.Frame(person=detection)`.
+
+        `fps`, `start_ms`: of a film of constant rate, and the stamp of its first frame. Raises
+        InputError where FiftyOne is not installed.
+        """
+        made = fiftyone_detections(*_arrays(self), np.full(len(self), self.track_id), self.labels,
+                                   top=top)  # fmt: skip
+        # The frame on show: half a millisecond forgives the rounding of stamps.
+        frames = ((self.times_ms - start_ms + 0.5) * fps / 1000).astype(np.int64) + 1
+        return dict(zip(frames.tolist(), made, strict=True))
+
     def rows(self, *, min_score: float = 0.0) -> Iterator[Row]:
         """A row for each action of a moment that scores `min_score` or more."""
         check_finite(self.action_scores, f"{self.video}, track {self.track_id}")
@@ -387,6 +431,10 @@ def _save_json(path: Path, results: Sequence[Detections | Tube]) -> None:
     head["labels"] = labels.to_json()
     items = (result.to_json() for result in results)
     write_document(path, head, "tubes" if tubes else "keyframes", items)
+
+
+def _arrays(result: Detections | Tube) -> tuple[Floats, Floats, Floats]:
+    return result.boxes, result.person_scores, result.action_scores
 
 
 def _rows(

@@ -140,6 +140,25 @@ def test_people_writes_boxes_that_detect_reads(clips: Path, tmp_path: Path) -> N
     }
 
 
+def test_ids_of_my_own_tracker_are_kept(clips: Path, tmp_path: Path) -> None:
+    video = clips / "videos" / "playground_test_0_00000.mp4"
+    boxes = [f"{frame},{41 + frame % 2},10,10,60,{100 + frame % 2},0.9" for frame in range(75)]
+    header = "frame,track_id,x1,y1,x2,y2,score"
+    (tmp_path / "tracks.csv").write_text("\n".join((header, *boxes)) + "\n")
+    run = tubelet(
+        *("detect", video, "--model", "playground_small", "--people", tmp_path / "tracks.csv"),
+        *("--every", 1, "--out", tmp_path, "--no-overlay", "--no-page", "--to", "parquet"),
+    )
+    assert run.returncode == 0, run.stderr
+    folder = tmp_path / video.stem
+    tubes = read_tubes(folder / "tubes.json").tubes
+    times = {t.track_id: t.times_ms.tolist() for t in tubes}
+    assert times == {41: [0, 2000, 2960], 42: [1000]}, "of each second the nearest given moment"
+    assert [len(t.path_ms) for t in tubes] == [38, 37], "the other moments are the way between"
+    rows = pl.read_parquet(folder / "detections.parquet").select("time_ms", "track_id").unique()
+    assert sorted(rows.rows()) == [(0, 41), (1000, 42), (2000, 41), (2960, 41)]
+
+
 def test_models_and_recipes_are_listed() -> None:
     listed = json.loads(tubelet("models", "small", "--json").stdout)
     assert {r["name"] for r in listed["releases"]} >= {"jhmdb21_small", "playground_small"}

@@ -32,6 +32,7 @@ ROOMS = (
     "drawing",
     "result_files",
     "types",
+    "result_objects",
     "labelsets",
     "results",
     "boxes",

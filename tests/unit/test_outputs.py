@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,10 @@ def moments() -> list[Detections]:
 
 
 def test_json_is_what_its_schema_says(tmp_path: Path) -> None:
-    write_tubes(tmp_path / "tubes.json", tubes(), video=META, labels=LABELS, every_ms=1000)
+    (first, second) = tubes()
+    followed = replace(first, path_ms=first.times_ms, path_boxes=first.boxes)
+    people = [followed, second]
+    write_tubes(tmp_path / "tubes.json", people, video=META, labels=LABELS, every_ms=1000)
     save_results(tmp_path / "own.json", tubes())
     save_results(tmp_path / "detections.json", moments())
     for name, file in (("tubes", "tubes"), ("tubes", "own"), ("detections", "detections")):

@@ -27,7 +27,7 @@ from tubelet.media.sampling import hole_ms, keyframe_times, windows
 from tubelet.media.video import VideoInfo, find_films
 from tubelet.numerics.choices import PrecisionChoice
 from tubelet.people.detectors.base import PersonDetector
-from tubelet.people.given import GivenPeople, people_of_annotations
+from tubelet.people.given import GivenPeople, people_of_file
 from tubelet.people.linking import link
 from tubelet.people.named import person_detector
 from tubelet.people.tracking import TRACK_RATE
@@ -42,12 +42,13 @@ from tubelet.render.page import write_page
 from tubelet.render.tables import action_table
 from tubelet.render.timeline import Spans
 from tubelet.results import Tube, interval
-from tubelet.types import InputSpec
+from tubelet.types import InputSpec, People
 
 DETECTIONS, ACTIONS, TUBES = "detections.csv", "actions.csv", "tubes.json"
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 DEFAULT_MODEL, SUGGESTED = "jhmdb21_small", "ptv-slowfast-8x8-r50-ava22"
-_ANNOTATIONS = frozenset({".txt", ".xml", ".json", ".zip"})
+_ANNOTATIONS = frozenset({".csv", ".txt", ".xml", ".json", ".zip"})
+_DENSE_MS = 200  # given moments closer than this are a tracker's frames
 OVERLAY, PAGE = "overlay.mp4", "report.html"
 
 
@@ -58,7 +59,7 @@ class DetectOptions:
     model: str
     classes: tuple[str, ...] = ()
     people: str = "person_small"
-    every: float = 1.0
+    every: float | None = None  # 1, or where boxes are given their own moments
     track_rate: float = TRACK_RATE
     threshold: float = 0.3
     off: float | None = None
@@ -69,6 +70,8 @@ class DetectOptions:
     overlay: bool = True
     page: bool = True
     fps: float | None = None
+    first_frame: int | None = None
+    person_labels: tuple[str, ...] = ()
     to: tuple[str, ...] = ()
     every_frame: bool = False
 
@@ -164,13 +167,19 @@ def check_rates(videos: Sequence[Path], fps: float | None) -> None:
 
 
 def _people(options: DetectOptions, videos: Sequence[Path]) -> str | GivenPeople:
-    """The detector's name, or the boxes of a file: AVA's columns, a tracker's text, an export."""
+    """The detector's name, or the boxes of a file: AVA's columns, a tracker's text or table, a
+    folder of YOLO's texts, an export."""
     given = Path(options.people)
-    if given.suffix.lower() not in _ANNOTATIONS or not given.exists():
+    if not given.is_dir() and (given.suffix.lower() not in _ANNOTATIONS or not given.exists()):
         return options.people
-    of = video_name(videos[0]) if len(videos) == 1 else None
-    reading = Options(videos=videos[0].parent, video=of, fps=options.fps)
-    found, report = people_of_annotations(given, reading)
+    reading = Options(
+        videos=videos[0].parent,
+        video=video_name(videos[0]) if len(videos) == 1 else None,
+        fps=options.fps,
+        first_frame=options.first_frame,
+        person_labels=options.person_labels,
+    )
+    found, report = people_of_file(given, reading)
     for line in report.lines():
         note(line)
     return found
@@ -191,6 +200,7 @@ def detect_one(
     people = options.people if people is None else people
     make_folder(folder)
     found = Recording(name, detector.label_space)
+    _tell_of_dense_keyframes(people, name, options)
     with progress_bar() as bar:
         task = bar.add_task(video.name, total=None)
 
@@ -209,9 +219,9 @@ def detect_one(
             on_note=note,
         ):
             found.append(moment)
-    tubes = link(found, seen=found.seen())
+    tubes = link(found, seen=_seen(found, people, name, options))
     given = isinstance(people, GivenPeople) or people.lower().endswith(".csv")
-    every_ms = interval(tubes) if given else max(1, round(options.every * 1000))
+    every_ms = interval(tubes) if given else max(1, round((options.every or 1) * 1000))
     _write(video, folder, found, tubes, detector, options, every_ms)
     if not found.people:
         note(f"{video}: no people found in {len(found)} keyframes; try another --people detector")
@@ -230,6 +240,26 @@ def detect_one(
     )
     out.print(f"results: {folder}")
     return tubes
+
+
+def _seen(
+    found: Recording, people: str | GivenPeople, name: str, options: DetectOptions
+) -> Iterable[tuple[int, People]]:
+    """Where people were between keyframes; of given ones what thinning out left."""
+    if options.every is not None and isinstance(people, GivenPeople):
+        return people.tracked(name)
+    return found.seen()
+
+
+def _tell_of_dense_keyframes(people: str | GivenPeople, name: str, options: DetectOptions) -> None:
+    if options.every is not None or not isinstance(people, GivenPeople):
+        return
+    period = people.period_ms(name)
+    if period is not None and period < _DENSE_MS:
+        note(
+            f"{name}: people are given every {period} ms, and each of these moments is computed; "
+            "--every 1 computes one a second"
+        )
 
 
 def _write(

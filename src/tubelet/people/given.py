@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tubelet.data.annotations import Annotations
-from tubelet.data.importers import Options, Report
+from tubelet.data.importers import Options, Report, sniff
 from tubelet.data.importers import read as read_any
 from tubelet.data.tables import Kind, read_ava_csv
 from tubelet.errors import ConfigError, DataError, InputError
 from tubelet.film_ids import same_films
-from tubelet.types import Key, People
+from tubelet.people.own import people_of
+from tubelet.types import Ints, Key, People
+
+_AVA = ("ava-csv", "detections-csv", "proposals-csv")
 
 
 class GivenPeople:
@@ -61,6 +65,57 @@ class GivenPeople:
         )
         return cls(moments, tolerance_ms=tolerance_ms)
 
+    @classmethod
+    def from_file(
+        cls,
+        path: Path | str,
+        *,
+        videos: Path | str | None = None,
+        video: str | None = None,
+        fps: float | None = None,
+        first_frame: int | None = None,
+        person_labels: Sequence[str] = (),
+    ) -> GivenPeople:
+        """From a file of any format that `tubelet data convert` reads: a tracker's text or table, a
+        folder of YOLO's texts, a labelling tool's export.
+
+        `videos`: the folder of the films, which tells frames' times and sizes in pixels; `fps`
+        where they are not there. `video`: the film of a file that does not name it.
+        `first_frame`: the number of a film's first frame. `person_labels`: the detector's classes
+        that are people.
+        Raises InputError for whatever of these is needed and not stated.
+        """
+        options = Options(
+            videos=None if videos is None else Path(videos),
+            video=video,
+            fps=fps,
+            first_frame=first_frame,
+            person_labels=tuple(person_labels),
+        )
+        return people_of_file(path, options)[0]
+
+    @classmethod
+    def from_tracks(
+        cls,
+        video: str,
+        moments: Iterable[Sequence[Any]],
+        *,
+        size: tuple[int, int] | None = None,
+        class_id: int | None = None,
+        tolerance_ms: int = 20,
+    ) -> GivenPeople:
+        """From your own detector and tracker, which an iterator runs as it is read.
+
+        `moments`: `(time_ms, boxes (N, 4), ids (N,))` or `(time_ms, boxes, ids, scores)`, ids of −1
+        or None unknown; or `(time_ms, detections)` of supervision. `video`: its id, the file's name
+        without extension. `size`: (width, height) where boxes are in pixels; without it they are
+        fractions of the picture. `class_id`: the people's class among supervision's. Raises
+        InputError for boxes in pixels without a size, and for several classes without `class_id`;
+        ShapeError for arrays that do not fit.
+        """
+        people = ((Key(video=video, time_ms=m[0]), people_of(m, size, class_id)) for m in moments)
+        return cls(people, tolerance_ms=tolerance_ms)
+
     def __len__(self) -> int:
         return len(self._people)
 
@@ -83,9 +138,29 @@ class GivenPeople:
         """The known videos, sorted."""
         return sorted(self._times)
 
-    def keys(self, video: str) -> list[Key]:
-        """The known times of one video, ascending; raises InputError for an unknown one. Its name
-        may be another one of the same film (`film_ids.same_films`)."""
+    def tracked(self, video: str) -> Iterator[tuple[int, People]]:
+        """(time_ms, people) of every known moment of a video, those who have a track id: what
+        `tubelet.link(…, seen=…)` draws paths from."""
+        of = self._known(video)
+        for time_ms in self._times.get(of, ()):
+            people = self._people[Key(video=of, time_ms=time_ms)]
+            yield time_ms, people.select(people.track_ids >= 0)
+
+    def period_ms(self, video: str) -> int | None:
+        """The usual distance of the known times of a video; None where there are fewer than two."""
+        times = self._times.get(self._known(video), [])
+        return int(np.median(np.diff(times))) if len(times) > 1 else None
+
+    def free_id(self, video: str) -> int:
+        """A track id above every one that is given in a video."""
+        of = self._known(video)
+        ids = (self._people[Key(video=of, time_ms=t)].track_ids for t in self._times.get(of, ()))
+        return max((int(one.max()) for one in ids if len(one)), default=0) + 1
+
+    def keys(self, video: str, *, every_ms: int | None = None) -> list[Key]:
+        """The known times of one video, ascending; with `every_ms` of each period the one nearest
+        to its multiple. Raises InputError for an unknown video. Its name may be another one of the
+        same film (`film_ids.same_films`)."""
         video = self._known(video)
         if video not in self._times:
             raise InputError(
@@ -93,7 +168,20 @@ class GivenPeople:
                 expected=f"one of {len(self._times)} videos: {', '.join(self.videos()[:5])}",
                 hint="the first column must be the video's file name without its extension",
             )
-        return [Key(video=video, time_ms=t) for t in self._times[video]]
+        times = np.array(self._times[video], np.int64)
+        if every_ms is not None:
+            times = times[nearest_to_multiples(times, every_ms)]
+        return [Key(video=video, time_ms=int(t)) for t in times]
+
+
+def nearest_to_multiples(times_ms: Ints, every_ms: int) -> Ints:
+    """Of each period the index of the time nearest to its multiple, of two the earlier: what
+    `Annotations.every` keeps. `times_ms` ascend."""
+    multiple = np.rint(times_ms / every_ms)
+    distance = np.abs(times_ms - multiple * every_ms)
+    order = np.lexsort((times_ms, distance, multiple))
+    first = np.r_[True, np.diff(multiple[order]) > 0] if len(order) else np.zeros(0, np.bool_)
+    return np.sort(order[first])
 
 
 def _read_either(path: Path | str) -> Annotations:
@@ -111,10 +199,41 @@ def _read_either(path: Path | str) -> Annotations:
 def people_of_annotations(
     path: Path | str, options: Options, *, tolerance_ms: int = 20
 ) -> tuple[GivenPeople, Report]:
-    """The people in a file of any format that `tubelet data convert` reads (a tracker's text, a
-    labelling tool's export), and what was taken from it. Errors as its reader's."""
+    """The people in a file of any format that `tubelet data convert` reads (a tracker's text or
+    table, a folder of YOLO's texts, a labelling tool's export), and what was taken from it.
+
+    Errors as its reader's; InputError too where a detector's boxes are of several classes and
+    `options.person_labels` does not say which are people.
+    """
     imported = read_any(path, None, options)
     if not isinstance(imported.table, Annotations):
         raise DataError("the file lists whole clips", where=path, expected="boxes of people")
+    kinds = imported.report.kinds
+    if len(kinds) > 1 and not options.person_labels:
+        raise InputError(
+            "the boxes are of several classes: which are people?",
+            where=path,
+            got=", ".join(f"{kind} ({count} boxes)" for kind, count in sorted(kinds.items())[:8]),
+            hint="state the class of people",
+            arguments=("person_label",),
+        )
     moments = ((m.key, m.people) for m in imported.table.keyframes())
     return GivenPeople(moments, tolerance_ms=tolerance_ms), imported.report
+
+
+def people_of_file(path: Path | str, options: Options) -> tuple[GivenPeople, Report]:
+    """The people in a file: AVA's columns as `GivenPeople.read` takes them, anything else as
+    `people_of_annotations` does."""
+    if _is_ava(Path(path)):
+        return GivenPeople.read(path), Report()
+    return people_of_annotations(path, options)
+
+
+def _is_ava(path: Path) -> bool:
+    if path.is_dir():
+        return False
+    try:
+        return sniff(path) in _AVA
+    except DataError:
+        # The reader of AVA's columns names the row that is wrong.
+        return path.suffix.lower() == ".csv"

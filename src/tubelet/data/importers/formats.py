@@ -24,6 +24,7 @@ from tubelet.data.importers.tools import (
     datumaro,
     label_studio,
     labelme,
+    named_tracks,
     trackers,
     via,
     via_write,
@@ -198,6 +199,13 @@ FORMATS: tuple[Format, ...] = (
                 lambda s: s.keys.isdisjoint({"annotations", "data", "result", "shapes"}),
             ),
         ),
+    ),
+    _tool(
+        "tracks-csv",
+        "CSV with a header: a box, a track id, and a frame or a time",
+        named_tracks.read,
+        _LINES,
+        Sign("a header that names a box and a frame or time", named_tracks.is_named_tracks),
     ),
     Format(
         name="kinetics",

@@ -14,7 +14,8 @@ class Report:
     `taken`: what became classes, films and times. `left_out`: what was not used, and of how many
     boxes. `subsets`: the split that the file itself gives each video ("Train", "val", …).
     `nothing`: why no box has an action, where none has. `single_choice`: whether the classes are
-    the values of one choice, of which a person has exactly one.
+    the values of one choice, of which a person has exactly one. `kinds`: what a
+    detector calls the boxes, and how many of each; some may be no people.
     """
 
     taken: tuple[str, ...] = ()
@@ -22,6 +23,7 @@ class Report:
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     nothing: str | None = None
     single_choice: bool = False
+    kinds: Mapping[str, int] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """What to print, a line each."""
@@ -46,6 +48,7 @@ class Report:
             subsets=subsets,
             nothing=None if None in reasons or not reasons else next(iter(reasons)),
             single_choice=bool(listed) and all(report.single_choice for report in listed),
+            kinds=sum((Counter(report.kinds) for report in listed), Counter()),
         )
 
 
@@ -56,6 +59,7 @@ class Ledger:
     lines: list[str] = field(default_factory=list)
     left: Counter[str] = field(default_factory=Counter)
     subsets: dict[str, set[str]] = field(default_factory=dict)
+    kinds: Counter[str] = field(default_factory=Counter)
 
     def note(self, line: str) -> None:
         """A line about what was taken; said once."""
@@ -78,4 +82,5 @@ class Ledger:
             subsets={video: frozenset(names) for video, names in self.subsets.items()},
             nothing=nothing,
             single_choice=single_choice,
+            kinds=dict(self.kinds),
         )

@@ -100,6 +100,7 @@ def _joined(exports: Sequence[Export]) -> Export:
             for line in export.ledger.lines:
                 whole.ledger.note(line)
             whole.ledger.left.update(export.ledger.left)
+            whole.ledger.kinds.update(export.ledger.kinds)
             for video, names in export.ledger.subsets.items():
                 whole.ledger.subsets.setdefault(video, set()).update(names)
     return whole

@@ -48,7 +48,8 @@ def is_yolo(sample: Glance) -> bool:
 
 
 def read_mot(path: str | Path, options: Options | None = None) -> Export:
-    """Boxes of people with their track ids; frames are counted from 1, boxes are in pixels.
+    """Boxes of people with their track ids; boxes are in pixels. Frames are counted from 1, unless
+    `options.first_frame` says otherwise or the file has a frame 0.
 
     Classes have names where `labels.txt` lies beside the file, as CVAT writes it. Otherwise nine
     columns are MOT's ground truth: rows whose seventh is 0 are to be ignored, and only people's
@@ -60,6 +61,7 @@ def read_mot(path: str | Path, options: Options | None = None) -> Export:
     export.labels = dict.fromkeys(names, ())
     lines = read_text(path).splitlines()
     video = films.nameless(path, "MOT text")
+    first = _first_frame(lines, films)
     for number, line in enumerate(lines, 1):
         cells = _cells(line)
         if not cells:
@@ -88,7 +90,7 @@ def read_mot(path: str | Path, options: Options | None = None) -> Export:
         export.marks.append(
             Mark(
                 video=video,
-                time_us=films.time_us(video, frame - 1, where),
+                time_us=films.time_us(video, frame - first, where),
                 box=scaled((x, y, x + width, y + height), films.size(video)),
                 label=label,
                 where=where,
@@ -101,11 +103,21 @@ def read_mot(path: str | Path, options: Options | None = None) -> Export:
     return export
 
 
+def _first_frame(lines: list[str], films: FilmClock) -> int:
+    if films.options.first_frame is not None:
+        return films.options.first_frame
+    zero = any(float(cells[0]) == 0 for line in lines if (cells := _cells(line))[:1]
+               and _WHOLE.fullmatch(cells[0]))  # fmt: skip
+    if zero:
+        films.ledger.note("MOT frames are counted from 0: the file has a frame 0")
+    return 0 if zero else 1
+
+
 def read_yolo(path: str | Path, options: Options | None = None) -> Export:
     """Boxes of one picture, `film_25.txt` (frame 25, counted from 1), in fractions of it.
 
     With `options.labels` the first column is an action's id; without, it has no name and boxes are
-    people without an action.
+    people without an action: those of the numbers in `options.person_labels`, if any are given.
     """
     options = options or Options()
     export = Export(tool="YOLO", source=path)
@@ -116,6 +128,7 @@ def read_yolo(path: str | Path, options: Options | None = None) -> Export:
     export.first = {pictures.first}
     video, time_us = pictures.moment(name, path)
     known = set(options.labels.ids) if options.labels is not None else None
+    wanted = set(options.person_labels) if known is None else set()
     for number, line in enumerate(lines, 1):
         cells = line.split()
         if not cells:
@@ -132,12 +145,16 @@ def read_yolo(path: str | Path, options: Options | None = None) -> Export:
         if known is not None and kind not in known:
             raise InputError(f"unknown class {kind}", where=where, arguments=("labels",),
                              expected=f"one of {len(known)} ids of the label map")  # fmt: skip
+        if wanted and str(kind) not in wanted:
+            export.ledger.leave(f"YOLO's class {kind}: not a person's number")
+            continue
+        export.ledger.kinds[str(kind)] += 1
         export.marks.append(
             Mark(
                 video=video,
                 time_us=time_us,
                 box=(x - width / 2, y - height / 2, x + width / 2, y + height / 2),
-                label="",
+                label=str(kind) if wanted else "",
                 where=where,
                 person=ids[0] if ids else None,
                 score=scores[0] if scores else None,
