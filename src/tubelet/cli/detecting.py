@@ -12,7 +12,6 @@ import numpy as np
 from tubelet.api import KEYFRAME_SHORT_SIDE, ActionDetector, choose_device, load
 from tubelet.boxes import short_side_hw
 from tubelet.cli.console import download_bar, note, out, progress_bar, show
-from tubelet.cli.extras import Found, check_kinds, write_extras
 from tubelet.cli.recording import Recording
 from tubelet.cli.released import size
 from tubelet.data.annotations import Annotations
@@ -37,6 +36,7 @@ from tubelet.releases.published import published
 from tubelet.releases.table import RELEASES
 from tubelet.render.actions import write_actions
 from tubelet.render.export import VideoMeta, write_detections, write_tubes
+from tubelet.render.extras import Found, check_kinds, write_extras
 from tubelet.render.overlay import write_overlay
 from tubelet.render.page import write_page
 from tubelet.render.tables import action_table

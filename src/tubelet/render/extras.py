@@ -1,4 +1,4 @@
-"""The files of a detection that are only written when asked for: `--to` and `--every-frame`."""
+"""The files of a detection that are only written when asked for."""
 
 from __future__ import annotations
 
