@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+# No test asks the hub or finds what a developer has of it: its client reads these once, when it is
+# imported, here and in the programs that tests start. Nothing listens on port 9.
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / "tubelet-tests-without-a-hub")
 
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("tubelet", deadline=None)

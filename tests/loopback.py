@@ -1,13 +1,17 @@
-"""A server on loopback that can break off, lie and refuse, for tests of downloads."""
+"""Servers on loopback: one that can break off, lie and refuse, and a Hugging Face hub."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 @dataclass
@@ -98,3 +102,67 @@ def serving(**files: bytes) -> Iterator[Server]:
         httpd.shutdown()
         thread.join()
         httpd.server_close()
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class HubHandler(BaseHTTPRequestHandler):
+    """The two answers that a download asks of a hub: a file's description and its bytes."""
+
+    protocol_version = "HTTP/1.1"
+    files: dict[str, bytes]
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, *, body: bool) -> None:
+        data = self.files.get(self.path)
+        self.send_response(404 if data is None else 200)
+        if data is None:
+            known = any(path.startswith("/".join(self.path.split("/")[:3])) for path in self.files)
+            self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
+        else:
+            self.send_header("X-Repo-Commit", COMMIT)
+        data = data or b""
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+
+@contextmanager
+def served_hub(files: dict[str, bytes]) -> Iterator[str]:
+    """The address of a hub that has `files`, by path: `/user/repo/resolve/main/config.json`."""
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (HubHandler,), {"files": files}))
+    thread = threading.Thread(target=lambda: httpd.serve_forever(poll_interval=0.01))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{httpd.server_port}"
+    finally:
+        httpd.shutdown()
+        thread.join()
+        httpd.server_close()
+
+
+def in_new_process(code: str, endpoint: str, home: Path, **extra: str) -> str:
+    """What `code` prints; the hub's client reads its environment only when it is imported."""
+    proxies = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **proxies, **settings, **extra},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -55,12 +55,15 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def choose_people(choice: PeopleChoice, device: torch.device) -> PersonDetector | GivenPeople:
-    """A detector's name, a CSV of boxes, or either as an object."""
+def choose_people(
+    choice: PeopleChoice, device: torch.device, on_note: Callable[[str], None] | None = None
+) -> PersonDetector | GivenPeople:
+    """A detector's name, a CSV of boxes, or either as an object; `on_note` is told what "auto"
+    took. Results may record `tubelet.people.named.name_of` what is returned."""
     if isinstance(choice, Path) or (isinstance(choice, str) and choice.lower().endswith(".csv")):
         return GivenPeople.read(Path(choice))
     if isinstance(choice, str):
-        return person_detector(choice, device=device)
+        return person_detector(choice, device=device, on_note=on_note)
     return choice
 
 
@@ -176,9 +179,10 @@ class ActionDetector:
     ) -> Iterator[Detections]:
         """One Detections for each keyframe, in order of time, people already tracked.
 
-        `people`: a detector's name, a detector, or given boxes. `every`: seconds between keyframes,
-        1 by default; where boxes are given, all of their moments by default, and with `every` of
-        each period the nearest. A model that classifies whole pictures needs no people:
+        `people`: a detector's name ("auto": the best that can be had here, `on_note` is told which;
+        "person_small" never asks the network), a detector, or given boxes. `every`: seconds between
+        keyframes, 1 by default; where boxes are given, all of their moments by default, and with
+        `every` of each period the nearest. A model that classifies whole pictures needs no people:
         the picture is the one person of each keyframe.
         `track_rate`: how often a second people are detected and followed, keyframes included; 0:
         on keyframes only, as given people always are. `on_people` is called with the time of each
@@ -200,7 +204,7 @@ class ActionDetector:
                 arguments=("every",),
             )
         whole = self.model.task == "classification"
-        found = _whole_picture if whole else choose_people(people, self.device)
+        found = _whole_picture if whole else choose_people(people, self.device, on_note)
         with open_film(video, fps=fps) as opened:
             called = name or video_name(opened.path)
             every_ms = None if every is None else round(every * 1000)

@@ -30,6 +30,13 @@ _FULL = (
     "unexpected pos",
 )  # fmt: skip
 _LITTLE = 64 << 10
+_OFFLINE = ("TUBELET_OFFLINE", "HF_HUB_OFFLINE")
+_TRUE = {"1", "on", "yes", "true"}
+
+
+def offline() -> bool:
+    """Whether TUBELET_OFFLINE or HF_HUB_OFFLINE forbids the network."""
+    return any(os.environ.get(name, "").strip().lower() in _TRUE for name in _OFFLINE)
 
 
 def cache_folder() -> Path:

@@ -13,8 +13,8 @@ from tubelet.people.detectors import DETECTORS
 from tubelet.people.detectors.base import NamedDetector, PersonDetector
 from tubelet.people.detectors.efficient import EfficientPersonConfig
 from tubelet.people.detectors.residual import SmallPersonConfig
-from tubelet.people.detectors.small import WEIGHTS, SmallPersonDetector
-from tubelet.people.named import DEFAULT, person_detector
+from tubelet.people.detectors.small import KIND, WEIGHTS, SmallPersonDetector
+from tubelet.people.named import person_detector
 from tubelet.people.sliced import SlicedDetector
 from tubelet.plugins import families
 
@@ -38,7 +38,7 @@ def sliced() -> PersonDetector:
 def shipped() -> PersonDetector:
     if not WEIGHTS.is_file():
         pytest.skip(f"the weights have not been trained yet: {WEIGHTS}")
-    return person_detector(DEFAULT)
+    return person_detector(KIND)
 
 
 def added() -> list[type[NamedDetector]]:
@@ -105,4 +105,4 @@ def test_a_name_that_two_detectors_claim_is_refused(monkeypatch: pytest.MonkeyPa
     greedy = classmethod(lambda cls, name: True)
     monkeypatch.setattr(DETECTORS[1], "claims", greedy)
     with pytest.raises(ConfigError, match="ambiguous person detector"):
-        person_detector(DEFAULT)
+        person_detector(KIND)

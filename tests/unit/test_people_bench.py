@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
 class Says:
     """Finds the same people everywhere."""
 
-    threshold = 0.3
+    name, threshold = "says", 0.3
 
     def __init__(self, people: People) -> None:
         self.people = people

@@ -2,62 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.tiny_detectors import PROCESSOR, QUERIES, save_tiny
 
 from tubelet.errors import ConfigError, InputError
 from tubelet.people.detectors.huggingface import HuggingFaceDetector
+from tubelet.people.detectors.preprocessing import PlainProcessor
 from tubelet.people.named import person_detector
 
-SIZES: dict[str, Any] = {
-    **dict.fromkeys(("d_model", "encoder_hidden_dim", "encoder_ffn_dim", "decoder_ffn_dim"), 32),
-    "decoder_in_channels": [32, 32, 32],
-    "encoder_in_channels": [16, 16, 16],
-    "feat_strides": [8, 16, 32],
-    "encoder_layers": 1,
-    "decoder_layers": 2,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "num_queries": 20,
-    "num_denoising": 0,
-    "anchor_image_size": None,
-}
-STAGES = {"hidden_sizes": [8, 16, 16, 16], "out_features": ["stage2", "stage3", "stage4"]}
 
-
-@pytest.fixture(scope="module", params=["rt_detr_v2", "d_fine"])
+@pytest.fixture(scope="module", params=QUERIES)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    transformers = pytest.importorskip("transformers")
-    import torch
-
-    torch.manual_seed(0)
-    names = {0: "dog", 1: "Person", 2: "kite"}
-    options = {**SIZES, "id2label": names, "label2id": {v: k for k, v in names.items()}}
-    if request.param == "rt_detr_v2":
-        backbone = transformers.RTDetrResNetConfig(
-            embedding_size=8, depths=[1, 1, 1, 1], layer_type="basic", **STAGES
-        )
-        config = transformers.RTDetrV2Config(backbone_config=backbone, **options)
-        model = transformers.RTDetrV2ForObjectDetection(config)
-    else:
-        backbone = transformers.HGNetV2Config(
-            embedding_size=8, depths=[1, 1, 1, 1], stem_channels=[3, 8, 8],
-            stage_in_channels=[8, 8, 16, 16], stage_mid_channels=[8, 8, 8, 8],
-            stage_out_channels=[8, 16, 16, 16], stage_num_blocks=[1, 1, 1, 1],
-            stage_downsample=[False, True, True, True], stage_kernel_size=[3, 3, 3, 3],
-            stage_light_block=[False, False, True, True], stage_numb_of_layers=[2, 2, 2, 2],
-            **STAGES,
-        )  # fmt: skip
-        config = transformers.DFineConfig(backbone_config=backbone, **options)
-        model = transformers.DFineForObjectDetection(config)
-    path = tmp_path_factory.mktemp(request.param)
-    model.save_pretrained(path)
-    transformers.RTDetrImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(path)
-    return path
+    pytest.importorskip("transformers")
+    return save_tiny(request.param, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(autouse=True)
@@ -75,8 +38,10 @@ def test_finds_boxes_of_the_person_class_alone(folder: Path, image: np.ndarray) 
         HuggingFaceDetector(str(folder), threshold=0.0, class_name=name)(image)
         for name in ("dog", "person", "kite")
     ]
-    # RT-DETR keeps its best 20 (query, class) pairs, so the classes share them.
-    assert sum(map(len, every)) == 20
+    # Most keep the best (query, class) pairs, so the classes share them; ours gives every query's.
+    queries = QUERIES[folder.name.rstrip("0")]
+    wanted = {"rf": 3 * queries, "lw": 3 * queries}.get(folder.name[:2], queries)
+    assert sum(map(len, every)) == wanted
     for people in every:
         assert (np.diff(people.scores) <= 0).all()
         assert people.boxes.min(initial=0) >= 0
@@ -108,3 +73,28 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(InputError, match=r"tubelet\[hf\]"):
         HuggingFaceDetector("ustc-community/dfine-nano-coco")
+
+
+def test_frames_are_prepared_as_rf_detrs_processor_does(tmp_path: Path) -> None:
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps({**PROCESSOR, "size": {"height": 2, "width": 4}}))
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[:, :, 0] = np.array([[0, 40, 80, 120], [80, 120, 160, 200], [0, 0, 0, 0], [8, 8, 8, 8]])
+    inputs = PlainProcessor.read(path).inputs(image)
+    red = inputs["pixel_values"][0, 0] * 0.229 + 0.485
+    # Two rows of four become one by their mean: halfway between two pixels, and no low pass.
+    expected = np.array([[40, 80, 120, 160], [4, 4, 4, 4]]) / 255
+    np.testing.assert_allclose(red.numpy(), expected, atol=1e-6)
+    assert inputs["pixel_mask"].shape == (1, 2, 4) and bool(inputs["pixel_mask"].all())
+
+
+@pytest.mark.parametrize(
+    "other", [{"resample": 3}, {"do_normalize": False}, {"size": {"shortest_edge": 800}}]
+)
+def test_a_processor_that_wants_something_else_is_refused(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps({**PROCESSOR, **other}))
+    with pytest.raises(InputError, match=next(iter(other))):
+        PlainProcessor.read(path)

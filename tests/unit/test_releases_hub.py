@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.loopback import in_new_process, served_hub
 
 import tubelet
 from tubelet.checkpoints import read_header
@@ -24,8 +20,6 @@ from tubelet.models.create import create_model
 from tubelet.models.detector import ActionModel
 from tubelet.releases import hub
 from tubelet.releases.table import weights_path
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(autouse=True)
@@ -40,66 +34,14 @@ def model() -> ActionModel:
     return create_model(backbone=DescriptorsConfig(), labels=["sit", "walk | run", "wave <b>"])
 
 
-class HubHandler(BaseHTTPRequestHandler):
-    """The two answers that a download asks of a hub: a file's description and its bytes."""
-
-    protocol_version = "HTTP/1.1"
-    files: dict[str, bytes]
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
-
-    def do_HEAD(self) -> None:
-        self.answer(body=False)
-
-    def do_GET(self) -> None:
-        self.answer(body=True)
-
-    def answer(self, *, body: bool) -> None:
-        data = self.files.get(self.path)
-        self.send_response(404 if data is None else 200)
-        if data is None:
-            known = any(path.startswith("/".join(self.path.split("/")[:3])) for path in self.files)
-            self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
-        else:
-            self.send_header("X-Repo-Commit", COMMIT)
-        data = data or b""
-        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if body:
-            self.wfile.write(data)
-
-
 @pytest.fixture
 def endpoint() -> Iterator[str]:
     files = {
         "/lab/model/resolve/main/model.safetensors": b"main",
         "/lab/model/resolve/v2/small/other.safetensors": b"second",
     }
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (HubHandler,), {"files": files}))
-    thread = threading.Thread(target=lambda: httpd.serve_forever(poll_interval=0.01))
-    thread.start()
-    yield f"http://127.0.0.1:{httpd.server_port}"
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
-
-
-def in_new_process(code: str, endpoint: str, home: Path, **extra: str) -> str:
-    """What `code` prints; the hub's client reads its environment only when it is imported."""
-    proxies = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-    settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **proxies, **settings, **extra},
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    with served_hub(files) as url:
+        yield url
 
 
 READ = """

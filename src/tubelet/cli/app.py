@@ -65,10 +65,10 @@ def detect(
     people: Annotated[
         str,
         typer.Option(
-            help="person detector: person_small, hf:<model id>; or your own tracks: a file of "
-            "boxes, or a folder of YOLO's texts"
+            help="auto, person_small, a name of `tubelet people list`; or your own tracks: a file "
+            "of boxes, or a folder of YOLO's texts"
         ),
-    ] = "person_small",
+    ] = "auto",
     classes: Annotated[
         list[str] | None, typer.Option(help="only these actions: names or patterns, repeatable")
     ] = None,
@@ -305,14 +305,17 @@ def ensemble(
 
 @app.command()
 def pull(
-    names: Annotated[list[str], typer.Argument(help="releases: `tubelet models --released`")],
+    names: Annotated[
+        list[str], typer.Argument(help="releases: `tubelet models --released`; or people")
+    ],
     keep: Annotated[
         bool, typer.Option("--keep", help="also keep the published file, next to the converted one")
     ] = False,
 ) -> None:
     """Download released weights, and convert published checkpoints.
 
-    Each is downloaded once; from then on it is in the cache and needs no connection.
+    Each is downloaded once; from then on it is in the cache and needs no connection. `people` is
+    the person detector that `--people auto` prefers.
     """
     from tubelet.cli.released import pull as run
 

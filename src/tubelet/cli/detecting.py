@@ -25,10 +25,12 @@ from tubelet.media.frames import open_film, video_name
 from tubelet.media.sampling import hole_ms, keyframe_times, windows
 from tubelet.media.video import VideoInfo, find_films
 from tubelet.numerics.choices import PrecisionChoice
+from tubelet.people.auto import AUTO
 from tubelet.people.detectors.base import PersonDetector
+from tubelet.people.detectors.small import KIND
 from tubelet.people.given import GivenPeople, people_of_file
 from tubelet.people.linking import link
-from tubelet.people.named import person_detector
+from tubelet.people.named import person_detector, resolved
 from tubelet.people.tracking import TRACK_RATE
 from tubelet.playground.make import write_demo
 from tubelet.releases.foreign import cached
@@ -58,7 +60,7 @@ class DetectOptions:
 
     model: str
     classes: tuple[str, ...] = ()
-    people: str = "person_small"
+    people: str = AUTO
     every: float | None = None  # 1, or where boxes are given their own moments
     track_rate: float = TRACK_RATE
     threshold: float = 0.3
@@ -89,6 +91,8 @@ def detect_in_turn(
     """
     videos = list(films.values())
     detector = ready_detector(options)
+    if isinstance(people, str) and detector.model.task == "detection":
+        people = resolved(people, note)  # once: all videos get the same detector
     failures, done = 0, []
     try:
         for name, video in films.items():
@@ -341,7 +345,9 @@ def write_people(
     """Person boxes of every keyframe of the videos, as one proposals CSV; `fps`: of videos that are
     folders of frames."""
     make_parent(target)
-    find = person_detector(detector, threshold=threshold, device=choose_device(device))
+    find = person_detector(
+        detector, threshold=threshold, device=choose_device(device), on_note=note
+    )
     tables, failures = [], 0
     films = find_films(paths)
     check_rates(list(films.values()), fps)
@@ -389,14 +395,14 @@ def run_demo(folder: Path) -> None:
     note("rendering a clip of the playground")
     files = write_demo(folder / "playground")
     video, labels = files.videos[0], files.label_map
-    options = DetectOptions(model="playground_small", out=folder)
+    options = DetectOptions(model="playground_small", people=KIND, out=folder)
     detector = load(options.model, device="cpu")
     detect_one(video, folder, detector, options)
     with_truth = folder / "detections_true_boxes.csv"
     given = GivenPeople.read(files.annotations, kind="truth")
     write_detections(with_truth, detector.detect(video, people=given))
     for boxes, predictions in (
-        ("boxes of person_small", folder / DETECTIONS),
+        (f"boxes of {KIND}", folder / DETECTIONS),
         ("true boxes", with_truth),
     ):
         report = evaluate_files(predictions, files.annotations, labels=labels)

@@ -31,6 +31,7 @@ from tubelet.numerics.cores import cores, free_memory
 from tubelet.parallel.pool import Pool
 from tubelet.parallel.tasks import Alive, TaskOutcome, Worker
 from tubelet.people.given import GivenPeople
+from tubelet.people.named import resolved
 from tubelet.releases.table import weights_path
 
 Lines = list[tuple[bool, str]]
@@ -82,6 +83,8 @@ def detect_videos(paths: list[Path], options: DetectOptions, jobs: int | None = 
         return detect_in_turn(films, people, options)
     with download_bar() as progress:  # once, before several processes want it
         weights_path(options.model, progress=progress)
+    if isinstance(people, str):
+        people = resolved(people, note)  # once: all processes get the same detector
     tasks = [Film(name=name, path=path) for name, path in films.items()]
     return _detect_at_once(tasks, FilmWorker(options, people), count)
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from tubelet.cli.console import download_bar, note, out, print_json
 from tubelet.errors import InputError
 from tubelet.labelsets import label_set
+from tubelet.people.auto import BETTER
+from tubelet.people.hub import cached as cached_detector
+from tubelet.people.hub import fetch
+from tubelet.people.rows import ROWS, DetectorRow
 from tubelet.releases.foreign import address, cached, converted_path, original_path
 from tubelet.releases.published import PublishedWeights, listed, matching, published
 from tubelet.releases.table import weights_path
@@ -80,11 +85,23 @@ def _short(value: Any) -> Any:
 
 
 def pull(names: Sequence[str], *, keep: bool) -> None:
-    """Download and convert the named releases; each one's file is printed."""
+    """Download and convert the named releases; each one's file is printed. "people" is the person
+    detector that `auto` takes where it can be had, others go by their names in the list."""
     for name in names:
+        if name == "people" or name in ROWS:
+            out.print(f"{name}: {_pull_detector(BETTER if name == 'people' else ROWS[name])}")
+            continue
         with download_bar() as progress:
             path = weights_path(name, keep=keep, progress=progress)
         row = listed().get(name)
         if row is not None and not row.commercial:
             note(f"{name}: {row.licence}, non-commercial use only")
         out.print(f"{name}: {path}")
+
+
+def _pull_detector(row: DetectorRow) -> Path:
+    if row.model_id is None:
+        raise InputError(f"{row.name} must be downloaded by hand", where=row.url)
+    if cached_detector(row.model_id) is None:
+        note(f"fetching {row.model_id}, about {row.megabytes:.0f} MB ({row.licence})")
+    return fetch(row.model_id)

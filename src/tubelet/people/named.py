@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 
 from tubelet.errors import ConfigError, InputError, did_you_mean
+from tubelet.people.auto import AUTO, Note, automatic
 from tubelet.people.detectors import DETECTORS
 from tubelet.people.detectors.base import NamedDetector, ThresholdedDetector
-from tubelet.people.detectors.small import KIND
+from tubelet.people.rows import ROWS, DetectorRow
 from tubelet.people.sliced import PREFIX, SlicedDetector
 from tubelet.plugins import families
 
-DEFAULT = KIND
+DEFAULT = AUTO
 
 
 def person_detector(
@@ -19,19 +20,22 @@ def person_detector(
     *,
     threshold: float | None = None,
     device: torch.device | str = "cpu",
+    on_note: Note | None = None,
 ) -> ThresholdedDetector:
     """The detector called `name`; `threshold` replaces its own minimum score.
 
-    `person_small` ships in the package; `hf:<id or folder>` is any object detector of
-    `transformers` (extra `tubelet[hf]`); `<file>.safetensors` is a small detector trained by
-    yourself; plugins may add more. `sliced:` before a name looks for small people in pieces of the
-    frame too. Raises InputError for any other name, ConfigError for one that
+    `auto` takes the best that can be had here and tells `on_note` which. `person_small` ships in
+    the package; a name of `tubelet people list` (`dfine-small`) and `hf:<id or folder>` are object
+    detectors of `transformers` (extra `tubelet[hf]`); `<file>.safetensors` is a small detector
+    trained by yourself, `yolox:<file>.onnx` a YOLOX (extra `tubelet[onnx]`); plugins may add more.
+    `sliced:` before a name looks for small people in pieces of the frame too. The detector's own
+    `name` is the one that was taken. Raises InputError for any other name, ConfigError for one that
     two detectors claim.
     """
+    name = resolved(name, on_note)
     if name.startswith(PREFIX):
-        return SlicedDetector(
-            detector=person_detector(name.removeprefix(PREFIX), threshold=threshold, device=device)
-        )
+        inner = person_detector(name.removeprefix(PREFIX), threshold=threshold, device=device)
+        return SlicedDetector(detector=inner)
     known = families(NamedDetector, DETECTORS)
     found = [one for one in known if one.claims(name)]
     if len(found) > 1:
@@ -44,6 +48,32 @@ def person_detector(
     names = [one.spelling.split(",")[0] for one in known]
     raise InputError(
         f"unknown person detector {name!r}",
-        expected="; ".join(one.spelling for one in known),
-        hint=did_you_mean(name, names) or "for boxes from a file, pass a .csv",
+        expected="; ".join([AUTO, *(one.spelling for one in known), "a name of the list"]),
+        hint=did_you_mean(name, [AUTO, *names, *ROWS])
+        or "`tubelet people list` lists detectors; for boxes from a file, pass a .csv",
     )
+
+
+def resolved(name: str = DEFAULT, on_note: Note | None = None) -> str:
+    """What `name` stands for: `auto` and the names of the list spelled out, others as they are."""
+    if name.startswith(PREFIX):
+        return PREFIX + resolved(name.removeprefix(PREFIX), on_note)
+    if name == AUTO:
+        return automatic(on_note)
+    return _spelling(ROWS[name]) if name in ROWS else name
+
+
+def name_of(people: object) -> str:
+    """What results say found the people: a detector's own name, else that of its type."""
+    return getattr(people, "name", "") or type(people).__name__
+
+
+def _spelling(row: DetectorRow) -> str:
+    if row.url is not None:
+        raise InputError(
+            f"{row.name} must be downloaded by hand",
+            where=row.url,
+            hint=f"download it and name the file: {row.spelling}",
+            arguments=("people", "detector"),
+        )
+    return row.spelling

@@ -32,6 +32,11 @@ class SlicedDetector:
     nms_iou: float = 0.55
 
     @property
+    def name(self) -> str:
+        """The name it is chosen by."""
+        return f"{PREFIX}{self.detector.name}"
+
+    @property
     def threshold(self) -> float:
         """The least score of the people it answers with."""
         return self.detector.threshold

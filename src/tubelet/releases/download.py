@@ -30,8 +30,6 @@ from tubelet.files import locked, make_parent
 Progress = Callable[[int, int], None]
 """Told the bytes that are here and the bytes there will be, 0 where the server does not say."""
 
-_OFFLINE = ("TUBELET_OFFLINE", "HF_HUB_OFFLINE")
-_TRUE = {"1", "on", "yes", "true"}
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP answers that another try may change
 _CHUNK = 1 << 18
 
@@ -44,11 +42,6 @@ class Patience:
     silence_s: float = 30.0
     tries: int = 4
     pause_s: float = 1.0
-
-
-def offline() -> bool:
-    """Whether TUBELET_OFFLINE or HF_HUB_OFFLINE forbids the network."""
-    return any(os.environ.get(name, "").strip().lower() in _TRUE for name in _OFFLINE)
 
 
 def unreachable(what: str, reason: object, *, target: Path) -> InputError:

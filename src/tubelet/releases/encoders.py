@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tubelet.files import locked
+from tubelet.files import locked, offline
 from tubelet.models.create import create_model
 from tubelet.models.encoders import PREFIX, licence_line
 from tubelet.models.heads.none import NoHeadConfig
 from tubelet.models.weights import save_model
-from tubelet.releases.download import offline, unreachable
+from tubelet.releases.download import unreachable
 
 
 def encoder_weights(name: str, folder: Path) -> Path:

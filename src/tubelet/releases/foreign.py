@@ -18,14 +18,13 @@ from urllib.parse import urlsplit
 
 from tubelet.config import decode
 from tubelet.errors import CheckpointError, InputError
-from tubelet.files import cache_folder, locked, make_parent, write_text
+from tubelet.files import cache_folder, locked, make_parent, offline, write_text
 from tubelet.labelsets import label_set
 from tubelet.releases.download import (
     Progress,
     check_url,
     difference,
     download,
-    offline,
     sha256_of,
     unreachable,
 )

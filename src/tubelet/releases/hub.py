@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tubelet.errors import CheckpointError, InputError
-from tubelet.releases.download import offline
+from tubelet.files import offline
 
 if TYPE_CHECKING:
     from tubelet.models.detector import ActionModel

@@ -16,13 +16,12 @@ from pathlib import Path
 
 from tubelet.config import decode
 from tubelet.errors import CheckpointError, ConfigError, InputError, did_you_mean
-from tubelet.files import cache_folder, write_text
+from tubelet.files import cache_folder, offline, write_text
 from tubelet.releases.download import (
     Progress,
     check_url,
     difference,
     download,
-    offline,
     read_text,
     unreachable,
 )

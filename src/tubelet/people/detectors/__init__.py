@@ -4,5 +4,10 @@ shown in the docs' tables; a detector that is only imported works without being 
 from tubelet.people.detectors.base import NamedDetector
 from tubelet.people.detectors.huggingface import HuggingFaceDetector
 from tubelet.people.detectors.small import SmallPersonDetector
+from tubelet.people.detectors.yolox import YoloxDetector
 
-DETECTORS: tuple[type[NamedDetector], ...] = (SmallPersonDetector, HuggingFaceDetector)
+DETECTORS: tuple[type[NamedDetector], ...] = (
+    SmallPersonDetector,
+    HuggingFaceDetector,
+    YoloxDetector,
+)

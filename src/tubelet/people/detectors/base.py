@@ -29,7 +29,10 @@ class PersonDetector(Protocol):
 
 
 class ThresholdedDetector(PersonDetector, Protocol):
-    """A PersonDetector that says the least score of the people it answers with."""
+    """A PersonDetector that says its name and the least score of the people it answers with."""
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def threshold(self) -> float: ...
@@ -39,10 +42,11 @@ class NamedDetector(ABC):
     """A person detector that can be chosen by name.
 
     `spelling`: how its names look, with what varies in angle brackets: "hf:<model id>". `summary`:
-    what it is in plain words, a line without a full stop. `threshold`: the least score of the
-    people it answers with.
+    what it is in plain words, a line without a full stop. `name`: the one that it was chosen by,
+    which results record. `threshold`: the least score of the people it answers with.
     """
 
+    name: str = ""
     threshold: float = 0.0
     spelling: ClassVar[str] = ""
     summary: ClassVar[str] = ""

@@ -83,7 +83,7 @@ class SmallPersonDetector(NamedDetector):
         precision: PrecisionChoice = "auto",
     ) -> None:
         self.config = config or SmallDetectorConfig()
-        self.threshold = self.config.threshold
+        self.threshold, self.name = self.config.threshold, KIND
         self.device = torch.device(device)
         self._net = net.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._autocast = TriedAutocast(
@@ -96,7 +96,9 @@ class SmallPersonDetector(NamedDetector):
 
     @classmethod
     def named(cls, name: str, *, threshold: float | None, device: torch.device | str) -> Self:
-        return cls.load(WEIGHTS if name == KIND else name, threshold=threshold, device=device)
+        found = cls.load(WEIGHTS if name == KIND else name, threshold=threshold, device=device)
+        found.name = name
+        return found
 
     @classmethod
     def load(
