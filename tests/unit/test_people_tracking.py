@@ -12,6 +12,7 @@ import torch
 
 import tubelet
 from tubelet.api import ActionDetector
+from tubelet.cli.recording import Recording
 from tubelet.errors import InputError, ShapeError
 from tubelet.labels import LabelSpace
 from tubelet.media.decoder import Image
@@ -22,8 +23,8 @@ from tubelet.models import ActionModelConfig
 from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.people.camera import grey, shift
-from tubelet.people.linking import link
-from tubelet.people.tracking import Tracker
+from tubelet.people.linking import LinkConfig, link
+from tubelet.people.tracking import Tracker, passers_by
 from tubelet.results import Tube, save_results
 from tubelet.types import InputSpec, Ints, People
 
@@ -240,3 +241,59 @@ def test_a_rate_of_nought_looks_at_keyframes_only(film: Path, detector: ActionDe
     assert not seen
     with pytest.raises(InputError, match="rate of tracking"):
         next(detector.detect(film, people=walker, track_rate=-2))
+
+
+def scene(*people: tuple[list[float], tuple[int, int, int]]) -> tuple[People, Image]:
+    """People as boxes of one colour before a speckled wall, and the picture of them."""
+    wall = np.random.default_rng(5).integers(60, 200, (120, 160, 1)).astype(np.uint8)
+    image = np.repeat(wall, 3, 2)
+    for box, colour in people:
+        x1, y1, x2, y2 = (np.array(box) * [160, 120, 160, 120]).astype(int).tolist()
+        image[y1:y2, x1:x2] = colour
+    return People.of([box for box, _ in people]), image
+
+
+RED, BLUE = (230, 20, 30), (10, 30, 220)
+
+
+def test_of_two_who_are_near_the_one_who_looks_alike_goes_on() -> None:
+    tracker = Tracker(LinkConfig(iou=0.2))
+    before = tracker.see(0, *scene(([0.4, 0.2, 0.6, 0.9], RED)))
+    nearer, alike = [0.3, 0.2, 0.5, 0.9], [0.52, 0.2, 0.72, 0.9]
+    later = tracker.see(200, *scene((nearer, BLUE), (alike, RED)))
+    assert later.track_ids[1] == before.track_ids[0] != later.track_ids[0]
+
+
+def test_who_comes_back_into_sight_is_known_and_somebody_else_is_not() -> None:
+    tracker = Tracker()
+    before = tracker.see(0, *scene(([0.1, 0.2, 0.3, 0.9], RED)))
+    tracker.see(200, *scene(([0.12, 0.2, 0.32, 0.9], RED)))
+    for ms in (400, 600, 800, 1000):
+        assert len(tracker.see(ms, *scene())) == 0
+    back = tracker.see(1200, *scene(([0.6, 0.2, 0.8, 0.9], RED), ([0.35, 0.2, 0.55, 0.9], BLUE)))
+    assert back.track_ids[0] == before.track_ids[0] != back.track_ids[1]
+    much_later = tracker.see(9000, *scene(([0.6, 0.2, 0.8, 0.9], RED)))
+    assert much_later.track_ids[0] not in back.track_ids
+
+
+def test_a_ghost_of_two_looks_is_left_out_when_the_film_has_ended() -> None:
+    box = [[0.1, 0.2, 0.3, 0.9], [0.6, 0.2, 0.8, 0.9]]
+    seen = [(200 * i, People.of(box, None, [4, 9])) for i in range(2)]
+    seen += [(200 * i, People.of(box[:1], None, [4])) for i in range(2, 12)]
+    assert passers_by(seen) == {9}
+    assert passers_by(seen[:9]) == set()
+    record = Recording("film", LABELS)
+    for ms, people in seen:
+        record.see(ms, people)
+    record.append(
+        tubelet.Detections(
+            key=tubelet.Key(video="film", time_ms=200), boxes=seen[1][1].boxes,
+            person_scores=seen[1][1].scores, action_scores=np.zeros((2, 2), np.float32),
+            track_ids=seen[1][1].track_ids, labels=LABELS,
+        )
+    )  # fmt: skip
+    assert record.people == 2
+    record.forget(passers_by(record.seen()))
+    assert record.people == 1
+    assert {i for _, people in record.seen() for i in people.track_ids.tolist()} == {4}
+    assert [tube.track_id for tube in link(record, seen=record.seen())] == [4]

@@ -31,7 +31,7 @@ from tubelet.people.detectors.small import KIND
 from tubelet.people.given import GivenPeople, people_of_file
 from tubelet.people.linking import link
 from tubelet.people.named import person_detector, resolved
-from tubelet.people.tracking import TRACK_RATE
+from tubelet.people.tracking import TRACK_RATE, passers_by
 from tubelet.playground.make import write_demo
 from tubelet.releases.foreign import cached
 from tubelet.releases.published import published
@@ -223,6 +223,7 @@ def detect_one(
             on_note=note,
         ):
             found.append(moment)
+    found.forget(passers_by(found.seen()))
     tubes = link(found, seen=_seen(found, people, name, options))
     given = isinstance(people, GivenPeople) or people.lower().endswith(".csv")
     every_ms = interval(tubes) if given else max(1, round((options.every or 1) * 1000))

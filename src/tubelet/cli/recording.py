@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class Recording:
         self._ends: list[int] = [0]
         self._boxes, self._scores = bytearray(), bytearray()
         self._actions, self._tracks = bytearray(), bytearray()
+        self._forgotten = np.zeros(0, np.int64)
         self._seen_ms: list[int] = []
         self._seen_ends: list[int] = [0]
         self._seen_boxes, self._seen_scores, self._seen_tracks = (bytearray() for _ in range(3))
@@ -45,7 +46,8 @@ class Recording:
             np.frombuffer(bytes(self._seen_tracks), np.int64),
             self._seen_ends,
         )
-        return zip(self._seen_ms, people, strict=True)
+        for time_ms, there in zip(self._seen_ms, people, strict=True):
+            yield time_ms, there.select(~np.isin(there.track_ids, self._forgotten))
 
     def append(self, moment: Detections) -> None:
         """Add one keyframe of the video."""
@@ -59,7 +61,11 @@ class Recording:
     @property
     def people(self) -> int:
         """How many people were seen, over all keyframes."""
-        return self._ends[-1]
+        return sum(map(len, self))
+
+    def forget(self, track_ids: Iterable[int]) -> None:
+        """Leave these tracks out from now on, on keyframes and between them."""
+        self._forgotten = np.array(sorted(track_ids), np.int64)
 
     def __len__(self) -> int:
         return len(self._times_ms)
@@ -71,7 +77,7 @@ class Recording:
         tracks = np.frombuffer(bytes(self._tracks), np.int64)
         for index, time_ms in enumerate(self._times_ms):
             own = slice(self._ends[index], self._ends[index + 1])
-            yield Detections(
+            moment = Detections(
                 key=Key(video=self._video, time_ms=time_ms),
                 boxes=boxes[own],
                 person_scores=scores[own],
@@ -79,3 +85,4 @@ class Recording:
                 track_ids=tracks[own],
                 labels=self._labels,
             )
+            yield moment.select(~np.isin(moment.track_ids, self._forgotten))

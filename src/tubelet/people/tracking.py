@@ -8,8 +8,10 @@ Shape legend: N people of a frame, M live tracks, P moments at which a person wa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +27,17 @@ OnPeople = Callable[[int, People], None]
 
 TRACK_RATE = 5.0
 """How often a second people are looked for by default."""
-_NEW_VELOCITY_WEIGHT = 0.5  # of the latest displacement in the running velocity
+LEAST_SEEN = 3
+"""Whoever is seen less often is taken for a ghost when a film has ended."""
+_FEW_LOOKS = 10  # of a film in which everybody is believed
+_NEW_VELOCITY_WEIGHT = 0.8  # of the latest displacement in the running velocity
 _LONGEST_STRIDE_MS = 600  # a velocity is not trusted for longer than this
 _NEW_LOOK_WEIGHT = 0.2  # of the latest picture in the running appearance
-_INSIDE = 0.85  # of a box in another: two boxes of one person
+_LOOK_SHARE = 0.15  # of the look in how alike two are; the rest is where they are
+_LEAST_LOOK = 0.6  # of one who has jumped
+_SAME_LOOK = 0.8  # of one who was away
+_PACE = 1.0  # box heights a second that somebody out of sight may have gone
+_INSIDE = 0.75  # of a box in another: two boxes of one person
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,32 +102,44 @@ class Tracker:
     def _associate(
         self, boxes: Array, looks: Array, scores: Floats, ids: Ints, time_ms: int
     ) -> None:
-        """Fill `ids` of the people who continue a track."""
+        """Fill `ids` of the people who continue a track: the sure ones near where it should be now,
+        then those who jumped, then the doubtful, then those who come back into sight."""
         taken = set(ids.tolist())
         tracks = [t for i, t in sorted(self._tracks.items()) if i not in taken]
         sure = scores >= self.config.sure
-        for far, who in ((False, sure), (True, sure), (False, ~sure)):
+        rounds = ((self._near, sure), (self._far, sure), (self._near, ~sure), (self._back, sure))
+        for alike_by, who in rounds:
             people = np.flatnonzero(who & (ids < 0))
             if not tracks or not len(people):
                 continue
-            alike = self._similarity(tracks, boxes[people], looks[people], time_ms, far=far)
-            pairs = best_pairs(alike, self.config.far_iou if far else self.config.iou)
+            look = np.stack([t.look for t in tracks]) @ looks[people].T
+            alike = alike_by(tracks, boxes[people], look, time_ms)
+            pairs = best_pairs(alike, 1e-6)
             for row, column in pairs:
                 ids[people[column]] = tracks[row].id
             matched = {row for row, _ in pairs}
             tracks = [t for row, t in enumerate(tracks) if row not in matched]
 
-    def _similarity(
-        self, tracks: list[_Followed], boxes: Array, looks: Array, time_ms: int, *, far: bool
-    ) -> Array:
-        """How alike tracks and boxes are `(M, N)`; `far` forgives a jump or a wrong prediction."""
-        predicted = np.stack([t.at(time_ms) for t in tracks])
-        if not far:
-            return iou_matrix(predicted, boxes).astype(np.float64)
+    def _near(self, tracks: list[_Followed], boxes: Array, look: Array, time_ms: int) -> Array:
+        """How alike tracks and boxes are `(M, N)` that overlap as predicted; 0 for all others."""
+        iou = iou_matrix(np.stack([t.at(time_ms) for t in tracks]), boxes).astype(np.float64)
+        return _alike(iou, look, iou >= self.config.iou)
+
+    def _far(self, tracks: list[_Followed], boxes: Array, look: Array, time_ms: int) -> Array:
+        """The same of those who jumped, or were predicted wrongly: enlarged boxes overlap."""
         wide = grown(boxes, self.config.expand)
+        places = (np.stack([t.at(time_ms) for t in tracks]), np.stack([t.box for t in tracks]))
+        iou = np.maximum(*(iou_matrix(grown(p, self.config.expand), wide) for p in places))
+        return _alike(iou, look, (iou >= self.config.far_iou) & (look >= _LEAST_LOOK))
+
+    def _back(self, tracks: list[_Followed], boxes: Array, look: Array, time_ms: int) -> Array:
+        """The same of those who were out of sight: their looks, and how far they can have gone."""
         last = np.stack([t.box for t in tracks])
-        either = [iou_matrix(grown(b, self.config.expand), wide) for b in (predicted, last)]
-        return np.asarray(np.maximum(*either), np.float64)
+        away = np.array([time_ms - t.time_ms for t in tracks]) / 1000
+        height = np.maximum.outer(last[:, 3] - last[:, 1], boxes[:, 3] - boxes[:, 1])
+        gone = np.linalg.norm(_centres(last)[:, None] - _centres(boxes)[None], axis=2)
+        near = gone <= height * (0.5 + _PACE * away[:, None])
+        return np.where(near & (look >= _SAME_LOOK), look, 0.0)
 
     def _begin(self, boxes: Array, ids: Ints) -> None:
         """New ids for who continues no track, best first, but for second boxes of one person."""
@@ -137,6 +158,16 @@ class Tracker:
         self._tracks[track_id] = _Followed(
             id=track_id, time_ms=time_ms, box=box, velocity=np.zeros(2), look=look
         )
+
+
+def passers_by(seen: Iterable[tuple[int, People]]) -> set[int]:
+    """The track ids of a finished film that were seen too seldom to be believed: fewer than
+    `LEAST_SEEN` times. Nobody of a film that was hardly looked at."""
+    looks = [people.track_ids.tolist() for _, people in seen]
+    if len(looks) < _FEW_LOOKS:
+        return set()
+    counts = Counter(chain.from_iterable(looks))
+    return {track_id for track_id, count in counts.items() if count < LEAST_SEEN}
 
 
 def looks_of(image: Image, boxes: Floats) -> Array:
@@ -162,6 +193,15 @@ def _pixels(low: float, high: float, size: int) -> tuple[int, int]:
     """Whole pixels from `low` to `high` in shares of `size`, at least one."""
     first = min(max(0, int(low * size)), size - 1)
     return first, min(size, max(first + 1, round(high * size)))
+
+
+def _alike(iou: Array, look: Array, allowed: npt.NDArray[np.bool_]) -> Array:
+    """Place and look in one number, 0 where a pair is not allowed."""
+    return np.where(allowed, (1 - _LOOK_SHARE) * iou + _LOOK_SHARE * look, 0.0)
+
+
+def _centres(boxes: Array) -> Array:
+    return np.asarray((boxes[:, :2] + boxes[:, 2:]) / 2)
 
 
 def _inside(box: Array, others: Array) -> float:
