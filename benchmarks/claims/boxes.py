@@ -110,9 +110,10 @@ BOXES = Experiment(
     arms=(Arm(name=_ONE, run=lambda t: boxes(t, S_ONLY), rates=(5e-3,)),),
     claims=(
         Claim(
-            issue="10",
+            asked="10",
             paper="000 §3.3, Table 4",
             text="true boxes are better than detected ones: the best detector's",
+            part=True,
             more=Side(_ONE),
             less=Side(_ONE, _BEST),
             reason=(
@@ -123,21 +124,21 @@ BOXES = Experiment(
             ),
         ),
         Claim(
-            issue="10",
+            asked="10",
             paper="000 §3.3, Table 4",
             text="true boxes are better than detected ones: the middle detector's",
             more=Side(_ONE),
             less=Side(_ONE, _MIDDLE),
         ),
         Claim(
-            issue="10",
+            asked="10",
             paper="000 §3.3, Table 4",
             text="mAP grows with the boxes' AP: the best detector against the middle one",
             more=Side(_ONE, _BEST),
             less=Side(_ONE, _MIDDLE),
         ),
         Claim(
-            issue="10",
+            asked="10",
             paper="000 §3.3, Table 4",
             text="mAP grows with the boxes' AP: the middle detector against the worst",
             more=Side(_ONE, _MIDDLE),

@@ -175,7 +175,7 @@ COFINETUNING = Experiment(
     ),
     claims=(
         Claim(
-            issue="16",
+            asked="16",
             paper="002 §4.2, Table 1",
             text="co-finetuning is better than sequential finetuning on the same data",
             more=Side(_WEIGHTED),
@@ -183,7 +183,7 @@ COFINETUNING = Experiment(
             reason=_EVEN,
         ),
         Claim(
-            issue="16",
+            asked="16",
             paper="002 §4.2, Table 3",
             text="co-finetuning is better than sequential finetuning on tail classes",
             more=Side(_WEIGHTED, "tail"),
@@ -191,7 +191,7 @@ COFINETUNING = Experiment(
             reason="as above.",
         ),
         Claim(
-            issue="16",
+            asked="16",
             paper="002 §4.2, Table 3",
             text="it gains more on tail classes than on head classes",
             more=Side(_WEIGHTED, "tail − head"),
@@ -199,21 +199,21 @@ COFINETUNING = Experiment(
             reason="as above.",
         ),
         Claim(
-            issue="17",
+            asked="17",
             paper="002 §4.2, Table 4",
             text=f"weighted sampling is at least as good as alternating (margin {MARGIN:g} point)",
             more=Side(_WEIGHTED),
             less=Side(_ALTERNATING, "test, less the margin"),
         ),
         Claim(
-            issue="18",
+            asked="18",
             paper="002 §4.2, Table 3",
             text="one classification set helps detection",
             more=Side(_WEIGHTED),
             less=Side(_ALONE),
         ),
         Claim(
-            issue="18",
+            asked="18",
             paper="002 §4.2, Table 3",
             text="a second classification set helps further",
             more=Side(_TWO),

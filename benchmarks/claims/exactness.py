@@ -133,7 +133,7 @@ one view of 256 pixels, multiply-adds counted operator by operator. Percent more
     arms=(Arm(name="with memory", run=added_cost, rates=(0.0,)),),
     claims=(
         Claim(
-            issue="12, Show, 004",
+            asked="5",
             paper="004 Table 1",
             text="the memory adds at most 3 % of multiply-adds",
             more=3.0,
@@ -161,7 +161,7 @@ of Slow-50, 4 frames of 160 pixels, peak of a process over what model and clips 
     ),
     claims=(
         Claim(
-            issue="12, Show",
+            asked="exactness",
             paper="004 Table 2e",
             text="multi-iteration ends where batch reduction ends (at most 0.001 % apart)",
             more=0.001,
@@ -169,7 +169,7 @@ of Slow-50, 4 frames of 160 pixels, peak of a process over what model and clips 
             exact=True,
         ),
         Claim(
-            issue="12, Show",
+            asked="exactness",
             paper="004 §3.3",
             text="multi-iteration's memory is flat: nine clips take at most 125 % of one",
             more=125.0,

@@ -205,16 +205,17 @@ MEMORY_BANK = Experiment(
     ),
     claims=(
         Claim(
-            issue="8",
+            asked="8",
             paper="000 §2.3, Table 1",
             text="T-only with a memory bank is better than without",
             more=Side(_KEPT),
             less=Side(_NONE),
         ),
         Claim(
-            issue="8",
+            asked="8",
             paper="000 §3.3, Table 2",
             text="a first stage on A alone is worse on K",
+            part=True,
             more=Side(_KEPT, "K"),
             less=Side(_A, "K"),
             reason=(
@@ -224,9 +225,10 @@ MEMORY_BANK = Experiment(
             ),
         ),
         Claim(
-            issue="8",
+            asked="8",
             paper="000 §3.3, Table 2",
             text="keeping the first stage's head is better than a new one",
+            part=True,
             more=Side(_KEPT),
             less=Side(_NEW),
             reason=(

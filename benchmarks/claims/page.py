@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from benchmarks.claims.asked import ASKED, COUNTED
 from benchmarks.claims.claim import Claim, Experiment, Side
 from benchmarks.claims.jobs import reported_jobs
 from benchmarks.claims.results import Job, Row
@@ -73,7 +74,8 @@ def page(experiments: Sequence[Experiment], rows: Mapping[Job, Row], *, quick: b
     ran = [
         rows[job] for arms in jobs.values() for own in arms.values() for job in own if job in rows
     ]
-    lines = [*_HEAD, "", *_verdicts(experiments, jobs, rows), ""]
+    lines = [*_HEAD, "", *_asked(experiments, jobs, rows), ""]
+    lines += [*_verdicts(experiments, jobs, rows), ""]
     for experiment in experiments:
         lines += [f"## {experiment.name}", "", experiment.setting, ""]
         lines += [*_arms(experiment, jobs[experiment.name], rows), ""]
@@ -102,6 +104,36 @@ seeds apart from those reported; test clips are drawn beforehand and no choice s
 fixed in `benchmarks/claims/page.py`: **shown** when the interval is above zero, **contradicted**
 when it is below, else **not shown**. What is computed and not sampled has its extremes in place of
 an interval.""".splitlines()
+
+
+def _asked(
+    experiments: Sequence[Experiment],
+    jobs: Mapping[str, Mapping[str, Sequence[Job]]],
+    rows: Mapping[Job, Row],
+) -> list[str]:
+    """The claims as the issue lists them, how much of each is shown, and how many are."""
+    found: dict[str, list[tuple[bool, bool]]] = {number: [] for number in ASKED}
+    for experiment in experiments:
+        for claim in experiment.claims:
+            effect = effect_of(differences(claim, jobs[experiment.name], rows), exact=claim.exact)
+            shown = effect is not None and effect.verdict == "shown"
+            found[claim.asked].append((claim.part, shown))
+    main = {n: [shown for part, shown in own if not part] for n, own in found.items()}
+    every = {n: [shown for _, shown in own] for n, own in found.items()}
+    count = sum(bool(main[n]) and all(main[n]) for n in COUNTED)
+    whole = sum(bool(every[n]) and all(every[n]) for n in COUNTED)
+    return [
+        f"**{count} of {len(COUNTED)} claims are shown in all of their main rows, {whole} in every "
+        "row.** A main row is what the claim says itself; the others are finer points of the "
+        "papers' tables, or controls.",
+        "",
+        "| | claim | main rows shown | rows shown |",
+        "|---|---|---|---|",
+        *(
+            f"| {n} | {text} | {sum(main[n])} of {len(main[n])} | {sum(every[n])} of {len(every[n])} |"
+            for n, text in ASKED.items()
+        ),
+    ]
 
 
 def _verdicts(

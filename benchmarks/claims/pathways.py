@@ -104,14 +104,14 @@ PATHWAYS = Experiment(
     ),
     claims=(
         Claim(
-            issue="11",
+            asked="11",
             paper="001 §1.1",
             text="SlowFast is better than a Slow pathway of the same cost",
             more=Side(_SLOWFAST),
             less=Side(_SLOW),
         ),
         Claim(
-            issue="15",
+            asked="15",
             paper="001 §2.1, Table 2; 000 §3.2",
             text="more frames are better than fewer",
             more=Side(_SLOWFAST),

@@ -120,14 +120,14 @@ RELATIONS = Experiment(
     ),
     claims=(
         Claim(
-            issue="7",
+            asked="7",
             paper="000 §2.2, Table 1",
             text="S-only is better than linear on interactions",
             more=Side(_S),
             less=Side(_LINEAR),
         ),
         Claim(
-            issue="7",
+            asked="7",
             paper="000 §2.2, Table 1",
             text="T-only is better than linear on interactions",
             more=Side(_T),

@@ -150,7 +150,7 @@ ENSEMBLES = Experiment(
     arms=(Arm(name=_FOUR, run=close_members, rates=(5e-3, 1e-2)),),
     claims=(
         Claim(
-            issue="14",
+            asked="14",
             paper="001 §2.1, Table 2",
             text="an ensemble is better than its best member: four that are alike",
             more=Side(_FOUR),
@@ -172,16 +172,17 @@ VIEWS_AND_ENSEMBLES = Experiment(
     arms=(Arm(name=_ALL, run=members, rates=(1e-2, 2e-2)),),
     claims=(
         Claim(
-            issue="13",
+            asked="13",
             paper="001 §2.1, Table 2",
             text="mirrored views at three scales are better than one view",
             more=Side(_ALL, "six views"),
             less=Side(_ALL),
         ),
         Claim(
-            issue="14",
+            asked="14",
             paper="001 §2.1, Table 2",
             text="an ensemble is better than its best member: three unequal ones",
+            part=True,
             more=Side(_ALL, "ensemble"),
             less=Side(_ALL, "best member"),
             reason=(

@@ -37,7 +37,7 @@ class Bench:
             arms=(self.arm("slow", 0), self.arm("fast", 2)),
             claims=(
                 Claim(
-                    issue="-", paper="-", text="fast > slow", more=Side("fast"), less=Side("slow")
+                    asked="12", paper="-", text="fast > slow", more=Side("fast"), less=Side("slow")
                 ),
             ),
         )

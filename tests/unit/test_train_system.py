@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -615,6 +616,31 @@ class _Wrong(PlainLearner):
 
     def exact(self) -> PlainLearner:
         return PlainLearner(model=self.model, loss=self.loss)
+
+
+def test_a_gradient_that_is_not_finite_is_null_in_the_file(tmp_path: Path) -> None:
+    model = config_of().build()
+    log = tmp_path / "gradients.json"
+    learner = CheckedLearner(
+        learner=_Overflowing(model=model, loss=ActionLoss()),
+        models=TiedModels(model, {}),
+        device=torch.device("cpu"),
+        precision="fp32",
+        note=lambda _: None,
+        compare=True,
+        log=log,
+    )
+    learner.backward(batch_of())
+    rows = json.loads(log.read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    assert {(row["ratio"], row["cosine"]) for row in rows} == {(None, None)}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Overflowing(_Wrong):
+    """Gradients that are infinite, as fp16 may give them."""
+
+    def backward(self, batch: Batch, *, scale: float = 1.0) -> Tensor:
+        return PlainLearner.backward(self, batch, scale=math.inf)
 
 
 def test_a_resumed_run_keeps_its_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ class CheckedLearner:
     Before the first minibatch of each model its layers are probed for that minibatch's clips, and
     those that are wrong run in fp32 from then on. With `compare`, the gradients of the very first
     minibatch are also computed in fp32, and how far they agree is told to `note` and written to
-    `log`, one row a parameter; weights, statistics of batch norms, banks and the random numbers of
+    `log`, one row a parameter, null where a gradient is not finite; weights, statistics of batch norms, banks and the random numbers of
     the run are not touched by it.
     """
 
@@ -96,8 +97,11 @@ class CheckedLearner:
 
     def _tell(self, found: tuple[Agreement, ...]) -> None:
         if self.log is not None:
-            rows = [{"name": a.name, "ratio": a.ratio, "cosine": a.cosine} for a in found]
-            write_text(self.log, json.dumps(rows, indent=0) + "\n")
+            rows = [
+                {"name": a.name, "ratio": _or_null(a.ratio), "cosine": _or_null(a.cosine)}
+                for a in found
+            ]
+            write_text(self.log, json.dumps(rows, indent=0, allow_nan=False) + "\n")
         if not found:
             return
         far = [a for a in found if a.far]
@@ -113,6 +117,11 @@ class CheckedLearner:
                 f"warning: {len(far)} of {len(found)} gradients are far off in {self.precision}: "
                 f"{some}; try precision fp32"
             )
+
+
+def _or_null(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
 
 
 @contextmanager
