@@ -95,7 +95,7 @@ class Experiment:
     seeds: tuple[int, ...] = SEEDS
     tuning_seeds: tuple[int, ...] = TUNING_SEEDS
     version: int = 1
-    quick_seeds: int = 3
+    quick_seeds: int = 2
     unit: str = "accuracy, %"
     by_name: Mapping[str, Arm] = field(init=False)
 
