@@ -1,5 +1,5 @@
-"""What issue 12 asks to be shown, as it lists it under *Show*: eighteen claims, and the exactness of
-multi-iteration after them."""
+"""What issue 12 asks to be shown, as it lists it: eighteen claims, and then multi-iteration's
+exactness."""
 
 from __future__ import annotations
 

@@ -62,8 +62,8 @@ class Claim:
     """`more` is larger than `less`, which may be a bound. Their difference is the effect, seed by
     seed. `exact`: it is computed, not sampled, so every seed must agree and there is no interval.
     `reason`: by hand, why it is not shown or contradicted and which experiment would be needed.
-    `asked`: which claim of the issue's list it is of (asked.py). `part`: it is a finer point of that
-    claim, without which the claim may count as shown."""
+    `asked`: which claim of the issue's list it is of (asked.py). `part`: it is a finer point of
+    that one, which may count as shown without it."""
 
     asked: str
     paper: str

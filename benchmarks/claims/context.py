@@ -116,9 +116,9 @@ _LINEAR, _CONTEXT = "linear", "non-local context"
 CONTEXT = Experiment(
     name="context",
     setting=(
-        "One person who stands or reaches off one side of a picture 112 pixels wide, and a fence or "
-        f"a ladder at least {APART} pixels off, beyond the reach of the person's features; their "
-        f"name says both. {CLIPS} training clips, 240 test clips, {STEPS} steps."
+        "One person who stands or reaches off one side of a picture 112 pixels wide, and a fence "
+        f"or a ladder at least {APART} pixels off, beyond the reach of the person's features; "
+        f"their name says both. {CLIPS} training clips, 240 test clips, {STEPS} steps."
     ),
     arms=(
         Arm(name=_LINEAR, run=lambda t: with_head(t, HEAD), rates=_RATES),

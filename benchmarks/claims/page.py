@@ -120,6 +120,7 @@ def _asked(
             found[claim.asked].append((claim.part, shown))
     main = {n: [shown for part, shown in own if not part] for n, own in found.items()}
     every = {n: [shown for _, shown in own] for n, own in found.items()}
+    of = {n: [f"{sum(o[n])} of {len(o[n])}" for o in (main, every)] for n in ASKED}
     count = sum(bool(main[n]) and all(main[n]) for n in COUNTED)
     whole = sum(bool(every[n]) and all(every[n]) for n in COUNTED)
     return [
@@ -129,10 +130,7 @@ def _asked(
         "",
         "| | claim | main rows shown | rows shown |",
         "|---|---|---|---|",
-        *(
-            f"| {n} | {text} | {sum(main[n])} of {len(main[n])} | {sum(every[n])} of {len(every[n])} |"
-            for n, text in ASKED.items()
-        ),
+        *(f"| {n} | {text} | {' | '.join(of[n])} |" for n, text in ASKED.items()),
     ]
 
 

@@ -251,5 +251,5 @@ cost.""",
         _claim(
             "4", "Table 2d", "from scratch, CM gains", "from scratch, CM", "from scratch, one clip"
         ),
-    ),  # fmt: skip
+    ),
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from benchmarks.claims import families
 from benchmarks.claims.__main__ import PAGE, RESULTS
+from benchmarks.claims.asked import ASKED, COUNTED
 from benchmarks.claims.claim import Arm, Claim, Experiment, Outcome, Side, Trial
 from benchmarks.claims.families import EXPERIMENTS
 from benchmarks.claims.jobs import reported_jobs, run_missing
@@ -97,6 +99,31 @@ def test_the_interval_is_students_t() -> None:
     computed = effect_of([1.0], exact=True)
     assert computed is not None
     assert (computed.low, computed.high) == (1.0, 1.0)
+
+
+def test_every_claim_that_the_issue_asks_for_has_a_main_row() -> None:
+    main = [c.asked for e in EXPERIMENTS for c in e.claims if not c.part]
+    assert set(main) == set(ASKED)
+    assert len(COUNTED) == 18
+
+
+def test_the_page_counts_a_claim_when_all_of_its_main_rows_are_shown(
+    bench: Bench, tmp_path: Path
+) -> None:
+    run_missing(families.EXPERIMENTS, tmp_path, tmp_path, workers=0, quick=False)
+    (toy,) = families.EXPERIMENTS
+    (claim,) = toy.claims
+    lost = replace(claim, more=Side("slow"), less=Side("fast"))
+    for claims, said in (
+        ((claim,), "**1 of 18 claims are shown in all of their main rows, 1 in every row.**"),
+        ((claim, lost), "**0 of 18 claims are shown in all of their main rows, 0 in every row.**"),
+        (
+            (claim, replace(lost, part=True)),
+            "**1 of 18 claims are shown in all of their main rows, 0 in every row.**",
+        ),
+    ):
+        judged = Experiment(name="toy", setting="-", arms=toy.arms, claims=claims)
+        assert said in page((judged,), read(tmp_path, ["toy"]))
 
 
 def test_the_page_is_that_of_the_committed_results() -> None:
