@@ -38,8 +38,9 @@ FIRST_RATE = 3e-3
 RATES = (2e-3, 6e-3)
 VIDEO_WEIGHT = 4.0
 LABELS = LabelSpace.nameless(CLASSES, exclusive=True)
+VIT = ViTConfig(width=48, layers=1, heads=2, mlp=96, tubelet=(1, 4, 4), positions=(2, 4, 4))
 MODEL = ActionModelConfig(
-    backbone=ViTConfig(width=48, layers=1, heads=2, mlp=96, tubelet=(1, 4, 4), positions=(2, 4, 4)),
+    backbone=VIT,
     head=ClipHeadConfig(dropout=0.0),
     input=InputSpec(frames=2, stride=1, short_side=SIDE),
     labels=LABELS,
@@ -49,17 +50,23 @@ MODEL = ActionModelConfig(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
     """How an arm learns. `clips`: N of each of a step's `videos`. `staged`: from a backbone that
-    has learnt from single clips, else from nothing for as many steps in all."""
+    has learnt from single clips, else from nothing for as many steps in all. `frames` of a clip."""
 
     clips: int
     memory: CollaborativeMemoryConfig | None = None
     staged: bool = True
     videos: int = VIDEOS
+    frames: int = 2
 
     def __call__(self, trial: Trial) -> Outcome:
         train = videos_of("train", 1_000_000 + 10_000 * trial.seed, FILMS)
         torch.manual_seed(trial.seed)
-        config = replace(MODEL, memory=self.memory)
+        config = replace(
+            MODEL,
+            memory=self.memory,
+            backbone=replace(VIT, positions=(self.frames, 4, 4)),
+            input=replace(MODEL.input, frames=self.frames),
+        )
         model = config.build()
         if self.staged:
             model.load_state_dict(first_stage(trial, train).state_dict(), strict=False)
@@ -161,6 +168,7 @@ def _claim(asked: str, paper: str, text: str, more: str, less: str, **about: Any
     )
 
 
+LONG = "from scratch, one clip of 8 frames"
 COST = "one clip of 40 videos"
 WEAK = """\
 the mean of ten clips' probabilities finds the segment with the cue however the clips were trained,
@@ -208,6 +216,7 @@ cost.""",
         _arm("CM, N = 1", Way(clips=1, memory=_memory(1))),
         _arm("CM, N = 3", Way(clips=3, memory=_memory(3))),
         _arm("from scratch, one clip", Way(clips=1, staged=False)),
+        _arm(LONG, Way(clips=1, staged=False, frames=8)),
         _arm("from scratch, CM", Way(clips=5, memory=_memory(), staged=False)),
     ),
     claims=(
