@@ -81,9 +81,11 @@ def page(experiments: Sequence[Experiment], rows: Mapping[Job, Row], *, quick: b
         lines += [*_arms(experiment, jobs[experiment.name], rows), ""]
     machines = sorted({row.machine for row in ran})
     commits = sorted({row.commit for row in ran})
-    spent = sum(row.cpu_seconds for row in rows.values())
+    versions = {e.name: e.version for e in experiments}
+    counted = [r for job, r in rows.items() if job.version == versions[job.experiment]]
+    spent = sum(row.cpu_seconds for row in counted)
     lines += [
-        f"{len(rows)} runs, {spent / 60:.0f} minutes of processor time. "
+        f"{len(counted)} runs, {spent / 60:.0f} minutes of processor time. "
         f"Processor: {'; '.join(machines)}. Commits: {', '.join(commits)}.",
     ]
     return "\n".join(lines) + "\n"
