@@ -200,8 +200,8 @@ frame, trained end to end with AdamW: {FIRST} steps of 40 single clips, then {SE
 {VIDEOS} videos × N clips (from scratch: {FIRST + SECOND} such steps); all arms of a seed begin
 the second stage with one backbone. The video's loss weighs {VIDEO_WEIGHT:g} where N > 1. Test:
 {MOMENTS} clips of each video, which share the memory. Rates tried:
-{", ".join(f"{r:g}" for r in RATES)}. The paper counts epochs of videos, in which N clips cost N times
-as much (MMAC a step); "{COST}" costs what five clips cost.""",
+{", ".join(f"{r:g}" for r in RATES)}. The paper counts epochs of videos, in which N clips cost N
+times as much (MMAC a step); "{COST}" costs what five clips cost.""",
     arms=(
         _arm("one clip", Way(clips=1)),
         _arm(COST, Way(clips=1, videos=40)),

@@ -56,8 +56,8 @@ class CheckedLearner:
     Before the first minibatch of each model its layers are probed for that minibatch's clips, and
     those that are wrong run in fp32 from then on. With `compare`, the gradients of the very first
     minibatch are also computed in fp32, and how far they agree is told to `note` and written to
-    `log`, one row a parameter, null where a gradient is not finite; weights, statistics of batch norms, banks and the random numbers of
-    the run are not touched by it.
+    `log`, one row a parameter, null where a gradient is not finite; weights, statistics of batch
+    norms, banks and the random numbers of the run are not touched by it.
     """
 
     learner: Learner
