@@ -128,7 +128,9 @@ def _asked(
     return [
         f"**{count} of {len(COUNTED)} claims are shown in all of their main rows, {whole} in every "
         "row.** A main row is what the claim says itself; the others are finer points of the "
-        "papers' tables, or controls.",
+        "papers' tables, controls, or earlier worlds for it. Some experiments are second or later "
+        "versions, made because the earlier ones did not show the claim: what those found and "
+        "what was changed is in [experiments.md](experiments.md).",
         "",
         "| | claim | main rows shown | rows shown |",
         "|---|---|---|---|",
