@@ -87,11 +87,11 @@ def test_one_process_where_more_would_not_help(
     films = {name: desk / "films" / f"{name}.mp4" for name in "abd"}
     given = options(desk, tmp_path)
     monkeypatch.setattr(jobs, "cores", lambda: 8)
-    monkeypatch.setattr(jobs, "free_memory", lambda: 64 << 30)
+    monkeypatch.setattr("tubelet.numerics.cores.free_memory", lambda: 64 << 30)
     assert jobs.helpful_jobs(films, given) == 1  # three seconds of film
     monkeypatch.setattr(jobs, "WORTH_S", 2)
     assert jobs.helpful_jobs(films, given) == 3
-    monkeypatch.setattr(jobs, "free_memory", lambda: 2 << 30)
+    monkeypatch.setattr("tubelet.numerics.cores.free_memory", lambda: 2 << 30)
     assert jobs.helpful_jobs(films, given) == 2
     monkeypatch.setattr(jobs, "cores", lambda: 1)
     assert jobs.helpful_jobs(films, given) == 1

@@ -27,8 +27,8 @@ from tubelet.cli.detecting import (
 )
 from tubelet.errors import InputError, VideoError
 from tubelet.media.frames import open_film
-from tubelet.numerics.cores import cores, free_memory
-from tubelet.parallel.pool import Pool
+from tubelet.numerics.cores import cores, fitting
+from tubelet.parallel.pool import Pool, bytes_of_a_process
 from tubelet.parallel.tasks import Alive, TaskOutcome, Worker
 from tubelet.people.given import GivenPeople
 from tubelet.people.named import resolved
@@ -36,8 +36,6 @@ from tubelet.releases.table import weights_path
 
 Lines = list[tuple[bool, str]]
 WORTH_S = 60  # seconds of film that cost more than a second process takes to begin
-_PROCESS = 700 << 20  # bytes that a process takes beside its model
-_COPIES = 3  # of the weights while a model is loaded and its norms are folded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +97,7 @@ def helpful_jobs(films: Mapping[str, Path], options: DetectOptions) -> int:
         return 1
     with download_bar() as progress:
         weights = weights_path(options.model, progress=progress).stat().st_size
-    free = free_memory()
-    fitting = most if free is None else free // (_PROCESS + _COPIES * weights)
-    return max(1, min(most, fitting))
+    return fitting(most, bytes_of_a_process(weights))
 
 
 def _worth_while(films: Iterable[Path], fps: float | None) -> bool:

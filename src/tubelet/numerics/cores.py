@@ -35,3 +35,9 @@ def free_memory() -> int | None:
             left = int(ceiling) - int(used)
             free = left if free is None else min(free, left)
     return free
+
+
+def fitting(most: int, each: int) -> int:
+    """How many processes of `each` bytes have room here: at least one, at most `most`."""
+    free = free_memory()
+    return most if free is None else max(1, min(most, free // each))

@@ -26,6 +26,8 @@ from tubelet.parallel.tasks import Alive, Failure, Limits, R, T, TaskOutcome, Wo
 
 _LOOK_S = 0.05  # between two looks at time and memory
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
+_PROCESS = 700 << 20  # bytes beside its model
+_COPIES = 3  # of the weights while a model is loaded and its norms are folded
 _STARTS = 2  # of a process that dies before it is ready
 
 
@@ -35,6 +37,11 @@ def threads_each(processes: int) -> int:
     share = max(1, cores() // processes)
     own = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return min(share, int(own)) if own.isdecimal() and int(own) else share
+
+
+def bytes_of_a_process(weights: int) -> int:
+    """About what a process takes that detects with a model of so many bytes of weights."""
+    return _PROCESS + _COPIES * weights
 
 
 @contextmanager
@@ -131,6 +138,17 @@ class Pool(Generic[T, R]):
                 yield from self._listen(one)
             for one in [p for p in self._running if p.at is not None]:
                 yield from self._look(one)
+
+    def prepared(self) -> object:
+        """Begin the processes, and wait for the greeting of the first. Raises as `run` does."""
+        self._start()
+        while not any(one.ready for one in self._running):
+            for one in self._running[:]:
+                if one.connection.poll(_LOOK_S):
+                    for _ in self._listen(one):
+                        pass
+            self._start()
+        return self.greeting
 
     def pids(self) -> list[int]:
         """The ids of the processes there are."""

@@ -1,0 +1,127 @@
+"""What a run computes, written beside its results so that every shard computes the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tubelet.bulk.manifest import ListedFilm
+from tubelet.bulk.stores import Store
+from tubelet.errors import DataError, InputError
+from tubelet.numerics.choices import PrecisionChoice
+
+FILE, FILMS = "run.json", "manifest.jsonl"
+FORMAT, VERSION = "tubelet.run", 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorSettings:
+    """The arguments of a `FilmDetector`, as text. `people`: a detector's name, or a CSV of boxes
+    on the machine of every shard."""
+
+    model: str = "jhmdb21_small"
+    people: str
+    every: float = 1.0
+    classes: tuple[str, ...] = ()
+    fps: float | None = None
+    min_score: float = 0.0
+    device: str = "auto"
+    precision: PrecisionChoice = "auto"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_score <= 1:
+            raise InputError(
+                "invalid score: not a probability",
+                expected="0 to 1",
+                got=self.min_score,
+                arguments=("min_score",),
+            )
+        if not 1e-3 <= self.every < 1e6:
+            raise InputError(
+                "invalid keyframe period",
+                expected="0.001 to a million seconds",
+                got=self.every,
+                arguments=("every",),
+            )
+
+    def facts(self, weights: Path, resolved: str) -> dict[str, Any]:
+        """What decides the results: the settings but for the device, the weights' and the boxes'
+        content, and the arithmetic that `precision` means on this machine."""
+        facts: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        del facts["device"]
+        facts |= {"precision": resolved, "model": weights.name, "weights": _sha256(weights)}
+        if self.people.lower().endswith(".csv"):
+            facts["people"] = _sha256(Path(self.people))
+        return facts
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError("cannot read the file", where=path, got=error.strerror) from error
+
+
+def agree(store: Store, facts: dict[str, Any]) -> None:
+    """Write what this run computes, or see that it is what was written before.
+
+    Raises InputError for results of other settings, DataError for a file of another version.
+    """
+    data = store.read(FILE)
+    if data is None:
+        head = {"format": FORMAT, "version": VERSION}
+        store.write(FILE, (json.dumps({**head, **facts}, indent=2) + "\n").encode())
+        return
+    before = _document(data)
+    for name, value in facts.items():
+        if before.get(name) != value:
+            raise InputError(
+                f"these results were begun with another {name}",
+                where=FILE,
+                expected=before.get(name),
+                got=value,
+                hint="give the same settings, or another place for the results",
+                arguments=("out",),
+            )
+
+
+def _document(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except ValueError as error:
+        raise DataError("invalid JSON", where=FILE, got=error) from error
+    known = isinstance(found, dict) and found.get("format") == FORMAT
+    if not known or found.get("version") != VERSION:
+        got = found.get("version") if known else "something else"
+        raise DataError(
+            "not a run of this version of tubelet", where=FILE, expected=VERSION, got=got
+        )
+    return dict(found)
+
+
+def write_films(store: Store, films: list[ListedFilm]) -> None:
+    """Keep the manifest with the results, for whoever merges them."""
+    lines = (json.dumps(asdict(film), ensure_ascii=False) for film in films)
+    data = ("\n".join(lines) + "\n").encode()
+    if store.read(FILMS) != data:
+        store.write(FILMS, data)
+
+
+def read_films(store: Store) -> list[ListedFilm]:
+    """The manifest that was kept. Raises InputError where no run has begun."""
+    data = store.read(FILMS)
+    if data is None:
+        raise InputError(
+            "no run has begun here",
+            expected=FILMS,
+            hint="check the address; a run writes its manifest first",
+            arguments=("out",),
+        )
+    try:
+        return [ListedFilm(**json.loads(line)) for line in data.decode().splitlines()]
+    except (ValueError, TypeError) as error:
+        raise DataError("damaged manifest", where=FILMS, got=error) from error
