@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tubelet.cli import jobs, main
+from tubelet.cli import main
 from tubelet.cli.detecting import INTERRUPTED, DetectOptions
+from tubelet.cli.many import jobs
 from tubelet.media.writer import VideoWriter
 from tubelet.playground import PlaygroundConfig, make_clip
 

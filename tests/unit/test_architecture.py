@@ -55,6 +55,7 @@ ROOMS = (
     "recipes",
     "render",
     "api",
+    "bulk",
     "__init__",
     "cli",
     "__main__",

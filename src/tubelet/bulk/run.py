@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
 from tubelet.bulk.groups import FilmRowsWorker, GroupRunner
-from tubelet.bulk.manifest import ListedFilm, read_manifest
+from tubelet.bulk.manifest import ListedFilm
 from tubelet.bulk.markers import Marker, Markers, read_markers
-from tubelet.bulk.settings import DetectorSettings, agree, write_films
+from tubelet.bulk.settings import DetectorSettings, agree
 from tubelet.bulk.shards import Shard, group_size, groups_of
-from tubelet.bulk.stores import Store, store_at
+from tubelet.bulk.stores import Store
 from tubelet.errors import InputError
 from tubelet.parallel.pool import Pool
 from tubelet.parallel.tasks import Limits
@@ -87,33 +87,20 @@ def plan_of(films: Sequence[ListedFilm], store: Store, options: RunOptions) -> P
     )
 
 
-def run_shard(
-    manifest: str,
-    out: str,
-    settings: DetectorSettings,
-    options: RunOptions,
-    *,
-    on_plan: Callable[[Plan], None] | None = None,
+def run_plan(
+    plan: Plan, store: Store, settings: DetectorSettings, options: RunOptions
 ) -> Generator[Marker]:
-    """Detect in the films of one shard that are not done yet; the marker of each as it is written.
+    """Detect in the films that a plan leaves to do; the marker of each as it is written.
 
-    Closing the iterator, or an exception in its middle (Ctrl-C), ends the processes and keeps what
-    is finished. Raises InputError for settings other than those that the results in `out` were
-    begun with, and as `read_manifest` and `FilmDetector` do.
+    Closing the generator, or an exception in its middle (Ctrl-C), ends the processes and keeps what
+    is finished. Raises as `RunProcesses` does.
     """
-    films = read_manifest(manifest)
-    store = store_at(out)
-    plan = plan_of(films, store, options)
-    if on_plan is not None:
-        on_plan(plan)
-    write_films(store, films)
-    if plan.groups:
-        jobs = min(options.jobs, plan.left)
-        with (
-            RunProcesses(store, settings, replace(options, jobs=jobs)) as processes,
-            closing(processes.run(plan.groups, plan.tries)) as markers,
-        ):
-            yield from markers
+    jobs = min(options.jobs, plan.left)
+    with (
+        RunProcesses(store, settings, replace(options, jobs=jobs)) as processes,
+        closing(processes.run(plan.groups, plan.tries)) as markers,
+    ):
+        yield from markers
 
 
 class RunProcesses:

@@ -168,7 +168,8 @@ def find_below(prefix: str) -> list[str]:
         found = files.find(root)
     except OSError as error:
         raise InputError("cannot list the prefix", where=prefix, got=error) from error
-    return [str(files.unstrip_protocol(path)) for path in found]
+    below = (str(path).lstrip("/").removeprefix(root.strip("/")).lstrip("/") for path in found)
+    return [f"{prefix.rstrip('/')}/{name}" for name in below]
 
 
 @contextmanager

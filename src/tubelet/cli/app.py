@@ -11,6 +11,7 @@ import tubelet
 from tubelet.cli.apps import App
 from tubelet.cli.catalogue import models, recipes
 from tubelet.cli.datasets import data, playground
+from tubelet.cli.many.command import run_many
 from tubelet.cli.options import (
     Device,
     FirstFrame,
@@ -108,7 +109,7 @@ def detect(
 ) -> None:
     """Find the people in videos, and what each of them does when."""
     from tubelet.cli.detecting import DetectOptions
-    from tubelet.cli.jobs import detect_videos
+    from tubelet.cli.many.jobs import detect_videos
 
     options = DetectOptions(
         model=model,
@@ -131,6 +132,9 @@ def detect(
         every_frame=every_frame,
     )
     raise typer.Exit(detect_videos(videos, options, jobs))
+
+
+app.command("run")(run_many)
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""Many films: in several processes, and on several machines."""
