@@ -44,7 +44,7 @@ class FilmRowsWorker(Worker[ListedFilm, FilmRows]):
 
 
 @dataclass(slots=True)
-class _Group:
+class _OpenGroup:
     """A group whose films are being worked on: those to do, and what came of them so far."""
 
     films: Sequence[ListedFilm]
@@ -80,13 +80,13 @@ class GroupRunner:
 
         However it ends, films that are done are written, be their group whole or not.
         """
-        places: dict[int, tuple[_Group, ListedFilm]] = {}
-        open_groups: list[_Group] = []
+        places: dict[int, tuple[_OpenGroup, ListedFilm]] = {}
+        open_groups: list[_OpenGroup] = []
         numbers = count()
 
         def films() -> Iterator[ListedFilm]:
             for wanted in groups:
-                group = _Group(wanted)
+                group = _OpenGroup(wanted)
                 open_groups.append(group)
                 for film in wanted:
                     places[next(numbers)] = group, film
@@ -119,7 +119,7 @@ class GroupRunner:
             text=None if failure is None else failure.text,
         )
 
-    def _write(self, group: _Group) -> Iterator[Marker]:
+    def _write(self, group: _OpenGroup) -> Iterator[Marker]:
         """The part first: a marker speaks only of what is there."""
         part = group.part()
         if part is not None:
