@@ -19,7 +19,7 @@ from tests.films import LIMITED, Pretence, films, pretend
 from tubelet.bulk.groups import GroupRunner
 from tubelet.bulk.outcome import merge, status_of
 from tubelet.bulk.run import RunOptions, plan_of
-from tubelet.bulk.settings import DetectorSettings, agree
+from tubelet.bulk.settings import DetectorSettings, Meaning, agree
 from tubelet.bulk.shards import Shard
 from tubelet.bulk.stores import Store, store_at
 from tubelet.bulk.table import SCHEMA
@@ -177,16 +177,21 @@ def test_a_run_of_other_settings_is_refused(tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"w")
     settings = DetectorSettings(people="person_small")
+    here = Meaning(precision="fp32", people="person_small")
     for _ in range(2):
-        agree(store, settings.facts(weights, "fp32"))
-    for other, resolved in ((replace(settings, every=0.5), "fp32"), (settings, "bf16")):
-        with pytest.raises(InputError, match=r"another (every|precision)"):
-            agree(store, other.facts(weights, resolved))
+        agree(store, settings.facts(weights, here))
+    for other, meaning in (
+        (replace(settings, every=0.5), here),
+        (settings, replace(here, precision="bf16")),
+        (settings, replace(here, people="hf:other")),
+    ):
+        with pytest.raises(InputError, match=r"another (every|precision|people)"):
+            agree(store, other.facts(weights, meaning))
     weights.write_bytes(b"other")
     with pytest.raises(InputError, match="another weights"):
-        agree(store, settings.facts(weights, "fp32"))
+        agree(store, settings.facts(weights, here))
     store.write("run.json", b'{"format": "tubelet.run", "version": 99}')
     with pytest.raises(DataError, match="not a run of this version"):
-        agree(store, settings.facts(weights, "fp32"))
+        agree(store, settings.facts(weights, here))
     with pytest.raises(InputError, match="no run has begun"):
         status_of(store)

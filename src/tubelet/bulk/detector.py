@@ -26,7 +26,7 @@ from tubelet.media.video import VideoInfo
 from tubelet.numerics.choices import PrecisionChoice
 from tubelet.numerics.precision import resolve
 from tubelet.people.given import GivenPeople
-from tubelet.people.named import DEFAULT
+from tubelet.people.named import DEFAULT, resolved
 
 Alive = Callable[[float | None], None]
 FAILED = -1  # time, class and track of the one row of a film that failed
@@ -59,7 +59,10 @@ class FilmDetector:
             model, device=device, precision=precision, classes=classes
         )
         given = people.lower().endswith(".csv")
-        self._people: str | GivenPeople = GivenPeople.read(people) if given else people
+        # `auto` is looked up once, so that all films get the same detector.
+        named = people if given else resolved(people)
+        self._people: str | GivenPeople = GivenPeople.read(people) if given else named
+        self.people_name = named
         self._every, self._fps, self._min_score = every, fps, min_score
         self._errors = errors
         self.precision = resolve(precision, self._model.device)

@@ -10,7 +10,7 @@ from itertools import count
 
 from tubelet.bulk.manifest import ListedFilm
 from tubelet.bulk.markers import Marker, digest, forget_failure, write_marker
-from tubelet.bulk.settings import DetectorSettings
+from tubelet.bulk.settings import DetectorSettings, Meaning
 from tubelet.bulk.stores import Store
 from tubelet.bulk.table import FilmRows, parquet_of
 from tubelet.parallel.pool import Pool
@@ -21,7 +21,7 @@ PARTS = "parts"
 
 @dataclass(slots=True)
 class FilmRowsWorker(Worker[ListedFilm, FilmRows]):
-    """A process that holds a `FilmDetector`; its greeting is the precision that it computes in.
+    """A process that holds a `FilmDetector`; its greeting is a `Meaning`.
 
     Downloads lie in `scratch`, a folder of whoever can kill this process.
     """
@@ -36,7 +36,7 @@ class FilmRowsWorker(Worker[ListedFilm, FilmRows]):
         tempfile.tempdir = self.scratch
         detector = FilmDetector(**asdict(self.settings))
         self._film = detector.film
-        return detector.precision
+        return Meaning(precision=detector.precision, people=detector.people_name)
 
     def work(self, task: ListedFilm, alive: Alive) -> FilmRows:
         assert self._film is not None, "prepare() comes first"

@@ -12,7 +12,7 @@ from typing import Self
 from tubelet.bulk.groups import FilmRowsWorker, GroupRunner
 from tubelet.bulk.manifest import ListedFilm
 from tubelet.bulk.markers import Marker, Markers, read_markers
-from tubelet.bulk.settings import DetectorSettings, agree
+from tubelet.bulk.settings import DetectorSettings, Meaning, agree
 from tubelet.bulk.shards import Shard, group_size, groups_of
 from tubelet.bulk.stores import Store
 from tubelet.errors import InputError
@@ -125,8 +125,9 @@ class RunProcesses:
                     limits=self._options.limits,
                 )
             )
-            precision = str(self._pool.prepared())
-            facts = self._settings.facts(weights_path(self._settings.model), precision)
+            meaning = self._pool.prepared()
+            assert isinstance(meaning, Meaning), "what FilmRowsWorker.prepare gives"
+            facts = self._settings.facts(weights_path(self._settings.model), meaning)
             agree(self._store, facts)
             self._ends = opened.pop_all()
         return self

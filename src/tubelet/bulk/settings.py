@@ -18,6 +18,14 @@ FORMAT, VERSION = "tubelet.run", 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Meaning:
+    """What a precision and a detector of people called "auto" turned out to be on a machine."""
+
+    precision: str
+    people: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorSettings:
     """The arguments of a `FilmDetector`, as text. `people`: a detector's name, or a CSV of boxes
     on the machine of every shard."""
@@ -47,12 +55,12 @@ class DetectorSettings:
                 arguments=("every",),
             )
 
-    def facts(self, weights: Path, resolved: str) -> dict[str, Any]:
+    def facts(self, weights: Path, meaning: Meaning) -> dict[str, Any]:
         """What decides the results: the settings but for the device, the weights' and the boxes'
-        content, and the arithmetic that `precision` means on this machine."""
+        content, and what "auto" means on this machine."""
         facts: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         del facts["device"]
-        facts |= {"precision": resolved, "model": weights.name, "weights": _sha256(weights)}
+        facts |= asdict(meaning) | {"model": weights.name, "weights": _sha256(weights)}
         if self.people.lower().endswith(".csv"):
             facts["people"] = _sha256(Path(self.people))
         return facts
