@@ -144,6 +144,16 @@ def test_the_command_prints_a_table_or_json(
     assert (report["detector"], report["threshold"]) == (str(weights), 0.3)
     assert [row["name"] for row in report["rows"]] == ["all", "rooms", "street"]
     assert report["sizes"][-1]["high"] is None
+    other = folder / "other.safetensors"
+    other.write_bytes(weights.read_bytes())
+    both = [*command, "--detector", str(other)]
+    assert main(both) == 0
+    beside = capsys.readouterr().out.split("side by side")[1]
+    assert beside.count(" ms\n") == 2 and "rooms" in beside and "96 px up" in beside
+    assert main([*both, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["detector"] for one in found] == [str(weights), str(other)]
+    assert found[0]["rows"] == found[1]["rows"]
 
 
 def test_only_pictures_held_out_from_training_are_measured_on_demand(

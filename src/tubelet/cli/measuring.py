@@ -79,13 +79,12 @@ def print_bench(
         reports[name] = bench(
             person_detector(name, threshold=LOWEST, device=where), stills, threshold=sure
         )
+        if not as_json:  # the next may take long
+            _print(name, reports[name])
     if as_json:
         found = [{"detector": name, **_json(asdict(one))} for name, one in reports.items()]
         print_json(found if found[1:] else found[0])
-        return
-    for name, report in reports.items():
-        _print(name, report)
-    if len(reports) > 1:
+    elif len(reports) > 1:
         _print_beside(reports)
 
 
