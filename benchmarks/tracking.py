@@ -40,6 +40,7 @@ from tubelet.results import Detections
 from tubelet.types import Key, People
 
 STEP_MS = 100
+SURE = 0.46  # the threshold of person_small, which the trackers of others are told
 LABELS = LabelSpace.of(["person"])
 WORLD = PlaygroundConfig(
     height=240, width=320, fps=20.0, seconds=8.0, people=(3, 6), occluders=2.5, camera=3.0
@@ -185,8 +186,11 @@ def methods() -> dict[str, tuple[int, Callable[[], Update]]]:
     trackers = import_module("trackers")
     for kind in (trackers.ByteTrackTracker, trackers.OCSORTTracker, trackers.BoTSORTTracker):
         for rate in (5, 10):
-            # Its defaults are for 30 frames a second and wait two frames before a track.
-            make = partial(kind, frame_rate=float(rate), minimum_consecutive_frames=1)
+            # Defaults are for 30 frames a second, and wait some frames before a track.
+            given = {"high_conf_det_threshold": SURE, "lost_track_buffer": 90}
+            if kind is not trackers.OCSORTTracker:
+                given["track_activation_threshold"] = SURE
+            make = partial(kind, frame_rate=float(rate), minimum_consecutive_frames=1, **given)
             name = f"{kind.tracker_id} {rate} Hz"
             ours[name] = (1000 // rate, partial(foreign, make))
     return ours
