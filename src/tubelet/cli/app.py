@@ -100,7 +100,9 @@ def detect(
     page: Annotated[bool, typer.Option(help="write report.html")] = True,
     to: Annotated[
         list[str] | None,
-        typer.Option(help="also write parquet or json, repeatable"),
+        typer.Option(
+            help="also write parquet, json, cvat, via, label-studio, coco or fiftyone; repeatable"
+        ),
     ] = None,
     every_frame: Annotated[
         bool, typer.Option("--every-frame", help="also write everybody's box on every frame")

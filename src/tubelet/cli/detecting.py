@@ -300,6 +300,7 @@ def _write(
         spans=options.spans(),
         every_ms=every_ms,
         film_end_ms=info.end_ms,
+        labels=detector.label_space,
         fps=options.fps,
     )
     write_extras(folder, more, to=options.to, every_frame=options.every_frame)

@@ -151,9 +151,13 @@ def _split(
 
 
 def _single_choice(table: Annotations, report: Report) -> bool:
-    """Whether a person does exactly one of the classes: the values of one choice, and more than one
-    of them used."""
-    return report.single_choice and table.frame["label"].drop_nulls().n_unique() > 1
+    """Whether a person does exactly one of the classes: the values of one choice, more than one of
+    them used, and nobody who does two (in COCO a box for each)."""
+    said = table.frame.drop_nulls(["x1", "label"])
+    if not report.single_choice or said["label"].n_unique() < 2:
+        return False
+    several = said.drop_nulls("person").group_by("video", "time_us", "person").len()["len"]
+    return several.is_empty() or int(str(several.max())) == 1
 
 
 def _without_negatives(table: Annotations, space: LabelSpace) -> list[str]:

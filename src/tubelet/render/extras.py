@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from tubelet.data.annotations import Annotations
+from tubelet.data.importers import Options
+from tubelet.data.importers.writers import coco_video, cvat, fiftyone, label_studio, via
+from tubelet.data.labelmaps import write_pbtxt
 from tubelet.errors import InputError, did_you_mean
+from tubelet.labels import LabelSpace
 from tubelet.media.stamps import frame_times
 from tubelet.render.actions import write_actions
+from tubelet.render.annotations import annotations_of
 from tubelet.render.frames import write_frames
 from tubelet.render.timeline import Spans
 from tubelet.result_files import write_rows
@@ -26,10 +33,12 @@ class Found:
     spans: Spans
     every_ms: int
     film_end_ms: int
+    labels: LabelSpace
     fps: float | None = None
 
 
 Writer = Callable[[Path, Found], None]
+Annotating = Callable[[Path, Annotations, Options], None]
 
 
 def write_extras(folder: Path, found: Found, *, to: Sequence[str], every_frame: bool) -> None:
@@ -87,4 +96,28 @@ def _json(folder: Path, found: Found) -> None:
     _actions(folder / "actions.json", found)
 
 
-KINDS: Mapping[str, Writer] = {"parquet": _parquet, "json": _json}
+def _annotations(write: Annotating, name: str, folder: Path, found: Found) -> None:
+    """The film's people as a labelling tool reads them, and the label map that reads them back."""
+    if not found.tubes:
+        return
+    table = annotations_of(
+        found.tubes,
+        frame_times(found.video, fps=found.fps),
+        spans=found.spans,
+        every_ms=found.every_ms,
+        film_end_ms=found.film_end_ms,
+    )
+    options = Options(videos=found.video.parent, fps=found.fps, labels=found.labels)
+    write(folder / name, table, options)
+    write_pbtxt(folder / "labels.pbtxt", found.labels)
+
+
+KINDS: Mapping[str, Writer] = {
+    "parquet": _parquet,
+    "json": _json,
+    "cvat": partial(_annotations, cvat.write, "cvat.xml"),
+    "via": partial(_annotations, via.write, "via.json"),
+    "label-studio": partial(_annotations, label_studio.write, "label-studio.json"),
+    "coco": partial(_annotations, coco_video.write, "coco.json"),
+    "fiftyone": partial(_annotations, fiftyone.write, "fiftyone"),
+}

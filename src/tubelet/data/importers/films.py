@@ -208,6 +208,22 @@ class FilmClock:
             arguments=("video",),
         )
 
+    def file_name(self, video: str) -> str:
+        """The film as tools look for it: with its extension, if the film is there."""
+        path = self.path(video)
+        if path is None or path.is_dir() or video.endswith(path.suffix):
+            return video
+        return video + path.suffix
+
+    def counted(self, video: str, least: int) -> tuple[int, float]:
+        """(frames, frames a second) of a film; `least` frames where it is not there. Raises
+        InputError where nothing tells the rate."""
+        if self.path(video) is not None:
+            return len(self.times(video)), self._info(video).fps
+        if self.options.fps is None:
+            raise self._no_rate(video)
+        return least, self.options.fps
+
     def holds(self, video: str, seconds: float) -> bool:
         """Whether a time can be one of the film's; also where the film is not there."""
         return self.path(video) is None or seconds * 1000 <= self._info(video).end_ms + 500

@@ -18,19 +18,20 @@ from tubelet.data.importers.glance import Glance
 from tubelet.data.importers.records import Imported, Options
 from tubelet.data.importers.tools import (
     coco,
-    coco_write,
     cvat,
-    cvat_write,
     datumaro,
+    fiftyone,
     label_studio,
     labelme,
     named_tracks,
     trackers,
     via,
-    via_write,
 )
 from tubelet.data.importers.tools.marks import Export
 from tubelet.data.importers.tools.meaning import table_of
+from tubelet.data.importers.writers import coco as coco_write
+from tubelet.data.importers.writers import cvat as cvat_write
+from tubelet.data.importers.writers import via as via_write
 from tubelet.data.tables import Kind, read_ava_csv, write_ava_csv
 
 Writer = Callable[[str | Path, Annotations, Options | None], None]
@@ -164,6 +165,14 @@ FORMATS: tuple[Format, ...] = (
         write=via_write.write,
     ),
     _tool("datumaro", "Datumaro JSON", datumaro.read, _OBJECT, _has("categories", "items")),
+    _tool(
+        "fiftyone",
+        "FiftyOne's video labels",
+        fiftyone.read,
+        _OBJECT,
+        _has("frames"),
+        Sign("the fields frame_number and objects", lambda s: '"frame_number"' in s.text),
+    ),
     _tool(
         "labelme",
         "LabelMe JSON, one file a picture",

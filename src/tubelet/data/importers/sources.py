@@ -13,7 +13,7 @@ _SUFFIXES = frozenset({".xml", ".json", ".csv", ".txt", ".tsv", ".pkl"})
 # Beside annotations in the archives and folders of tools, without annotations of their own.
 _BESIDE = re.compile(
     r"(labels|classes|obj|train|val|valid|test|readme.*|license.*|seqinfo|dataset_?meta|"
-    r"label_?map.*|notes)\.(txt|json)|.*\.pbtxt|dataset\.json|.*tubelet.*recipe\.json",
+    r"label_?map.*|notes|manifest)\.(txt|json)|.*\.pbtxt|dataset\.json|.*tubelet.*recipe\.json",
     re.IGNORECASE,
 )
 _SPLITS = {

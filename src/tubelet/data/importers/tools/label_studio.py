@@ -21,6 +21,7 @@ from tubelet.data.importers.records import (
     scaled,
 )
 from tubelet.data.importers.tools.marks import Attribute, Export, Mark
+from tubelet.data.importers.tools.people import PersonIds, is_person
 from tubelet.data.importers.tools.tracks import Pose, filled
 from tubelet.errors import DataError
 from tubelet.film_ids import film_id
@@ -28,6 +29,7 @@ from tubelet.film_ids import film_id
 # What an upload is prefixed with.
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
 _FULL = ("annotations", "completions")
+_PROPOSED = "predictions"
 
 
 def is_export(sample: Glance) -> bool:
@@ -35,7 +37,7 @@ def is_export(sample: Glance) -> bool:
     first = sample.json[0] if isinstance(sample.json, list) and sample.json else None
     if not isinstance(first, Mapping):
         return False
-    tasks = any(k in first for k in _FULL) and isinstance(first.get("data"), Mapping)
+    tasks = any(k in first for k in (*_FULL, _PROPOSED)) and isinstance(first.get("data"), Mapping)
     return tasks or any(True for _ in _short(first))
 
 
@@ -45,19 +47,24 @@ def read(path: str | Path, options: Options | None = None) -> Export:
     period.
 
     Frames are counted from 1, at `framesCount / duration` a second. Labels are the actions, or the
-    choices made for a region. Of several annotations of a task the ground truth, else the first,
-    is read.
+    choices made for a region; a region's text called `person` is the person's id, else each region
+    is somebody. Of several annotations of a task the ground truth, else the first, is read; of a
+    task without that field, as programs write it, its prediction.
     """
     export = Export(tool="Label Studio", source=path)
     films = FilmClock(options or Options(), export.ledger, "Label Studio")
     labels: dict[str, dict[str, Attribute]] = {}
     persons: dict[str, int] = {}
+    people = PersonIds(export.ledger)
     for number, value in enumerate(as_sequence(read_json(path), path), 1):
         where = f"{path}, task {number}"
         task = as_mapping(value, where)
         video = _film(task, films, where)
-        for region, names, said in _regions(task, export, where):
-            persons[video] = person = persons.get(video, -1) + 1
+        for region, names, said, owner in _regions(task, export, where):
+            if owner is None:
+                persons[video] = person = persons.get(video, -1) + 1
+            else:
+                person = people.number(video, owner) or 0
             pairs = [*(("label", name) for name in names), *said] if len(names) > 1 else said
             label = names[0] if len(names) == 1 else ""
             known = labels.setdefault(label, {})
@@ -88,11 +95,16 @@ def _film(task: Mapping[Any, Any], films: FilmClock, where: str) -> str:
 
 def _regions(
     task: Mapping[Any, Any], export: Export, where: str
-) -> Iterator[tuple[Mapping[Any, Any], list[str], list[tuple[str, str]]]]:
-    """(the value that has a sequence, its labels, what was chosen for it) of each region."""
-    annotations = next((task[k] for k in _FULL if k in task), None)
+) -> Iterator[tuple[Mapping[Any, Any], list[str], list[tuple[str, str]], str | None]]:
+    """(the value that has a sequence, its labels, what was chosen for it, the person's id) of each
+    region."""
+    annotations = next((task[k] for k in (*_FULL, _PROPOSED) if k in task), None)
+    if _PROPOSED in task and not any(k in task for k in _FULL):
+        export.ledger.note(
+            "predictions that nobody has looked at are read: there are no annotations"
+        )
     if annotations is None:
-        yield from ((region, _texts(region.get("labels")), []) for region in _short(task))
+        yield from ((region, _texts(region.get("labels")), [], None) for region in _short(task))
         return
     listed = [as_mapping(a, where) for a in as_sequence(annotations, where)]
     done = [a for a in listed if not a.get("was_cancelled")]
@@ -106,9 +118,12 @@ def _regions(
     chosen = next((a for a in done if a.get("ground_truth")), done[0])
     results = [as_mapping(r, where) for r in as_sequence(field_of(chosen, "result", where), where)]
     said: dict[str, list[tuple[str, str]]] = {}
+    owners: dict[str, str] = {}
     for one in results:
         value = one.get("value")
         inner: Mapping[Any, Any] = value if isinstance(value, Mapping) else {}
+        if is_person(str(one.get("from_name", ""))) and (texts := _texts(inner.get("text"))):
+            owners[str(one.get("id"))] = texts[0]
         for text in _texts(inner.get("choices")) if "sequence" not in inner else ():
             pair = (str(one.get("from_name", "choice")), text)
             said.setdefault(str(one.get("id")), []).append(pair)
@@ -116,8 +131,9 @@ def _regions(
         value = as_mapping(one.get("value", {}), where)
         if "sequence" in value:
             names = _texts(value.get("labels"))
-            yield value, names, said.get(str(one.get("id")), [])
-        elif "choices" not in value:
+            key = str(one.get("id"))
+            yield value, names, said.get(key, []), owners.get(key)
+        elif "choices" not in value and str(one.get("id")) not in owners:
             kind = str(one.get("type", "a result"))[:40]
             export.ledger.leave(f"Label Studio's {kind}: no box over time")
 

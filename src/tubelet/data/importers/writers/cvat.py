@@ -16,7 +16,9 @@ _COORDINATES = ("xtl", "ytl", "xbr", "ybr")
 
 
 def write(path: str | Path, table: Annotations, options: Options | None = None) -> None:
-    """Write `table` as one CVAT project: a task per video, a track per person.
+    """Write `table` as a CVAT task of one video, or a project of several: a track per person, with
+    attributes for its actions (one more than anybody needs, unless a person does exactly one), and
+    switched off where the person is not seen.
 
     Needs the frame rate, the frame size and the label space (`options`). Raises InputError for a
     time that is not a frame's, and for people without an id, whom CVAT cannot track.
@@ -29,23 +31,26 @@ def write(path: str | Path, table: Annotations, options: Options | None = None) 
     frames = _frames(table, films)
     root = ET.Element("annotations")
     ET.SubElement(root, "version").text = "1.1"
-    project = ET.SubElement(ET.SubElement(root, "meta"), "project")
-    tasks = ET.SubElement(project, "tasks")
-    most = _most_actions(table)
-    _write_label(project, labels, most)
+    meta, several = ET.SubElement(root, "meta"), len(table.videos()) > 1
+    project = ET.SubElement(meta, "project") if several else meta
+    tasks = ET.SubElement(project, "tasks") if several else meta
+    most = _most_actions(table) + (not labels.exclusive)
     first = 0
     for task_id, video in enumerate(table.videos(), 1):
         numbers = frames[video]
         task = ET.SubElement(tasks, "task")
-        length = max(numbers.values()) + 1
+        length = _length(films, video, numbers)
+        if first == 0:
+            _write_label(project if several else task, labels, most)
         width, height = films.size(video)
         for name, value in (("id", task_id), ("name", video), ("size", length)):
             ET.SubElement(task, name).text = str(value)
         original = ET.SubElement(task, "original_size")
         ET.SubElement(original, "width").text = str(width)
         ET.SubElement(original, "height").text = str(height)
-        ET.SubElement(task, "source").text = video
-        _write_tracks(root, table.of_video(video), task_id, first, numbers, (width, height), labels)
+        ET.SubElement(task, "source").text = films.file_name(video)
+        own, size = table.of_video(video), (width, height)
+        _write_tracks(root, own, task_id, first, numbers, size, labels, most, length)
         first += length
     write_atomic(path, ET.tostring(root, encoding="utf-8", xml_declaration=True))
 
@@ -58,6 +63,13 @@ def _frames(table: Annotations, films: FilmClock) -> dict[str, dict[int, int]]:
         if time_us not in known:
             known[time_us] = films.frame_at(video, time_us, table.where(index))
     return frames
+
+
+def _length(films: FilmClock, video: str, numbers: dict[int, int]) -> int:
+    """The film's frames, as far as is known."""
+    if films.path(video) is not None:
+        return len(films.times(video))
+    return max(numbers.values()) + 1
 
 
 def _most_actions(table: Annotations) -> int:
@@ -91,7 +103,11 @@ def _write_tracks(
     frames: dict[int, int],
     size: tuple[int, int],
     labels: LabelSpace,
+    most: int,
+    length: int,
 ) -> None:
+    times = sorted(frames)
+    following: dict[int, int | None] = dict(zip(times, [*times[1:], None], strict=True))
     boxes: dict[tuple[int, int, float, float, float, float], list[int]] = {}
     for index, (_, time_us, x1, y1, x2, y2, label, person, _, _) in enumerate(
         table.frame.iter_rows()
@@ -106,16 +122,27 @@ def _write_tracks(
         if label is not None:
             actions.append(label)
     tracks: dict[int, ET.Element] = {}
-    for (person, time_us, x1, y1, x2, y2), actions in boxes.items():
+    ordered = sorted(boxes, key=lambda one: (one[0], one[1]))
+    for index, (person, time_us, x1, y1, x2, y2) in enumerate(ordered):
+        actions = boxes[person, time_us, x1, y1, x2, y2]
         if person not in tracks:
             tracks[person] = ET.SubElement(
-                root, "track", id=str(person), label="person", task_id=str(task_id)
+                root, "track", id=str(person), label="person", task_id=str(task_id), source="auto"
             )
         pixels = (x1 * size[0], y1 * size[1], x2 * size[0], y2 * size[1])
         places = dict(zip(_COORDINATES, map(repr, pixels), strict=True))
         frame = str(first + frames[time_us])
-        fixed = {"frame": frame, "keyframe": "1", "outside": "0", "occluded": "0"}
+        fixed = {"frame": frame, "keyframe": "1", "outside": "0", "occluded": "0", "z_order": "0"}
         box = ET.SubElement(tracks[person], "box", fixed | places)
-        for number, action in enumerate(actions, 1):
+        names = [labels.names[labels.column(action)] for action in actions]
+        for number in range(1, most + 1):
             attribute = ET.SubElement(box, "attribute", name=f"action {number}")
-            attribute.text = labels.names[labels.column(action)]
+            attribute.text = names[number - 1] if number <= len(names) else "None"
+        after = following[time_us]
+        later = ordered[index + 1] if index + 1 < len(ordered) else None
+        if later is not None and later[0] == person and later[1] == after:
+            continue
+        # CVAT shows a track until it is switched off.
+        if frames[time_us] + 1 < length:
+            gone = {"frame": str(first + frames[time_us] + 1), "outside": "1"}
+            ET.SubElement(tracks[person], "box", fixed | gone | places)

@@ -58,7 +58,7 @@ def write(path: str | Path, table: Annotations, options: Options | None = None) 
             "2": {"aname": "person", "type": _TEXT, "options": {}, **anchor},
         },
         "file": {
-            n: {"fid": n, "fname": video, "type": _VIDEO, "loc": 1, "src": ""}
+            n: {"fid": n, "fname": films.file_name(video), "type": _VIDEO, "loc": 1, "src": ""}
             for video, n in numbers.items()
         },
         "view": {n: {"fid_list": [n]} for n in numbers.values()},

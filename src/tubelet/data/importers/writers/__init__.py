@@ -1,0 +1,1 @@
+"""Annotations, written as labelling tools read them."""
