@@ -46,6 +46,7 @@ GUIDE = (
         "evaluation",
         "results",
         "outputs",
+        "overlay",
         "own-people",
     ),
     *("convert", "papers", "architecture"),

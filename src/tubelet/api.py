@@ -126,10 +126,13 @@ class ActionDetector:
     where the hardware has units for it, else fp32. `on_note` is called for layers that cannot run
     in the requested precision. `classes`: the only ones reported, all if empty; a score is the
     same as among all. `origin`: in words, where converted weights come from and what was assumed
-    about them; empty for others. Raises ConfigError for another precision.
+    about them; empty for others. `person_threshold`: the least score of a person's
+    box in the latest `detect`, None where boxes were given. Raises ConfigError for another
+    precision.
     """
 
     origin: tuple[str, ...] = ()
+    person_threshold: float | None = None
 
     def __init__(
         self,
@@ -205,6 +208,7 @@ class ActionDetector:
             )
         whole = self.model.task == "classification"
         found = _whole_picture if whole else choose_people(people, self.device, on_note)
+        self.person_threshold = getattr(found, "threshold", None)
         with open_film(video, fps=fps) as opened:
             called = name or video_name(opened.path)
             every_ms = None if every is None else round(every * 1000)

@@ -181,7 +181,8 @@ class Tube:
     """One person through time: `times_ms (L,)` ascending, `boxes (L, 4)`, scores `(L, K)`.
 
     `path_ms (P,)`, `path_boxes (P, 4)`: everywhere the person was seen, its keyframes and what lies
-    between, before and after them; empty where people were looked for on keyframes only.
+    between, before and after them; empty where people were looked for on keyframes only. `name`:
+    the person's, where somebody gave one.
     """
 
     video: str
@@ -193,6 +194,7 @@ class Tube:
     labels: LabelSpace
     path_ms: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     path_boxes: Floats = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    name: str = ""
 
     def __post_init__(self) -> None:
         times = np.asarray(self.times_ms, np.int64)
@@ -377,6 +379,7 @@ class Tube:
             "person_scores": rounded(self.person_scores),
             "action_scores": rounded(self.action_scores),
             **(path if len(self.path_ms) else {}),
+            **({"name": self.name} if self.name else {}),
         }
 
 

@@ -15,6 +15,8 @@ import pytest
 
 from tubelet.labels import LabelSpace
 from tubelet.media.writer import VideoWriter
+from tubelet.render.identities import Identity, read_identities, with_identities
+from tubelet.render.made_by import MadeBy
 from tubelet.render.page import write_page
 from tubelet.render.report_page import write_report_page
 from tubelet.render.timeline import Spans, segments
@@ -33,6 +35,7 @@ FLAGS = [
 ]
 SPANS = Spans(on=0.3, off=0.285, least_ms=401)  # one keyframe alone is too short
 EVIL = '</script><img src=x onerror="document.title=1">'
+MADE = MadeBy(tubelet="1", model=EVIL, people="somebody", threshold=0.3, every_ms=400)
 PAINTED = """() => {
   const c = document.getElementById("canvas");
   const copy = new OffscreenCanvas(c.width, c.height);
@@ -86,7 +89,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
             image = np.full((120, 160, 3), 90, np.uint8)
             image[40:100, 4 * i : 4 * i + 20] = 200
             writer.write(image)
-    write_page(folder / "inside.html", film, tubes(), spans=SPANS, every_ms=400, title=EVIL)
+    write_page(
+        folder / "inside.html", film, tubes(), spans=SPANS, every_ms=400, title=EVIL, made_by=MADE
+    )
     write_page(folder / "beside.html", film, tubes(), every_ms=400, embed_limit=1)
     write_page(folder / "nobody.html", film, [])
     classes = [
@@ -268,3 +273,65 @@ def test_nothing_sticks_out_of_a_narrow_or_a_wide_window(page: Any, site: Path, 
     for name in ("inside.html", "report.html"):
         page.goto((site / name).as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_identities_are_merged_named_saved_and_applied(
+    page: Any, site: Path, tmp_path: Path
+) -> None:
+    load(page, site / "inside.html")
+    assert page.locator("#how-many").inner_text() == "2"
+    page.locator("#correct summary").click()
+    page.locator("#called").fill(EVIL)
+    page.locator("#called").press("Tab")
+    page.locator("#same").select_option("1")
+    page.locator("#merge").click()
+    assert page.locator("#how-many").inner_text() == "1"
+    assert page.locator(".person").count() == page.locator(".lane").count() == 1
+    assert EVIL in page.locator(".person").inner_text()
+    assert page.locator("img").count() == 0
+    with page.expect_download() as download:
+        page.locator("#save").click()
+    download.value.save_as(tmp_path / "identities.json")
+    people = read_identities(tmp_path / "identities.json")
+    assert people == [Identity(track_ids=(0, 1), name=EVIL)]
+    (one,) = with_identities(tubes(), people)
+    shown = page.evaluate("tubelet.segments()")[0]
+    ours = segments(one, SPANS, 400, film_end_ms=3200)
+    assert [(s["column"], s["start"], s["end"]) for s in shown] == [
+        (s.column, s.start_ms, s.end_ms) for s in ours
+    ]
+    page.locator("#undo").click()
+    assert page.locator(".person").count() == 2
+
+
+def test_classes_can_be_left_out(page: Any, site: Path) -> None:
+    load(page, site / "inside.html")
+    seek(page, 300)
+    assert page.locator(".bar", has_text="walk").count() > 0
+    page.locator("#filter summary").click()
+    assert page.locator("#classes input").count() == 3  # one never scores
+    page.locator("#none").click()
+    assert page.locator(".bar").count() == 0
+    page.locator("#classes label", has_text="wave").locator("input").check()
+    assert page.locator(".bar", has_text="wave").count() == page.locator(".bar").count() > 0
+
+
+def test_the_page_says_what_made_it_and_the_last_frame_keeps_its_boxes(
+    page: Any, site: Path
+) -> None:
+    load(page, site / "inside.html")
+    assert "people by somebody" in page.locator("header").inner_text()
+    page.evaluate("document.getElementById('video').currentTime = 99")
+    wait_until(
+        page, "document.getElementById('video').ended || !document.getElementById('video').seeking"
+    )
+    page.wait_for_timeout(100)
+    assert page.evaluate(PAINTED) is not None
+
+
+def test_labels_on_the_page_do_not_overlap(page: Any, site: Path) -> None:
+    load(page, site / "inside.html")
+    seek(page, 2000)
+    one, two = page.evaluate("tubelet.labels()")
+    apart = one["right"] <= two["left"] or two["right"] <= one["left"]
+    assert apart or one["bottom"] <= two["top"] or two["bottom"] <= one["top"]

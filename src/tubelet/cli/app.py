@@ -97,6 +97,9 @@ def detect(
     ] = "auto",
     fps: Fps = None,
     overlay: Annotated[bool, typer.Option(help="write overlay.mp4")] = True,
+    overlay_height: Annotated[
+        int | None, typer.Option(help="its picture's height in pixels; default the film's", min=16)
+    ] = None,
     page: Annotated[bool, typer.Option(help="write report.html")] = True,
     to: Annotated[
         list[str] | None,
@@ -128,6 +131,7 @@ def detect(
         device=device,
         precision=precision,
         overlay=overlay,
+        overlay_height=overlay_height,
         page=page,
         fps=fps,
         to=tuple(dict.fromkeys(to or ())),
@@ -137,6 +141,22 @@ def detect(
 
 
 app.command("run")(run_many)
+
+
+@app.command()
+def correct(
+    results: Annotated[Path, typer.Argument(help="a folder of results, or its tubes.json")],
+    identities: Annotated[Path, typer.Argument(help="identities.json, saved from its page")],
+    out: Annotated[Path, typer.Option(help="the folder to write")],
+    video: Annotated[
+        Path | None, typer.Option(help="the film: writes overlay.mp4 and report.html, too")
+    ] = None,
+    fps: Fps = None,
+) -> None:
+    """Apply identities corrected on a result page: people merged and named."""
+    from tubelet.cli.correcting import correct as run
+
+    run(results, identities, out, video, fps)
 
 
 @app.command()

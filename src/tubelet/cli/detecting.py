@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+import tubelet
 from tubelet.api import KEYFRAME_SHORT_SIDE, ActionDetector, choose_device, load
 from tubelet.boxes import short_side_hw
 from tubelet.cli.console import download_bar, note, out, progress_bar, show
@@ -39,6 +40,7 @@ from tubelet.releases.table import RELEASES
 from tubelet.render.actions import write_actions
 from tubelet.render.export import VideoMeta, write_detections, write_tubes
 from tubelet.render.extras import Found, check_kinds, write_extras
+from tubelet.render.made_by import MadeBy
 from tubelet.render.overlay import write_overlay
 from tubelet.render.page import write_page
 from tubelet.render.tables import action_table
@@ -70,6 +72,7 @@ class DetectOptions:
     device: str = "auto"
     precision: PrecisionChoice = "auto"
     overlay: bool = True
+    overlay_height: int | None = None
     page: bool = True
     fps: float | None = None
     first_frame: int | None = None
@@ -278,6 +281,7 @@ def _write(
 ) -> None:
     with open_film(video, fps=options.fps, threads=1) as film:
         info = film.info
+    made_by = _made_by(detector, options, every_ms)
     write_detections(folder / DETECTIONS, found)
     write_actions(
         folder / ACTIONS,
@@ -292,6 +296,7 @@ def _write(
         video=VideoMeta.of(info),
         labels=detector.label_space,
         every_ms=every_ms,
+        made_by=made_by,
     )
     more = Found(
         video=video,
@@ -311,7 +316,9 @@ def _write(
             folder / OVERLAY,
             spans=options.spans(),
             every_ms=every_ms,
+            height=options.overlay_height,
             fps=options.fps,
+            made_by=made_by,
             on_note=note,
         )
     if options.page:
@@ -321,9 +328,23 @@ def _write(
             tubes,
             spans=options.spans(),
             every_ms=every_ms,
-            origin=detector.origin,
+            made_by=made_by,
             fps=options.fps,
         )
+
+
+def _made_by(detector: ActionDetector, options: DetectOptions, every_ms: int) -> MadeBy:
+    """What the results say about their making."""
+    return MadeBy(
+        tubelet=tubelet.__version__,
+        model=options.model,
+        people=options.people,
+        threshold=options.threshold,
+        every_ms=every_ms,
+        person_threshold=detector.person_threshold,
+        classes=detector.labels if options.classes else (),
+        notes=detector.origin,
+    )
 
 
 def join_detections(folders: Iterable[Path], target: Path) -> None:

@@ -7,13 +7,16 @@ Shape legend: N people of a keyframe, K classes, L moments of a tube, P points o
     {"format": "tubelet.tubes", "version": 1,
      "video": {"name", "fps", "width", "height", "start_ms", "duration_ms"} or null,
      "every_ms": distance of the keyframes,
+     "made_by": {"tubelet", "model", "people", "threshold", "every_ms", "person_threshold" or null,
+                 "classes": [] for all, "notes"}, may be left out,
      "labels": {"ids", "names", "exclusive", "evaluated", "groups"},
      "tubes": [{"video", "track_id", "times_ms": [L], "boxes": [[x1, y1, x2, y2] × L] in [0, 1],
                 "person_scores": [L], "action_scores": [[K] × L],
                 "path_ms": [P], "path_boxes": [[x1, y1, x2, y2] × P]}, …]}
 
 `path_ms` and `path_boxes` are there where people were tracked between keyframes; `times_ms` are
-among them. Scores and boxes carry six decimals. A reader refuses a version it does not know.
+among them. A person's tube may have a "name". Scores and boxes carry six decimals. A reader refuses
+a version it does not know.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import numpy as np
 from tubelet.errors import DataError, InputError, ShapeError
 from tubelet.labels import LabelSpace
 from tubelet.media.video import VideoInfo
+from tubelet.render.made_by import MadeBy
 from tubelet.result_files import write_csv, write_document
 from tubelet.results import TUBES_FORMAT, VERSION, Detections, Tube
 
@@ -65,6 +69,7 @@ class TubesFile:
     every_ms: int
     labels: LabelSpace
     tubes: tuple[Tube, ...]
+    made_by: MadeBy | None = None
 
 
 def write_detections(
@@ -82,9 +87,10 @@ def write_tubes(
     path: str | Path,
     tubes: Sequence[Tube],
     *,
-    video: VideoMeta,
+    video: VideoMeta | None,
     labels: LabelSpace,
     every_ms: int,
+    made_by: MadeBy | None = None,
 ) -> None:
     """Write `tubes.json` (schema at this file's head), one tube per line.
 
@@ -93,8 +99,9 @@ def write_tubes(
     head = {
         "format": TUBES_FORMAT,
         "version": VERSION,
-        "video": asdict(video),
+        "video": None if video is None else asdict(video),
         "every_ms": every_ms,
+        **({} if made_by is None else {"made_by": made_by.to_json()}),
         "labels": labels.to_json(),
     }
     for tube in tubes:
@@ -133,6 +140,7 @@ def read_tubes(path: str | Path) -> TubesFile:
         labels = LabelSpace.from_json(data["labels"])
         video = None if data["video"] is None else VideoMeta(**data["video"])
         every_ms = int(data["every_ms"])
+        made_by = MadeBy.from_json(data["made_by"]) if data.get("made_by") else None
         tubes = []
         for i, item in enumerate(data["tubes"]):
             where = f"{path}, tube {i}"
@@ -143,7 +151,9 @@ def read_tubes(path: str | Path) -> TubesFile:
             where=where,
             got=f"{type(error).__name__}: {error}",
         ) from error
-    return TubesFile(video=video, every_ms=every_ms, labels=labels, tubes=tuple(tubes))
+    return TubesFile(
+        video=video, every_ms=every_ms, labels=labels, tubes=tuple(tubes), made_by=made_by
+    )
 
 
 def _tube(item: Mapping[str, Any], labels: LabelSpace) -> Tube:
@@ -158,4 +168,5 @@ def _tube(item: Mapping[str, Any], labels: LabelSpace) -> Tube:
         labels=labels,
         path_ms=np.asarray(item.get("path_ms", []), np.int64),
         path_boxes=np.asarray(item.get("path_boxes", []), np.float32).reshape(-1, 4),
+        name=str(item.get("name", "")),
     )

@@ -213,7 +213,10 @@ class _Actor:
             under_way = [s.column for s in self._actions if s.start_ms <= time_ms < s.end_ms]
             best = sorted(under_way, key=lambda column: -scores[column])[: self._top]
             shown = tuple((self._names[c], float(scores[c])) for c in best)
-            self._known = span, PersonMark(track_id=self.tube.track_id, actions=shown)
+            self._known = (
+                span,
+                PersonMark(track_id=self.tube.track_id, actions=shown, name=self.tube.name),
+            )
         return self._known[1]
 
 

@@ -24,6 +24,7 @@ from tubelet.media.frames import open_film
 from tubelet.media.video import VideoInfo
 from tubelet.media.writer import VideoWriter
 from tubelet.render.html import as_json, hex_colour, render
+from tubelet.render.made_by import MadeBy
 from tubelet.render.timeline import DEFAULT_SPANS, Spans
 from tubelet.results import MAX_GAP, Tube, interval
 
@@ -44,7 +45,7 @@ def write_page(
     spans: Spans = DEFAULT_SPANS,
     every_ms: int | None = None,
     title: str | None = None,
-    origin: Sequence[str] = (),
+    made_by: MadeBy | None = None,
     embed_limit: int = EMBED_LIMIT,
     fps: float | None = None,
 ) -> None:
@@ -55,7 +56,7 @@ def write_page(
     the page; a larger one is referred to by its relative path, or, if it had to be re-encoded, is
     written beside the page under the page's name with `.mp4`. `spans`: when actions start and end;
     the page's slider starts at `on`, and moves `off` along with it. `every_ms` is the keyframes'
-    interval, by default the tubes' own; `origin` says in lines where the model comes from; `fps`:
+    interval, by default the tubes' own; `made_by` is shown below the title; `fps`:
     of a folder of frames.
 
     Raises as `Video` and `VideoWriter`; the page appears whole or not at all.
@@ -76,7 +77,7 @@ def write_page(
             media="blob:" if embedded else "'self' file:",
             title=title or source.name,
             summary=_summary(info, people),
-            origin=origin,
+            origin=() if made_by is None else (made_by.line(), *made_by.notes),
             threshold=f"{min(max(spans.on, 0.05), 0.95):.2f}",
             source=None if embedded else _relative(film, out.parent),
             media_type=_TYPES[film.suffix.lower()],
@@ -110,6 +111,7 @@ def _reencode(source: Path, film: Path, fps: float | None = None) -> Path:
 def _data(info: VideoInfo, people: Sequence[Tube], spans: Spans, every_ms: int) -> dict[str, Any]:
     """What the page's script reads; times are the source's, colours are of the overlay."""
     return {
+        "film": info.path.name,
         "start_ms": info.start_ms,
         "duration_ms": max(info.duration_ms, 1),
         "fps": info.fps,
@@ -128,6 +130,8 @@ def _tube(tube: Tube) -> dict[str, Any]:
     colour = colour_of(tube.track_id)
     return {
         "id": tube.track_id,
+        "name": tube.name,
+        "sure": np.round(np.asarray(tube.person_scores, np.float64), 6).tolist(),
         "colour": hex_colour(colour),
         "ink": hex_colour(ink_on(colour)),
         "times": tube.times_ms.tolist(),
@@ -144,7 +148,11 @@ def _tube(tube: Tube) -> dict[str, Any]:
 
 
 def _summary(info: VideoInfo, people: Sequence[Tube]) -> str:
-    count = f"{len(people)} {'person' if len(people) == 1 else 'people'}"
+    known = len({tube.track_id for tube in people if tube.track_id >= 0})
+    unknown = sum(tube.track_id < 0 for tube in people)
+    count = f"{known} {'person' if known == 1 else 'people'}"
+    if unknown:
+        count += f" · {unknown} {'track' if unknown == 1 else 'tracks'} of unknown people"
     minutes, rest = divmod(round(info.duration_ms / 100), 600)
     length = f"{minutes} min {rest // 10} s" if minutes else f"{rest / 10:.1f} s"
     return f"{count} · {length} · {info.width}×{info.height} · {info.fps:.4g} fps"

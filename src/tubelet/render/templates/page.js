@@ -4,8 +4,8 @@
   const data = JSON.parse($("data").textContent);
   const video = $("video"), canvas = $("canvas"), pen = canvas.getContext("2d");
   const half = Math.floor(data.every_ms / 2);
-  const hidden = new Set();
-  let threshold = data.threshold, span = data.duration_ms, zoom = 1, lists = [];
+  const hidden = new Set(), off = new Set();
+  let threshold = data.threshold, span = data.duration_ms, zoom = 1, lists = [], people = [], taken = [];
 
   const make = (tag, name, text) => {
     const element = document.createElement(tag);
@@ -17,7 +17,7 @@
     const tenths = Math.max(0, Math.round(ms / 100)), s = Math.floor(tenths / 10);
     return `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")}.${tenths % 10}`;
   };
-  const personName = (tube) => (tube.id < 0 ? "Unknown" : `Person ${tube.id}`);
+  const personName = (tube) => tube.name || (tube.id < 0 ? "Unknown" : `Person ${tube.id}`);
 
   const endOf = (last, step = data.every_ms) => {
     const film = data.start_ms + data.duration_ms;
@@ -27,6 +27,7 @@
   const segmentsOf = (tube) => {
     const found = [], low = data.release * threshold, times = tube.times;
     for (const [column, scores] of tube.scores) {
+      if (off.has(column)) continue;
       let start = -1;
       const close = (end) => {
         if (start < 0) return;
@@ -58,12 +59,15 @@
     const usual = steps.length % 2 ? steps[middle] : (steps[middle - 1] + steps[middle]) / 2;
     return Math.min(data.every_ms, Math.max(1, Math.floor(usual)));
   };
-  const lives = new Map(data.tubes.map((tube) => {
-    const { times } = seenOf(tube), step = stepOf(tube);
-    const start = Math.max(times[0] - Math.floor(step / 2), Math.min(times[0], 0));
-    return [tube, [start, endOf(times[times.length - 1], step)]];
-  }));
-  const lifeOf = (tube) => lives.get(tube);
+  const lives = new WeakMap();
+  const lifeOf = (tube) => {
+    if (!lives.has(tube)) {
+      const { times } = seenOf(tube), step = stepOf(tube);
+      const start = Math.max(times[0] - Math.floor(step / 2), Math.min(times[0], 0));
+      lives.set(tube, [start, endOf(times[times.length - 1], step)]);
+    }
+    return lives.get(tube);
+  };
   // Index of the last keyframe at or before ms, 0 where there is none.
   const before = (times, ms) => {
     let low = 0, high = times.length - 1;
@@ -109,17 +113,35 @@
     }
     return ratio;
   };
-  const drawLabel = (tube, rows, x, y, ratio) => {
+  // Beside the box where no other label lies; else the name alone; else nothing.
+  const placed = (taken, [x1, y1, x2, y2], width, height) => {
+    const xs = [x1, x2 - width, x2, x1 - width], ys = [y1 - height, y2, y1, y2 - height];
+    for (const [i, j] of [[0, 0], [1, 0], [0, 1], [1, 1], [2, 2], [3, 2], [2, 3], [3, 3], [0, 2]]) {
+      const left = Math.max(0, Math.min(xs[i], canvas.width - width));
+      const top = Math.max(0, Math.min(ys[j], canvas.height - height));
+      if (taken.every((t) => left >= t.right || left + width <= t.left
+        || top >= t.bottom || top + height <= t.top)) {
+        taken.push({ left, top, right: left + width, bottom: top + height });
+        return [left, top];
+      }
+    }
+    return null;
+  };
+  const drawLabel = (tube, rows, box, ratio, taken) => {
     const size = 13 * ratio, pad = 6 * ratio, high = 20 * ratio;
     pen.font = `700 ${size}px system-ui, sans-serif`;
-    const badge = tube.id < 0 ? "?" : String(tube.id);
+    const badge = tube.name || (tube.id < 0 ? "?" : String(tube.id));
     const side = pen.measureText(badge).width + 2 * pad;
     pen.font = `500 ${size}px system-ui, sans-serif`;
     const body = rows.reduce(
       (w, r) => Math.max(w, pen.measureText(`${r.name}  ${r.score.toFixed(2)}`).width), 0);
     const width = side + (rows.length ? body + 2 * pad : 0), height = high * Math.max(rows.length, 1);
-    const left = Math.max(0, Math.min(x, canvas.width - width));
-    const top = Math.max(0, Math.min(y - height, canvas.height - height));
+    const place = placed(taken, box, width, height);
+    if (!place) {
+      if (rows.length) drawLabel(tube, rows.length > 1 ? rows.slice(0, 1) : [], box, ratio, taken);
+      return;
+    }
+    const [left, top] = place;
     pen.fillStyle = "#11141ad0";
     pen.fillRect(left, top, width, height);
     pen.fillStyle = tube.colour;
@@ -142,7 +164,9 @@
     pen.fillStyle = tube.ink;
     pen.fillText(badge, left + pad, top + 0.54 * high);
   };
-  const draw = (ms = now()) => {
+  const draw = (moment = now()) => {
+    // A player stops at the film's end, where nobody is any more.
+    const ms = Math.min(moment, data.start_ms + data.duration_ms - 1);
     const ratio = fit(), { width, height } = canvas, shown = [];
     pen.clearRect(0, 0, width, height);
     data.tubes.forEach((tube, index) => {
@@ -156,15 +180,18 @@
         pen.lineWidth = line * ratio;
         pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
       }
-      shown.push([tube, rows, x1 - 1, y1]);
+      shown.push([tube, rows, [x1 - 1, y1, x2 + 1, y2]]);
     });
-    if ($("labels").checked) shown.forEach((label) => drawLabel(...label, ratio));
+    const area = ([, , [x1, y1, x2, y2]]) => (x2 - x1) * (y2 - y1);
+    shown.sort((a, b) => area(b) - area(a));
+    taken = [];
+    if ($("labels").checked) shown.forEach((label) => drawLabel(...label, ratio, taken));
     $("clock").textContent = `${clock(ms - data.start_ms)} / ${clock(span)}`;
     head.style.left = `${((ms - data.start_ms) / span) * 100}%`;
   };
 
   // ---- people
-  const people = data.tubes.map((tube, index) => {
+  const personOf = (tube, index) => {
     const button = make("button", "person"), name = make("span", "name"), acts = make("span");
     const [from, to] = lifeOf(tube);
     const when = `${clock(from - data.start_ms)} – ${clock(Math.min(to - data.start_ms, span))}`;
@@ -194,7 +221,87 @@
       }));
     };
     return { update };
+  };
+  const listPeople = () => {
+    $("people").replaceChildren();
+    hidden.clear();
+    people = data.tubes.map(personOf);
+    const known = new Set(data.tubes.filter((t) => t.id >= 0).map((t) => t.id)).size;
+    $("how-many").textContent = known ? String(known) : "";
+    const choices = () => data.tubes.map((tube, index) => [tube, index]).filter(([t]) => t.id >= 0)
+      .map(([tube, index]) => {
+        const option = make("option", "", personName(tube));
+        option.value = index;
+        return option;
+      });
+    for (const id of ["who", "same"]) $(id).replaceChildren(...choices());
+    $("correct").hidden = !known;
+  };
+
+  // ---- identities: the same rules as tubelet.render.identities
+  const original = data.tubes;
+  const merged = (first, second) => {
+    const points = ({ path, times, boxes }) => (path.times.length ? path : { times, boxes });
+    const kept = new Map(), both = [first, second];
+    both.forEach((tube) => tube.times.forEach((ms, i) => {
+      const other = kept.get(ms);
+      if (!other || tube.sure[i] > other.tube.sure[other.i]) kept.set(ms, { tube, i });
+    }));
+    const times = [...kept.keys()].sort((a, b) => a - b), from = times.map((ms) => kept.get(ms));
+    const columns = [...new Set(both.flatMap((t) => t.scores.map(([column]) => column)))];
+    const of = new Map(both.map((tube) => [tube, new Map(tube.scores)]));
+    const boxes = from.map(({ tube, i }) => tube.boxes[i]);
+    let path = { times: [], boxes: [] };
+    if (both.some((tube) => tube.path.times.length)) {
+      const seen = new Map();
+      for (const tube of [second, first]) {
+        const own = points(tube);
+        own.times.forEach((ms, i) => seen.set(ms, own.boxes[i]));
+      }
+      times.forEach((ms, i) => seen.set(ms, boxes[i]));
+      const moments = [...seen.keys()].sort((a, b) => a - b);
+      path = { times: moments, boxes: moments.map((ms) => seen.get(ms)) };
+    }
+    return {
+      ...first, times, boxes, path, sure: from.map(({ tube, i }) => tube.sure[i]),
+      ids: [...new Set([...first.ids, ...second.ids])],
+      scores: columns.sort((a, b) => a - b).map((column) => [column,
+        from.map(({ tube, i }) => (of.get(tube).get(column) || [])[i] || 0)]),
+    };
+  };
+  const restart = () => { data.tubes = original.map((tube) => ({ ...tube, ids: [tube.id] })); };
+  const show = () => { listPeople(); build(); };
+  const chosen = () => Number($("who").value);
+  $("who").onchange = () => { $("called").value = data.tubes[chosen()].name; };
+  $("called").onchange = () => {
+    const index = chosen();
+    data.tubes[index].name = $("called").value.trim();
+    show();
+    $("who").value = index;
+  };
+  $("merge").onclick = () => {
+    const index = chosen(), other = Number($("same").value);
+    if (index === other) return;
+    const one = merged(data.tubes[index], data.tubes[other]);
+    one.name = one.name || data.tubes[other].name;
+    data.tubes = data.tubes.map((t, i) => (i === index ? one : t)).filter((_, i) => i !== other);
+    show();
+    $("who").value = data.tubes.indexOf(one);
+    $("called").value = one.name;
+  };
+  $("undo").onclick = () => { restart(); show(); $("called").value = ""; };
+  const corrections = () => ({
+    format: "tubelet.identities", version: 1, video: data.film,
+    people: data.tubes.filter((t) => t.id >= 0 && (t.ids.length > 1 || t.name))
+      .map((t) => ({ track_ids: t.ids, name: t.name })),
   });
+  $("save").onclick = () => {
+    const link = make("a"), text = JSON.stringify(corrections(), null, 1);
+    link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+    link.download = "identities.json";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  };
   if (!data.tubes.length) $("people").append(make("p", "soft", "Nobody was found in this film."));
 
   // ---- timeline
@@ -310,6 +417,31 @@
     }
   };
 
+  // ---- classes
+  const boxes = new Map(data.labels.map((name, column) => {
+    const label = make("label"), box = make("input");
+    box.type = "checkbox";
+    box.checked = true;
+    box.onchange = () => {
+      if (box.checked) off.delete(column); else off.add(column);
+      build();
+    };
+    label.append(box, make("span", "", name));
+    label.title = name;
+    if (original.some((t) => t.scores.some(([c]) => c === column))) $("classes").append(label);
+    return [column, box];
+  }));
+  const setAll = (on) => {
+    for (const [column, box] of boxes) {
+      box.checked = on;
+      if (on) off.delete(column); else off.add(column);
+    }
+    build();
+  };
+  $("all").onclick = () => setAll(true);
+  $("none").onclick = () => setAll(false);
+  $("filter").hidden = !data.labels.length;
+
   // ---- film
   video.onloadedmetadata = () => {
     $("stage").style.setProperty("--aspect", video.videoWidth / video.videoHeight);
@@ -341,6 +473,8 @@
     film.remove();
     video.src = URL.createObjectURL(new Blob([bytes], { type: film.dataset.type }));
   }
+  restart();
+  if (data.tubes.length) listPeople(); else $("correct").hidden = true;
   build();
-  window.tubelet = { boxAt: (index, ms) => boxAt(data.tubes[index], ms), segments: () => lists, seek };
+  window.tubelet = { corrections, labels: () => taken, boxAt: (index, ms) => boxAt(data.tubes[index], ms), segments: () => lists, seek };
 })();

@@ -1,0 +1,65 @@
+"""`tubelet correct`: results with the identities that were corrected on the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tubelet.cli.console import note, out
+from tubelet.files import make_folder
+from tubelet.render.actions import write_actions
+from tubelet.render.export import TubesFile, read_tubes, write_tubes
+from tubelet.render.identities import read_identities, with_identities
+from tubelet.render.overlay import write_overlay
+from tubelet.render.page import write_page
+from tubelet.render.timeline import Spans
+from tubelet.results import Tube
+
+
+def correct(
+    results: Path, identities: Path, folder: Path, video: Path | None, fps: float | None
+) -> None:
+    """Write `tubes.json` and `actions.csv` anew, and overlay and page where the film is given;
+    actions start where they did. Raises as `read_tubes` and `read_identities` do."""
+    file = read_tubes(results / "tubes.json" if results.is_dir() else results)
+    tubes = with_identities(file.tubes, read_identities(identities))
+    spans = Spans() if file.made_by is None else Spans(on=file.made_by.threshold)
+    make_folder(folder)
+    end_ms = None if file.video is None else file.video.start_ms + file.video.duration_ms
+    write_tubes(
+        folder / "tubes.json",
+        tubes,
+        video=file.video,
+        labels=file.labels,
+        every_ms=file.every_ms,
+        made_by=file.made_by,
+    )
+    write_actions(
+        folder / "actions.csv", tubes, spans=spans, every_ms=file.every_ms, film_end_ms=end_ms
+    )
+    if video is not None:
+        _pictures(video, file, tubes, spans, folder, fps)
+    out.print(f"{len(file.tubes)} tracks are {len(tubes)} people: {folder}")
+
+
+def _pictures(
+    video: Path, file: TubesFile, tubes: list[Tube], spans: Spans, folder: Path, fps: float | None
+) -> None:
+    write_overlay(
+        video,
+        tubes,
+        folder / "overlay.mp4",
+        spans=spans,
+        every_ms=file.every_ms,
+        fps=fps,
+        made_by=file.made_by,
+        on_note=note,
+    )
+    write_page(
+        folder / "report.html",
+        video,
+        tubes,
+        spans=spans,
+        every_ms=file.every_ms,
+        fps=fps,
+        made_by=file.made_by,
+    )
