@@ -230,7 +230,9 @@ def detect_one(
     tubes = link(found, seen=_seen(found, people, name, options))
     given = isinstance(people, GivenPeople) or people.lower().endswith(".csv")
     every_ms = interval(tubes) if given else max(1, round((options.every or 1) * 1000))
-    _write(video, folder, found, tubes, detector, options, every_ms)
+    named = people if isinstance(people, str) else options.people
+    made_by = _made_by(detector, options, named, every_ms)
+    _write(video, folder, found, tubes, detector, options, made_by)
     if not found.people:
         note(f"{video}: no people found in {len(found)} keyframes; try another --people detector")
     with open_film(video, fps=options.fps, threads=1) as film:
@@ -277,11 +279,11 @@ def _write(
     tubes: Sequence[Tube],
     detector: ActionDetector,
     options: DetectOptions,
-    every_ms: int,
+    made_by: MadeBy,
 ) -> None:
+    every_ms = made_by.every_ms
     with open_film(video, fps=options.fps, threads=1) as film:
         info = film.info
-    made_by = _made_by(detector, options, every_ms)
     write_detections(folder / DETECTIONS, found)
     write_actions(
         folder / ACTIONS,
@@ -333,12 +335,14 @@ def _write(
         )
 
 
-def _made_by(detector: ActionDetector, options: DetectOptions, every_ms: int) -> MadeBy:
+def _made_by(
+    detector: ActionDetector, options: DetectOptions, people: str, every_ms: int
+) -> MadeBy:
     """What the results say about their making."""
     return MadeBy(
         tubelet=tubelet.__version__,
         model=options.model,
-        people=options.people,
+        people=people,
         threshold=options.threshold,
         every_ms=every_ms,
         person_threshold=detector.person_threshold,
