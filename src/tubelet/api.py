@@ -15,6 +15,7 @@ from tubelet.batch import Sample, collate
 from tubelet.boxes import short_side_hw
 from tubelet.checkpoints import describe_source, read_header
 from tubelet.errors import InputError
+from tubelet.labelsets.sensitive import sensitive_columns
 from tubelet.media.frames import Film, open_film, video_name
 from tubelet.media.sampling import Window, hole_ms, keyframe_times, windows
 from tubelet.media.transforms import boxes_in_clip, clip_size, prepare
@@ -157,6 +158,26 @@ class ActionDetector:
     def labels(self) -> tuple[str, ...]:
         """The names of the actions, in the order of every score array."""
         return self.label_space.names
+
+    @property
+    def threshold(self) -> float:
+        """The score from which an action is worth showing: the model's own, or 0.3."""
+        return self.model.answers.shown_from
+
+    @property
+    def sensitive_threshold(self) -> float:
+        """The same for the `sensitive` actions: the model's own, or 0.8."""
+        return self.model.answers.sensitive_from
+
+    @property
+    def sensitive(self) -> tuple[str, ...]:
+        """Which of the actions harm somebody when they are said wrongly: weapons, violence."""
+        return tuple(self.labels[i] for i in sensitive_columns(self.labels))
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """In sentences, what the model does not know; empty where its weights do not say."""
+        return self.model.answers.limits
 
     def save_pretrained(self, folder: str | Path, **card: Any) -> None:
         """Write the model to a folder, as `tubelet.save_pretrained` does."""
@@ -304,7 +325,7 @@ class ActionDetector:
             batch = collate([s for s in samples if len(s.people)]).to(self.device)
             with self._inference.autocast(batch.frames):
                 logits = self._inference.model(batch.frames, batch.rois)
-            scores = self.model.scores(logits).cpu()
+            scores = self.model.scores(logits, abstain=True).cpu()
         for sample, part in zip(samples, torch.split(scores, sizes), strict=True):
             yield self._detections(sample, part)
 

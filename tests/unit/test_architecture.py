@@ -39,6 +39,7 @@ ROOMS = (
     "plugins",
     "numerics",
     "config",
+    "answers",
     "batch",
     "checkpoints",
     "parallel",

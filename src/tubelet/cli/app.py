@@ -84,8 +84,15 @@ def detect(
     person_label: PersonLabel = None,
     track_rate: TrackRate = 5.0,
     threshold: Annotated[
-        float, typer.Option("--threshold", "--on", help="score at which an action starts")
-    ] = 0.3,
+        float | None,
+        typer.Option(
+            "--threshold", "--on", help="score at which an action starts; the model's own"
+        ),
+    ] = None,
+    sensitive_threshold: Annotated[
+        float | None,
+        typer.Option(help="the same of actions that harm if wrong: weapons, violence"),
+    ] = None,
     off: Annotated[
         float | None, typer.Option(help="score below which it ends; default 0.8 of --on")
     ] = None,
@@ -125,6 +132,7 @@ def detect(
         first_frame=first_frame,
         person_labels=tuple(person_label or ()),
         threshold=threshold,
+        sensitive_threshold=sensitive_threshold,
         off=off,
         least=least,
         out=out,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from tubelet.answers import SENSITIVE_THRESHOLD
 from tubelet.cli.console import note, out
 from tubelet.files import make_folder
 from tubelet.render.actions import write_actions
@@ -12,6 +14,7 @@ from tubelet.render.identities import read_identities, with_identities
 from tubelet.render.overlay import write_overlay
 from tubelet.render.page import write_page
 from tubelet.render.timeline import Spans
+from tubelet.render.withheld import shown
 from tubelet.results import Tube
 
 
@@ -33,16 +36,24 @@ def correct(
         every_ms=file.every_ms,
         made_by=file.made_by,
     )
+    seen = shown(
+        tubes, spans=spans, sensitive_threshold=SENSITIVE_THRESHOLD, every_ms=file.every_ms
+    ).tubes
     write_actions(
-        folder / "actions.csv", tubes, spans=spans, every_ms=file.every_ms, film_end_ms=end_ms
+        folder / "actions.csv", seen, spans=spans, every_ms=file.every_ms, film_end_ms=end_ms
     )
     if video is not None:
-        _pictures(video, file, tubes, spans, folder, fps)
+        _pictures(video, file, seen, spans, folder, fps)
     out.print(f"{len(file.tubes)} tracks are {len(tubes)} people: {folder}")
 
 
 def _pictures(
-    video: Path, file: TubesFile, tubes: list[Tube], spans: Spans, folder: Path, fps: float | None
+    video: Path,
+    file: TubesFile,
+    tubes: Sequence[Tube],
+    spans: Spans,
+    folder: Path,
+    fps: float | None,
 ) -> None:
     write_overlay(
         video,

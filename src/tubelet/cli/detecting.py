@@ -15,6 +15,7 @@ from tubelet.boxes import short_side_hw
 from tubelet.cli.console import download_bar, note, out, progress_bar, show
 from tubelet.cli.recording import Recording
 from tubelet.cli.released import size
+from tubelet.cli.thresholds import Thresholds, check_threshold
 from tubelet.data.annotations import Annotations
 from tubelet.data.importers import Options
 from tubelet.data.tables import write_ava_csv
@@ -45,6 +46,7 @@ from tubelet.render.overlay import write_overlay
 from tubelet.render.page import write_page
 from tubelet.render.tables import action_table
 from tubelet.render.timeline import Spans
+from tubelet.render.withheld import shown
 from tubelet.results import Tube, interval
 from tubelet.types import InputSpec, People
 
@@ -65,7 +67,8 @@ class DetectOptions:
     people: str = AUTO
     every: float | None = None  # 1, or where boxes are given their own moments
     track_rate: float = TRACK_RATE
-    threshold: float = 0.3
+    threshold: float | None = None  # the model's own
+    sensitive_threshold: float | None = None  # the model's own
     off: float | None = None
     least: float = 0.0
     out: Path
@@ -80,9 +83,21 @@ class DetectOptions:
     to: tuple[str, ...] = ()
     every_frame: bool = False
 
-    def spans(self) -> Spans:
+    def check(self) -> None:
+        """Raise InputError for thresholds that cannot be, whatever the model."""
+        check_threshold(self.sensitive_threshold, "sensitive_threshold")
+        self._spans(1.0 if self.threshold is None else self.threshold)
+
+    def thresholds(self, detector: ActionDetector) -> Thresholds:
+        """From which scores this detector's actions are shown."""
+        return Thresholds.of(detector, self.threshold, self.sensitive_threshold)
+
+    def spans(self, detector: ActionDetector) -> Spans:
         """When actions start and end. Raises InputError for thresholds that cannot be."""
-        return Spans(on=self.threshold, off=self.off, least_ms=round(self.least * 1000))
+        return self._spans(self.thresholds(detector).shown)
+
+    def _spans(self, on: float) -> Spans:
+        return Spans(on=on, off=self.off, least_ms=round(self.least * 1000))
 
 
 def detect_in_turn(
@@ -124,7 +139,7 @@ def prepared(
 ) -> tuple[dict[str, Path], str | GivenPeople]:
     """The films by their ids, and what finds their people; everything that can be is refused here,
     before a model is loaded."""
-    options.spans()  # whatever cannot be is told before anything is loaded
+    options.check()  # whatever cannot be is told before anything is loaded
     check_kinds(options.to)
     films = find_films(paths)
     videos = list(films.values())
@@ -149,6 +164,9 @@ def ready_detector(options: DetectOptions) -> ActionDetector:
     for line in detector.origin:
         if line.startswith("assumed"):
             note(line)
+    options.spans(detector)  # an end above the model's own threshold is told before the first film
+    for line in (*options.thresholds(detector).said, *detector.limits):
+        note(line)
     if (suggested := suggestion(options.model)) is not None:
         note(suggested)
     return detector
@@ -232,7 +250,10 @@ def detect_one(
     every_ms = interval(tubes) if given else max(1, round((options.every or 1) * 1000))
     named = people if isinstance(people, str) else options.people
     made_by = _made_by(detector, options, named, every_ms)
-    _write(video, folder, found, tubes, detector, options, made_by)
+    spans, sensitive = options.spans(detector), options.thresholds(detector).sensitive
+    seen = shown(tubes, spans=spans, sensitive_threshold=sensitive, every_ms=every_ms)
+    _write_results(video, folder, found, tubes, detector, options, made_by)
+    _write_views(video, folder, found, seen.tubes, detector, options, made_by)
     if not found.people:
         note(f"{video}: no people found in {len(found)} keyframes; try another --people detector")
     with open_film(video, fps=options.fps, threads=1) as film:
@@ -240,14 +261,16 @@ def detect_one(
     show(
         [
             action_table(
-                tubes,
-                spans=options.spans(),
+                seen.tubes,
+                spans=spans,
                 every_ms=every_ms,
                 title=video.name,
                 film_end_ms=end_ms,
             )
         ]
     )
+    if (withheld := seen.line(sensitive)) is not None:
+        out.print(withheld)
     out.print(f"results: {folder}")
     return tubes
 
@@ -272,7 +295,7 @@ def _tell_of_dense_keyframes(people: str | GivenPeople, name: str, options: Dete
         )
 
 
-def _write(
+def _write_results(
     video: Path,
     folder: Path,
     found: Recording,
@@ -281,17 +304,11 @@ def _write(
     options: DetectOptions,
     made_by: MadeBy,
 ) -> None:
+    """The raw scores, as an evaluation needs them: nothing is withheld."""
     every_ms = made_by.every_ms
     with open_film(video, fps=options.fps, threads=1) as film:
         info = film.info
     write_detections(folder / DETECTIONS, found)
-    write_actions(
-        folder / ACTIONS,
-        tubes,
-        spans=options.spans(),
-        every_ms=every_ms,
-        film_end_ms=info.end_ms,
-    )
     write_tubes(
         folder / TUBES,
         tubes,
@@ -300,13 +317,29 @@ def _write(
         every_ms=every_ms,
         made_by=made_by,
     )
+
+
+def _write_views(
+    video: Path,
+    folder: Path,
+    found: Recording,
+    tubes: Sequence[Tube],
+    detector: ActionDetector,
+    options: DetectOptions,
+    made_by: MadeBy,
+) -> None:
+    """What people look at: actions, overlay and page of the `tubes` as they may be shown."""
+    spans, every_ms = options.spans(detector), made_by.every_ms
+    with open_film(video, fps=options.fps, threads=1) as film:
+        end_ms = film.info.end_ms
+    write_actions(folder / ACTIONS, tubes, spans=spans, every_ms=every_ms, film_end_ms=end_ms)
     more = Found(
         video=video,
         moments=found,
         tubes=tubes,
-        spans=options.spans(),
+        spans=spans,
         every_ms=every_ms,
-        film_end_ms=info.end_ms,
+        film_end_ms=end_ms,
         labels=detector.label_space,
         fps=options.fps,
     )
@@ -316,7 +349,7 @@ def _write(
             video,
             tubes,
             folder / OVERLAY,
-            spans=options.spans(),
+            spans=spans,
             every_ms=every_ms,
             height=options.overlay_height,
             fps=options.fps,
@@ -328,7 +361,7 @@ def _write(
             folder / PAGE,
             video,
             tubes,
-            spans=options.spans(),
+            spans=spans,
             every_ms=every_ms,
             made_by=made_by,
             fps=options.fps,
@@ -339,15 +372,16 @@ def _made_by(
     detector: ActionDetector, options: DetectOptions, people: str, every_ms: int
 ) -> MadeBy:
     """What the results say about their making."""
+    least = options.thresholds(detector)
     return MadeBy(
         tubelet=tubelet.__version__,
         model=options.model,
         people=people,
-        threshold=options.threshold,
+        threshold=least.shown,
         every_ms=every_ms,
         person_threshold=detector.person_threshold,
         classes=detector.labels if options.classes else (),
-        notes=detector.origin,
+        notes=(*detector.origin, *least.said, *detector.limits),
     )
 
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tubelet.answers import Answers
 from tubelet.batch import FeatureMap, Memory, Rois
 from tubelet.errors import ConfigError, ShapeError
 from tubelet.labels import LabelSpace
@@ -51,6 +53,8 @@ class ActionModelConfig:
 class ActionModel(nn.Module):
     """frames u8 `(B, 3, T, H, W)` + RoIs → one logit per class for each person.
 
+    `answers`: how they are to be read, by `scores` and by whoever shows them.
+
     With a classification head there are no RoIs, and "person" below reads "clip". A model with
     collaborative memory shares it among the clips of a `group`; one with a memory bank takes the
     bank's tokens as `memory`. Both also work without, each clip by itself.
@@ -58,6 +62,7 @@ class ActionModel(nn.Module):
 
     mean: Tensor
     std: Tensor
+    answers: Answers = Answers()
 
     def __init__(self, config: ActionModelConfig) -> None:
         super().__init__()
@@ -138,10 +143,33 @@ class ActionModel(nn.Module):
             maps = self.memory(maps, group)
         return self.classify(self.pool(maps, rois), rois, memory)
 
-    def scores(self, logits: Tensor) -> Tensor:
-        """Probabilities in fp32: softmax where classes exclude one another, else sigmoid."""
+    def scores(self, logits: Tensor, *, abstain: bool = False) -> Tensor:
+        """Probabilities in fp32, calibrated where `answers` say how: softmax where classes exclude
+        one another, else sigmoid.
+
+        With `abstain`, "none of these" is beside exclusive classes that have it. Without, the
+        question is which of the classes it is, as a data set asks where everybody does one of
+        them; their calibration, fitted for the other question, is then not used.
+        """
         logits = logits.float()
-        return logits.softmax(-1) if self.labels.exclusive else logits.sigmoid()
+        if not self.labels.exclusive:
+            return calibrated(logits, self.answers).sigmoid()
+        if not self.answers.none:
+            return calibrated(logits, self.answers).softmax(-1)
+        if not abstain:
+            return logits.softmax(-1)
+        return F.pad(calibrated(logits, self.answers), (0, 1)).softmax(-1)[..., :-1]
+
+
+def calibrated(logits: Tensor, answers: Answers) -> Tensor:
+    """Logits `(…, K)` as the answers' calibration moves them; as they are without one."""
+    if answers.calibration is None:
+        return logits
+    slopes, offsets = (
+        logits.new_tensor(numbers)
+        for numbers in (answers.calibration.slopes, answers.calibration.offsets)
+    )
+    return logits * slopes + offsets
 
 
 def against_the_others(logits: Tensor, columns: Sequence[int]) -> Tensor:

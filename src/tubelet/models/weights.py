@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tubelet.answers import Answers
 from tubelet.checkpoints import read_checkpoint, save_checkpoint
 from tubelet.config import decode, encode
 from tubelet.errors import CheckpointError
@@ -23,22 +24,27 @@ def save_model(
     provenance: Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a model with its configuration; floating tensors cast to `dtype` if given."""
+    """Write a model with its configuration and how its answers are to be read; floating tensors
+    cast to `dtype` if given."""
     state = {
         name: t.to(dtype) if dtype is not None and t.is_floating_point() else t
         for name, t in model.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    save_checkpoint(path, state, {"model": encode(model.config), **(provenance or {})})
+    header = {**model.answers.to_header(), "model": encode(model.config), **(provenance or {})}
+    save_checkpoint(path, state, header)
 
 
 def load_model(path: Path) -> ActionModel:
-    """The model in a file, in eval mode and fp32. Raises CheckpointError if it does not fit."""
+    """The model in a file, in eval mode and fp32. Raises CheckpointError if it does not fit, and
+    ConfigError if its header says something that cannot be."""
     header, state = read_checkpoint(path)
     if "model" not in header:
         raise CheckpointError("not an action model's weights file", where=path)
     model = decode(ActionModelConfig, header["model"], where=str(path)).build()
     fill(model, state, where=path)
+    model.answers = Answers.from_header(header, where=path)
+    model.answers.check(len(model.labels), exclusive=model.labels.exclusive, where=path)
     return model.eval()
 
 

@@ -102,17 +102,22 @@ def action_table(
     film_end_ms: int | None = None,
 ) -> RenderableType:
     """One row per action of a person, in order of time; the score is the mean over its keyframes.
+    Somebody of whom no action is shown has a row with "–".
 
     At most `limit` rows; a last line says how many were left out.
     """
-    found = [
-        (tube, part)
-        for tube in tubes
-        for part in segments(tube, spans, every_ms, film_end_ms=film_end_ms)
-    ]
-    if not found:
-        return Text(f"No actions found at threshold {spans.on:g}.", style="yellow")
-    found.sort(key=lambda pair: (pair[1].start_ms, pair[1].track_id, -pair[1].score))
+    rows, actions = [], 0
+    for tube in tubes:
+        parts = segments(tube, spans, every_ms, film_end_ms=film_end_ms)
+        actions += len(parts)
+        rows += [((p.start_ms, p.track_id, -p.score), _action_row(tube, p)) for p in parts]
+        if not parts and len(tube):
+            start_ms, end_ms = tube.life(every_ms, film_end_ms)
+            rows.append(((start_ms, tube.track_id, 0.0), _person_row(tube, start_ms, end_ms)))
+    nothing = Text(f"No actions found at threshold {spans.on:g}.", style="yellow")
+    if not rows:
+        return nothing
+    rows.sort(key=lambda pair: pair[0])
     columns = (
         Column(name="person"),
         Column(name="action"),
@@ -121,17 +126,26 @@ def action_table(
         Column(name="score", right=True),
         Column(name="", optional=True),
     )
-    rows = [_action_row(tube, part) for tube, part in found[:limit]]
-    table = FittedTable(columns, rows, title=title)
-    if len(found) <= limit:
-        return table
-    return Group(table, Text(f"  … and {len(found) - limit} more in the CSV", style="dim"))
+    below: list[RenderableType] = [] if actions else [nothing]
+    if len(rows) > limit:
+        below.append(Text(f"  … and {len(rows) - limit} more in the files", style="dim"))
+    table = FittedTable(columns, [row for _, row in rows[:limit]], title=title)
+    return Group(table, *below) if below else table
+
+
+def _person(track_id: int) -> Text:
+    mark = Text("●", hex_colour(colour_of(track_id)))
+    return mark.append(f" {track_id if track_id >= 0 else '?'}", "default")
+
+
+def _person_row(tube: Tube, start_ms: int, end_ms: int) -> list[str | Text]:
+    return [_person(tube.track_id), "–", _clock(start_ms), _clock(end_ms), "", ""]
 
 
 def _action_row(tube: Tube, part: Segment) -> list[str | Text]:
     style = hex_colour(colour_of(part.track_id))
     return [
-        Text("●", style).append(f" {part.track_id if part.track_id >= 0 else '?'}", "default"),
+        _person(part.track_id),
         tube.labels.names[part.column],
         _clock(part.start_ms),
         _clock(part.end_ms),

@@ -1,0 +1,1 @@
+"""Whether scores are probabilities, and what it is worth to stay silent."""
