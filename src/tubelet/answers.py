@@ -7,12 +7,13 @@ is shown, and what the model does not know.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tubelet.config import decode, encode
-from tubelet.errors import ConfigError
+from tubelet.errors import ConfigError, InputError
+from tubelet.labelsets.sensitive import sensitive_columns
 
 THRESHOLD = 0.3
 """From which score an action is shown where a model does not say."""
@@ -112,3 +113,53 @@ class Answers:
                     expected=f"1 or {classes}",
                     got=count,
                 )
+
+
+def check_threshold(value: float | None, name: str) -> None:
+    """Raise InputError for what is no probability; None is the model's own. `name`: the option."""
+    if value is not None and not 0 <= value <= 1:
+        raise InputError(
+            f"invalid {name.replace('_', ' ')}: not a probability",
+            expected="0 to 1",
+            got=value,
+            arguments=(name,),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """The scores from which actions are `shown`, and those that would harm if wrong (`sensitive`);
+    `said`: lines about those that the user did not choose."""
+
+    shown: float
+    sensitive: float
+    said: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        answers: Answers,
+        labels: Sequence[str],
+        threshold: float | None,
+        sensitive: float | None,
+    ) -> Thresholds:
+        """The user's, else those of a model with these `answers` and `labels`. A threshold above
+        the sensitive one holds for all."""
+        own = answers.shown_from if threshold is None else threshold
+        harm = answers.sensitive_from if sensitive is None else sensitive
+        found = cls(shown=own, sensitive=max(own, harm))
+        lines = found._lines(answers, labels, own=threshold is None, harm=sensitive is None)
+        return cls(shown=found.shown, sensitive=found.sensitive, said=tuple(lines))
+
+    def _lines(
+        self, answers: Answers, labels: Sequence[str], *, own: bool, harm: bool
+    ) -> Iterator[str]:
+        if own:
+            meaning = answers.meaning or "the usual one, as this model states none"
+            yield f"actions are shown from a score of {self.shown:g}: {meaning}"
+        names = [labels[i] for i in sensitive_columns(labels)]
+        if harm and names:
+            few = names[:4]
+            more = len(names) - len(few)
+            listed = ", ".join([*few, *([f"{more} more"] if more else [])])
+            yield f"harmful if wrong, so shown only from {self.sensitive:g}: {listed}"

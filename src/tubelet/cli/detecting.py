@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 import tubelet
+from tubelet.answers import Thresholds, check_threshold
 from tubelet.api import KEYFRAME_SHORT_SIDE, ActionDetector, choose_device, load
 from tubelet.boxes import short_side_hw
 from tubelet.cli.console import download_bar, note, out, progress_bar, show
 from tubelet.cli.recording import Recording
 from tubelet.cli.released import size
-from tubelet.cli.thresholds import Thresholds, check_threshold
 from tubelet.data.annotations import Annotations
 from tubelet.data.importers import Options
 from tubelet.data.tables import write_ava_csv
@@ -90,7 +90,9 @@ class DetectOptions:
 
     def thresholds(self, detector: ActionDetector) -> Thresholds:
         """From which scores this detector's actions are shown."""
-        return Thresholds.of(detector, self.threshold, self.sensitive_threshold)
+        return Thresholds.of(
+            detector.model.answers, detector.labels, self.threshold, self.sensitive_threshold
+        )
 
     def spans(self, detector: ActionDetector) -> Spans:
         """When actions start and end. Raises InputError for thresholds that cannot be."""
