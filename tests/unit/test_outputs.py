@@ -18,6 +18,7 @@ from tubelet.labels import LabelSpace
 from tubelet.render.actions import ACTIONS, write_actions
 from tubelet.render.export import VideoMeta, write_tubes
 from tubelet.render.frames import FRAMES, frame_rows, write_frames
+from tubelet.render.made_by import MadeBy
 from tubelet.render.timeline import Spans
 from tubelet.result_files import ROWS_FORMAT, ROWS_VERSION, TableForm
 from tubelet.results import Detections, Tube, save_results
@@ -76,7 +77,10 @@ def test_json_is_what_its_schema_says(tmp_path: Path) -> None:
     (first, second) = tubes()
     followed = replace(first, path_ms=first.times_ms, path_boxes=first.boxes)
     people = [followed, second]
-    write_tubes(tmp_path / "tubes.json", people, video=META, labels=LABELS, every_ms=1000)
+    made = MadeBy(tubelet="1", model="m", people="p", threshold=0.5, every_ms=1000, off=0.2)
+    write_tubes(
+        tmp_path / "tubes.json", people, video=META, labels=LABELS, every_ms=1000, made_by=made
+    )
     save_results(tmp_path / "own.json", tubes())
     save_results(tmp_path / "detections.json", moments())
     for name, file in (("tubes", "tubes"), ("tubes", "own"), ("detections", "detections")):
@@ -140,6 +144,15 @@ def test_a_frame_is_on_show_until_the_next() -> None:
     (tube, _), times = tubes(), np.array([0, 999, 1998, 2997])
     rows = list(frame_rows([tube], times, spans=HALF, every_ms=1000))
     assert [row.seen for row in rows] == [1, 1, 1, 1]
+
+
+def test_who_was_followed_between_keyframes_was_seen_there() -> None:
+    (tube, _), times = tubes(), np.arange(0, 3500, 40)
+    path_ms = np.unique([*tube.times_ms.tolist(), 200, 400])
+    path = np.stack([np.interp(path_ms, tube.times_ms, side) for side in tube.boxes.T], axis=1)
+    followed = replace(tube, path_ms=path_ms, path_boxes=path)
+    rows = list(frame_rows([followed], times, spans=HALF, every_ms=1000, film_end_ms=3500))
+    assert [row.time_s for row in rows if row.seen] == [0, 0.2, 0.4, 1, 2, 3]
 
 
 def test_another_kind_of_table_is_refused(tmp_path: Path) -> None:

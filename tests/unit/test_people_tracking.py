@@ -131,6 +131,8 @@ def test_the_frame_on_show_is_looked_at_once_and_keyframes_always() -> None:
     assert looks([0, 250, 400], [(1000, True)]) == []  # more than half a second after the end
     hole = [(0, True), (1000, True), (4000, True), (4990, False), (5000, True)]
     assert looks([0, 600, 5000], hole) == [(0, 0), (1000, 600), (5000, 5000)]
+    early = [(-320, True), (-160, False), (0, True)]
+    assert looks([-320, -280, -160, 0], early) == [(-320, -320), (-160, -160), (0, 0)]
 
 
 def test_a_camera_that_pans_is_measured_and_noise_is_not() -> None:

@@ -112,6 +112,34 @@ def test_results_are_corrected_and_read_back(tmp_path: Path) -> None:
     assert rows[1].split(",")[4:6] == ["1.500", "2.400"]
 
 
+def test_corrected_actions_end_and_last_as_they_were_asked_to(tmp_path: Path) -> None:
+    made = replace(MADE, off=0.1, least_ms=1200, sensitive_threshold=0.95)
+    scores = np.array([[0.5, 0.0], [0.2, 0.9], [0.0, 0.0]], np.float32)
+    harmful = LabelSpace.of(["walk", "shoot_gun"])
+    one = replace(tube(1, [0, 1000, 2000], 0.5), labels=harmful, action_scores=scores)
+    short = replace(tube(2, [0], 0.5), labels=harmful, action_scores=scores[:1])
+    write_tubes(
+        tmp_path / "tubes.json",
+        [one, short],
+        video=None,
+        labels=harmful,
+        every_ms=1000,
+        made_by=made,
+    )
+    correct(tmp_path, saved(tmp_path, []), tmp_path / "new", None, None)
+    rows = (tmp_path / "new" / "actions.csv").read_text(encoding="utf-8").splitlines()
+    # One walks until 1.5 s; the other's second is too short, and 0.9 is too little for a gun.
+    assert [row.split(",")[1:3] for row in rows[1:]] == [["1", "walk"]]
+    assert [float(cell) for cell in rows[1].split(",")[4:6]] == [0, 1.5]
+
+
+def test_made_by_of_the_first_days_is_read() -> None:
+    older = MADE.to_json()
+    for field in ("off", "least_ms", "sensitive_threshold"):
+        del older[field]
+    assert MadeBy.from_json(older) == MADE
+
+
 def test_made_by_says_all_in_a_line_and_comes_back() -> None:
     some = replace(MADE, classes=("walk", "wave"), person_threshold=0.46)
     assert MadeBy.from_json(json.loads(json.dumps(some.to_json()))) == some

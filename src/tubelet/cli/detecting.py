@@ -382,6 +382,9 @@ def _made_by(
         threshold=least.shown,
         every_ms=every_ms,
         person_threshold=detector.person_threshold,
+        off=options.off,
+        least_ms=options.spans(detector).least_ms,
+        sensitive_threshold=least.sensitive,
         classes=detector.labels if options.classes else (),
         notes=(*detector.origin, *least.said, *detector.limits),
     )

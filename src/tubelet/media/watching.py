@@ -63,7 +63,7 @@ def watched(
     todo = iter(moments)
     moment = next(todo, None)
     shown: Frame | None = None
-    last = -1
+    last: int | None = None  # a film may begin before 0
     for frame in frames:
         while moment is not None and moment[0] + GRACE_MS < frame.time_ms:
             source = shown or frame
@@ -78,11 +78,11 @@ def watched(
         moment = next(todo, None)
 
 
-def _look(look: Look, frame: Frame, moment: tuple[int, bool], last_ms: int) -> int:
+def _look(look: Look, frame: Frame, moment: tuple[int, bool], last_ms: int | None) -> int:
     """Look at a frame, unless it was before; the time last looked at."""
     time_ms, is_key = moment
     stamp = time_ms if is_key else frame.time_ms
-    if stamp <= last_ms:
+    if last_ms is not None and stamp <= last_ms:
         return last_ms
     look(stamp, frame)
     return stamp

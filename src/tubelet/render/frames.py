@@ -57,7 +57,8 @@ def frame_rows(
         start, end = tube.life(every_ms, film_end_ms)
         first, stop = np.searchsorted(frames_ms, (start, end))
         shown_ms = frames_ms[first:stop]
-        seen = np.isin(shown_ms, _frames_on_show(tube.times_ms, frames_ms)).tolist()
+        found_ms = tube.path_ms if len(tube.path_ms) else tube.times_ms
+        seen = np.isin(shown_ms, _frames_on_show(found_ms, frames_ms)).tolist()
         for index, time_ms in enumerate(shown_ms.tolist()):
             box = tube.box_at(time_ms, every_ms, film_end_ms)
             if box is None:

@@ -16,6 +16,8 @@ class MadeBy:
     `tubelet`: the version. `model`, `people`: as they were asked for. `classes`: the only ones
     reported, all if empty. `threshold`: the least score of an action that is shown; the person
     detector's is `person_threshold`, None where boxes were given. `every_ms`: between keyframes.
+    `off`, `least_ms`: when an action ends and how long it lasts, as `Spans` has them.
+    `sensitive_threshold`: the least score of actions that harm if wrong, None where nothing says.
     `notes`: what else a reader has to know, in lines: where weights come from, a model's limits.
     """
 
@@ -25,6 +27,9 @@ class MadeBy:
     threshold: float
     every_ms: int
     person_threshold: float | None = None
+    off: float | None = None
+    least_ms: int = 0
+    sensitive_threshold: float | None = None
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -50,14 +55,17 @@ class MadeBy:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read `to_json` back. Raises DataError for a missing field or a wrong type."""
         try:
-            least = data["person_threshold"]
             return cls(
                 tubelet=_text(data["tubelet"]),
                 model=_text(data["model"]),
                 people=_text(data["people"]),
                 threshold=float(data["threshold"]),
                 every_ms=int(data["every_ms"]),
-                person_threshold=None if least is None else float(least),
+                person_threshold=_number(data["person_threshold"]),
+                # Files of the first days have none of these three.
+                off=_number(data.get("off")),
+                least_ms=int(data.get("least_ms", 0)),
+                sensitive_threshold=_number(data.get("sensitive_threshold")),
                 classes=_texts(data["classes"]),
                 notes=_texts(data["notes"]),
             )
@@ -65,6 +73,10 @@ class MadeBy:
             raise DataError(
                 "missing field or wrong type in made_by", got=f"{type(error).__name__}: {error}"
             ) from error
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _text(value: object) -> str:
