@@ -5,10 +5,11 @@
     python benchmarks/many_films.py memory [--films 1000]
 
 `jobs` interleaves `tubelet detect --jobs 1`, `--jobs 1` with one thread, and `--jobs 2`, everything
-written, and prints wall and processor seconds. `kills`: short films and three of poison (no film,
-one cut off, one empty); a worker is killed, then the driver; the bytes are compared with those of
-an undisturbed run. `memory`: the resident size of a worker and of the driver over film starts. All
-print JSON with the load that they met: wall times of a busy machine say little.
+written, and prints wall and processor seconds. `kills`: short films and five of poison (no film,
+one cut off, one empty, one missing, one that never ends to be opened); a worker is killed, then the
+driver; the bytes are compared with those of an undisturbed run. `memory`: the resident size of
+a worker and of the driver over film starts. All print JSON with the load that they met: wall times
+of a busy machine say little.
 """
 
 from __future__ import annotations
@@ -90,12 +91,17 @@ def digest(out: Path) -> str:
     return hashlib.sha256((out / "merged.parquet").read_bytes()).hexdigest()
 
 
-def poison(folder: Path) -> None:
-    """Three films that cannot be used."""
+def poison(folder: Path) -> Path:
+    """Five films that cannot be used; the list of them and of the good ones."""
     good = (folder / "film_00000.mp4").read_bytes()
     (folder / "poison_text.mp4").write_bytes(b"this is not a film\n" * 99)
     (folder / "poison_cut.mp4").write_bytes(good[: len(good) // 3])
     (folder / "poison_empty.mp4").touch()
+    os.mkfifo(folder / "poison_pipe.mp4")  # opening it waits for a writer that never comes
+    names = sorted({*(path.name for path in folder.iterdir()), "poison_missing.mp4"})
+    listed = folder / "films.csv"
+    listed.write_text("\n".join(["path", *names]) + "\n")
+    return listed
 
 
 def children_of(pid: int) -> list[int]:
@@ -113,9 +119,10 @@ def wait_for(out: Path, count: int, driver: subprocess.Popen[bytes]) -> None:
 def kills(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     films = folder / "films"
     write_films(films, options.films, 2.0, (48, 64))
-    poison(films)
+    listed = poison(films)
     plain, killed = folder / "plain", folder / "killed"
-    run = [*TUBELET, "run", str(films), *SMALL, "--tries", "1", "--jobs", "2"]
+    bounded = ["--tries", "1", "--jobs", "2", "--patience", "60"]
+    run = [*TUBELET, "run", str(listed), *SMALL, *bounded]
     subprocess.run([*run, "--out", str(plain)], check=False, capture_output=True)
     driver = subprocess.Popen([*run, "--out", str(killed)], stderr=subprocess.DEVNULL)
     wait_for(killed, options.films // 4, driver)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from tests.e2e.test_jobs import PEOPLE
 
 from tubelet.bulk import FilmDetector
@@ -34,13 +36,27 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Here; and processes may have as many as there are cores."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def test_a_run_says_what_it_did_and_merges(
-    desk: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    desk: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], one_thread: None
 ) -> None:
     given = "--model", "playground_small", "--people", str(desk / "people.csv"), "--device", "cpu"
     place = "--out", str(tmp_path)
     assert main(["run", *place, "--status"]) == 2
-    assert main(["run", str(desk / "films.csv"), *place, *given, "--jobs", "1"]) == 1
+    run = ["run", str(desk / "films.csv"), *place, *given]
+    assert main([*run, "--shard", "0/3", "--jobs", "1", "--threads", "1"]) == 0
+    # Whoever goes on with other processes, which by default had more, has as many threads in each.
+    assert main([*run, "--jobs", "1"]) == 1
+    assert json.loads((tmp_path / "run.json").read_text())["threads"] == 1
     told = capfd.readouterr()
     assert "2 films done, 1 failed, 0 waiting" in told.out
     assert "failed (try 1): c: cannot open the video" in told.err
@@ -59,8 +75,9 @@ def test_a_run_says_what_it_did_and_merges(
     merged = pl.read_parquet(tmp_path / "merged.parquet")
     assert columns.pop("error").tolist() == [""] * len(merged)
     assert pl.DataFrame(columns, schema=merged.schema).equals(merged)
-    again = main(["run", str(desk / "films.csv"), *place, *given, "--every", "0.2"])
-    assert again == 2 and "another every" in capfd.readouterr().err
+    assert main([*run, "--every", "0.2"]) == 2 and "another every" in capfd.readouterr().err
+    assert main([*run, "--threads", "2"]) == 2
+    assert "another number of threads" in capfd.readouterr().err
 
 
 def test_one_class_is_a_function_an_actor_and_a_udf(desk: Path) -> None:

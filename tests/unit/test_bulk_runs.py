@@ -19,7 +19,7 @@ from tests.films import LIMITED, Pretence, films, pretend
 from tubelet.bulk.groups import GroupRunner
 from tubelet.bulk.outcome import merge, status_of
 from tubelet.bulk.run import RunOptions, plan_of
-from tubelet.bulk.settings import DetectorSettings, Meaning, agree
+from tubelet.bulk.settings import DetectorSettings, Meaning, agree, threads_of
 from tubelet.bulk.shards import Shard
 from tubelet.bulk.stores import Store, store_at
 from tubelet.bulk.table import SCHEMA
@@ -172,6 +172,24 @@ def test_a_stop_keeps_films_of_a_group_that_is_not_whole(
     assert store.read("merged.parquet") == whole.read("merged.parquet")
 
 
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_the_first_number_of_threads_is_that_of_all(tmp_path: Path, kind: str) -> None:
+    store = store_at(str(tmp_path) if kind == "local" else "memory://threads/run")
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"w")
+    facts = DetectorSettings(people="person_small").facts
+    here = Meaning(precision="fp32", people="person_small")
+    assert (threads_of(store, None, 4), threads_of(store, 3, 4)) == (4, 3)
+    agree(store, facts(weights, here, 3))
+    assert (threads_of(store, None, 4), threads_of(store, 3, 4)) == (3, 3)
+    with pytest.raises(InputError, match="another number of threads"):
+        threads_of(store, 4, 4)
+    # Another shard that began at the same moment, before run.json was there.
+    with pytest.raises(InputError, match="another threads"):
+        agree(store, facts(weights, here, 4))
+    assert not store.create("run.json", b"") and store.read("run.json") != b""
+
+
 def test_a_run_of_other_settings_is_refused(tmp_path: Path) -> None:
     store = store_at(str(tmp_path / "out"))
     weights = tmp_path / "w.safetensors"
@@ -179,19 +197,19 @@ def test_a_run_of_other_settings_is_refused(tmp_path: Path) -> None:
     settings = DetectorSettings(people="person_small")
     here = Meaning(precision="fp32", people="person_small")
     for _ in range(2):
-        agree(store, settings.facts(weights, here))
+        agree(store, settings.facts(weights, here, 2))
     for other, meaning in (
         (replace(settings, every=0.5), here),
         (settings, replace(here, precision="bf16")),
         (settings, replace(here, people="hf:other")),
     ):
         with pytest.raises(InputError, match=r"another (every|precision|people)"):
-            agree(store, other.facts(weights, meaning))
+            agree(store, other.facts(weights, meaning, 2))
     weights.write_bytes(b"other")
     with pytest.raises(InputError, match="another weights"):
-        agree(store, settings.facts(weights, here))
+        agree(store, settings.facts(weights, here, 2))
     store.write("run.json", b'{"format": "tubelet.run", "version": 99}')
     with pytest.raises(DataError, match="not a run of this version"):
-        agree(store, settings.facts(weights, here))
+        agree(store, settings.facts(weights, here, 2))
     with pytest.raises(InputError, match="no run has begun"):
         status_of(store)

@@ -1,7 +1,7 @@
 """`FilmDetector`: paths of films in, a table out, for whatever hands out the paths.
 
     FilmDetector()(["a.mp4", "b.mp4"])                                     # a plain function
-    dataset.map_batches(FilmDetector, concurrency=4, batch_size=1)         # Ray Data, column "path"
+    dataset.map_batches(FilmDetector, compute=…, batch_size=1)             # Ray Data, column "path"
     daft.udf(return_dtype=ROWS)(FilmDetector)(col("path"))                 # Daft, a list a film
 
 It remembers nothing of a film once it is done: any process may get any film, in any order, and

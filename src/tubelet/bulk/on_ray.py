@@ -72,7 +72,7 @@ def run_on_ray(
         RayGroups,
         fn_constructor_args=(out, settings, options, dict(tries_before)),
         batch_size=batch,
-        concurrency=options.jobs,
+        compute=ray.data.ActorPoolStrategy(size=options.jobs),
         num_cpus=cpus,
     )
     for row in markers.iter_rows():

@@ -12,11 +12,11 @@ from typing import Self
 from tubelet.bulk.groups import FilmRowsWorker, GroupRunner
 from tubelet.bulk.manifest import ListedFilm
 from tubelet.bulk.markers import Marker, Markers, read_markers
-from tubelet.bulk.settings import DetectorSettings, Meaning, agree
+from tubelet.bulk.settings import DetectorSettings, Meaning, agree, threads_of
 from tubelet.bulk.shards import Shard, group_size, groups_of
 from tubelet.bulk.stores import Store
 from tubelet.errors import InputError
-from tubelet.parallel.pool import Pool
+from tubelet.parallel.pool import Pool, threads_each
 from tubelet.parallel.tasks import Limits
 from tubelet.releases.table import weights_path
 
@@ -27,6 +27,7 @@ Groups = list[Sequence[ListedFilm]]
 class RunOptions:
     """How a run is done; what it computes is in its `DetectorSettings`.
 
+    `threads`: of each process, by default as the run was begun, else cores / jobs.
     `tries`: of a film over all runs. `retry`: also films that have had them. `batch`: films of a
     part, by default by the manifest's length.
     """
@@ -40,7 +41,12 @@ class RunOptions:
     batch: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("jobs", self.jobs), ("tries", self.tries), ("batch", self.batch)):
+        for name, value in (
+            ("jobs", self.jobs),
+            ("threads", self.threads),
+            ("tries", self.tries),
+            ("batch", self.batch),
+        ):
             if value is not None and value < 1:
                 raise InputError(
                     f"invalid {name}", expected="1 or more", got=value, arguments=(name,)
@@ -115,19 +121,21 @@ class RunProcesses:
         self._ends = ExitStack()
 
     def __enter__(self) -> Self:
+        options = self._options
+        threads = threads_of(self._store, options.threads, threads_each(options.jobs))
         with ExitStack() as opened:
             scratch = opened.enter_context(tempfile.TemporaryDirectory(prefix="tubelet-"))
             self._pool = opened.enter_context(
                 Pool(
                     FilmRowsWorker(self._settings, scratch),
-                    self._options.jobs,
-                    threads=self._options.threads,
-                    limits=self._options.limits,
+                    options.jobs,
+                    threads=threads,
+                    limits=options.limits,
                 )
             )
             meaning = self._pool.prepared()
             assert isinstance(meaning, Meaning), "what FilmRowsWorker.prepare gives"
-            facts = self._settings.facts(weights_path(self._settings.model), meaning)
+            facts = self._settings.facts(weights_path(self._settings.model), meaning, threads)
             agree(self._store, facts)
             self._ends = opened.pop_all()
         return self

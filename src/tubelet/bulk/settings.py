@@ -25,6 +25,31 @@ class Meaning:
     people: str
 
 
+def threads_of(store: Store, wanted: int | None, otherwise: int) -> int:
+    """How many threads each process of a run has: as the results there were begun with, else
+    `wanted`, else `otherwise`. Other numbers round differently, by about 1e-7.
+
+    Raises InputError where another number is wanted than the results were begun with.
+    """
+    data = store.read(FILE)
+    if data is None:
+        return otherwise if wanted is None else wanted
+    begun = _document(data).get("threads")
+    if not isinstance(begun, int) or begun < 1:
+        raise DataError("damaged run", where=FILE, expected="threads: 1 or more", got=begun)
+    if wanted not in (None, begun):
+        raise InputError(
+            "these results were begun with another number of threads a process",
+            where=FILE,
+            expected=begun,
+            got=wanted,
+            hint="leave it out, and the number that is recorded is taken: with another one, scores "
+            "differ by about 1e-7; or give another place for the results",
+            arguments=("threads",),
+        )
+    return begun
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorSettings:
     """The arguments of a `FilmDetector`, as text. `people`: a detector's name, or a CSV of boxes
@@ -55,12 +80,13 @@ class DetectorSettings:
                 arguments=("every",),
             )
 
-    def facts(self, weights: Path, meaning: Meaning) -> dict[str, Any]:
+    def facts(self, weights: Path, meaning: Meaning, threads: int) -> dict[str, Any]:
         """What decides the results: the settings but for the device, the weights' and the boxes'
-        content, and what "auto" means on this machine."""
+        content, what "auto" means on this machine, and the threads of each process."""
         facts: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         del facts["device"]
         facts |= asdict(meaning) | {"model": weights.name, "weights": _sha256(weights)}
+        facts["threads"] = threads
         if self.people.lower().endswith(".csv"):
             facts["people"] = _sha256(Path(self.people))
         return facts
@@ -79,12 +105,10 @@ def agree(store: Store, facts: dict[str, Any]) -> None:
 
     Raises InputError for results of other settings, DataError for a file of another version.
     """
-    data = store.read(FILE)
-    if data is None:
-        head = {"format": FORMAT, "version": VERSION}
-        store.write(FILE, (json.dumps({**head, **facts}, indent=2) + "\n").encode())
+    head = {"format": FORMAT, "version": VERSION}
+    if store.create(FILE, (json.dumps({**head, **facts}, indent=2) + "\n").encode()):
         return
-    before = _document(data)
+    before = _document(store.read(FILE) or b"")
     for name, value in facts.items():
         if before.get(name) != value:
             raise InputError(

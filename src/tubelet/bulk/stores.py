@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tubelet.errors import InputError
-from tubelet.files import atomic_path, make_folder, writing
+from tubelet.files import atomic_path, locked, make_folder, writing
 
 _EXTRA = "install fsspec and the store's own package: pip install 'tubelet[cloud]'"
 
@@ -31,6 +31,10 @@ class Store(ABC):
     @abstractmethod
     def write(self, name: str, data: bytes) -> None:
         """Write a file, whole or not at all."""
+
+    @abstractmethod
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file unless there is one; whether it was written. One of several at once wins."""
 
     @abstractmethod
     def fetch(self, name: str, folder: Path) -> Path | None:
@@ -70,6 +74,14 @@ class LocalStore(Store):
         with atomic_path(self.folder / name) as part, writing(part):
             part.write_bytes(data)
 
+    def create(self, name: str, data: bytes) -> bool:
+        path = self.folder / name
+        with locked(path.with_name(f".{path.name}.lock")):
+            if path.exists():
+                return False
+            self.write(name, data)
+            return True
+
     def fetch(self, name: str, folder: Path) -> Path | None:
         path = self.folder / name
         return path if path.is_file() else None
@@ -101,6 +113,15 @@ class ObjectStore(Store):
 
     def write(self, name: str, data: bytes) -> None:
         self._files.pipe_file(f"{self._root}/{name}", data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        if self.read(name) is not None:  # not every kind of store refuses to write over a file
+            return False
+        try:
+            self._files.pipe_file(f"{self._root}/{name}", data, mode="create")
+        except FileExistsError:
+            return False
+        return True
 
     def fetch(self, name: str, folder: Path) -> Path | None:
         target = folder / name.replace("/", "-")

@@ -38,6 +38,12 @@ def run_many(
         PrecisionChoice, typer.Option(help="auto: the fastest that is correct on this machine")
     ] = "auto",
     jobs: Jobs = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="threads of each process; default: as the run was begun, else cores / jobs"
+        ),
+    ] = None,
     executor: Annotated[
         str, typer.Option(help="who starts the processes: local, or ray (a Ray cluster)")
     ] = "local",
@@ -87,6 +93,7 @@ def run_many(
     choice = RunChoice(
         shard=shard,
         jobs=jobs,
+        threads=threads,
         executor=executor,
         cpus=cpus,
         batch=batch,

@@ -13,13 +13,13 @@ from tubelet.bulk.markers import Marker
 from tubelet.bulk.on_ray import run_on_ray
 from tubelet.bulk.outcome import RunStatus, merge, status_of
 from tubelet.bulk.run import Plan, RunOptions, plan_of, run_plan
-from tubelet.bulk.settings import DetectorSettings, write_films
+from tubelet.bulk.settings import DetectorSettings, threads_of, write_films
 from tubelet.bulk.shards import Shard, shard_of
-from tubelet.bulk.stores import store_at
+from tubelet.bulk.stores import Store, store_at
 from tubelet.cli.console import download_bar, note, out, print_json, progress_bar
 from tubelet.errors import InputError
 from tubelet.numerics.cores import cores, fitting, free_memory
-from tubelet.parallel.pool import bytes_of_a_process
+from tubelet.parallel.pool import bytes_of_a_process, threads_each
 from tubelet.parallel.tasks import Limits
 from tubelet.releases.table import weights_path
 
@@ -33,6 +33,7 @@ class RunChoice:
 
     shard: str | None
     jobs: int | None
+    threads: int | None
     executor: str
     cpus: float
     batch: int | None
@@ -70,9 +71,9 @@ def run_films(manifest: str, target: str, settings: DetectorSettings, choice: Ru
     shard = shard_of(choice.shard)
     with download_bar() as progress:  # once, before several processes want it
         weights = weights_path(settings.model, progress=progress).stat().st_size
-    options = _options(choice, shard, settings, weights)
     films = read_manifest(manifest)
     store = store_at(target)
+    options = _options(choice, shard, settings, weights, store)
     plan = plan_of(films, store, options)
     _say(plan, shard)
     write_films(store, films)
@@ -90,10 +91,9 @@ def run_films(manifest: str, target: str, settings: DetectorSettings, choice: Ru
 
 
 def _options(
-    choice: RunChoice, shard: Shard, settings: DetectorSettings, weights: int
+    choice: RunChoice, shard: Shard, settings: DetectorSettings, weights: int, store: Store
 ) -> RunOptions:
-    each = bytes_of_a_process(weights)
-    jobs = choice.jobs or (1 if _on_gpu(settings.device) else fitting(cores(), each))
+    jobs, threads = _processes(choice, settings, weights, store)
     if choice.memory_gib is not None:
         memory: int | None = int(choice.memory_gib * (1 << 30))
     else:
@@ -102,11 +102,27 @@ def _options(
     return RunOptions(
         shard=shard,
         jobs=jobs,
+        threads=threads,
         limits=Limits(seconds=choice.timeout, silence_s=choice.patience, memory=memory),
         tries=choice.tries,
         retry=choice.retry,
         batch=choice.batch,
     )
+
+
+def _processes(
+    choice: RunChoice, settings: DetectorSettings, weights: int, store: Store
+) -> tuple[int, int]:
+    """How many processes, and the threads of each: those that the run was begun with."""
+    each = bytes_of_a_process(weights)
+    jobs = choice.jobs or (1 if _on_gpu(settings.device) else fitting(cores(), each))
+    ray = choice.executor == "ray"  # which gives an actor `cpus` processors
+    threads = threads_of(
+        store, choice.threads, max(1, int(choice.cpus)) if ray else threads_each(jobs)
+    )
+    if choice.jobs is None and not ray:
+        jobs = min(jobs, max(1, cores() // threads))
+    return jobs, threads
 
 
 def _on_gpu(device: str) -> bool:
