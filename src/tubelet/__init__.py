@@ -23,6 +23,7 @@ _PUBLIC = {
     "ActionModelConfig": "models.detector",
     "BackboneConfig": "models.backbones.base",
     "CollaborativeMemoryConfig": "models.memory.collaborative",
+    "Engine": "models.inference",
     "FeatureMap": "batch",
     "FeatureSpec": "models.backbones.base",
     "HeadConfig": "models.heads.base",
@@ -30,6 +31,7 @@ _PUBLIC = {
     "MemoryBankConfig": "models.memory.config",
     "Rois": "batch",
     "create_model": "models.create",
+    "export_model": "engines.export",
     "load": "api",
     "push_to_hub": "releases.hub",
     "replace_labels": "models.relabel",
@@ -86,6 +88,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "Detections",
+    "Engine",
     "EvaluationProtocol",
     "FeatureMap",
     "FeatureSpec",
@@ -117,6 +120,7 @@ __all__ = [
     "evaluate_files",
     "evaluate_frames",
     "evaluate_tables",
+    "export_model",
     "link",
     "load",
     "push_to_hub",
@@ -134,6 +138,7 @@ if TYPE_CHECKING:
     from tubelet.data.annotations import Annotations
     from tubelet.data.labelmaps import read_label_map
     from tubelet.data.tables import read_ava_csv
+    from tubelet.engines.export import export_model
     from tubelet.errors import (
         CheckpointError,
         ConfigError,
@@ -156,6 +161,7 @@ if TYPE_CHECKING:
     from tubelet.models.create import create_model
     from tubelet.models.detector import ActionModel, ActionModelConfig
     from tubelet.models.heads.base import HeadConfig
+    from tubelet.models.inference import Engine
     from tubelet.models.memory.collaborative import CollaborativeMemoryConfig
     from tubelet.models.memory.config import MemoryBankConfig
     from tubelet.models.relabel import replace_labels

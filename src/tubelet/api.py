@@ -14,6 +14,8 @@ from torch import Tensor
 from tubelet.batch import Sample, collate
 from tubelet.boxes import short_side_hw
 from tubelet.checkpoints import describe_source, read_header
+from tubelet.engines.choices import EngineChoice
+from tubelet.engines.prepared import engine_for, open_exported
 from tubelet.errors import InputError
 from tubelet.labelsets.sensitive import sensitive_columns
 from tubelet.media.frames import Film, open_film, video_name
@@ -22,8 +24,9 @@ from tubelet.media.transforms import boxes_in_clip, clip_size, prepare
 from tubelet.media.video import Frame, VideoInfo
 from tubelet.media.watching import moments_between, watched
 from tubelet.models.detector import ActionModel
-from tubelet.models.inference import Inference
+from tubelet.models.inference import Engine, Inference
 from tubelet.models.memory.stream import scores_with_memory
+from tubelet.models.shapes import meta_twin
 from tubelet.models.weights import load_model
 from tubelet.numerics.choices import PrecisionChoice
 from tubelet.people.detectors.base import Image, PersonDetector
@@ -94,11 +97,13 @@ def load(
     *,
     device: str = "auto",
     precision: PrecisionChoice = "auto",
+    engine: EngineChoice = "auto",
     classes: Sequence[str] = (),
     progress: Progress | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> ActionDetector:
-    """A detector from a release's name, `hf://user/repo`, a weights file or a saved folder.
+    """A detector from a release's name, `hf://user/repo`, a weights file, a saved folder, or an
+    exported `.onnx` or `.xml` file.
 
     `classes`: the only ones wanted, as `LabelSpace.columns_of` reads them; all if empty.
     `progress` is called with the bytes downloaded so far, and the total, `on_note` with what was
@@ -106,6 +111,13 @@ def load(
     for an unknown name and offline, CheckpointError for a file that cannot be used.
     """
     path = weights_path(name, progress=progress)
+    if path.suffix.lower() in (".onnx", ".xml"):
+        graph = open_exported(path, engine, precision)
+        twin = meta_twin(graph.card.config)
+        twin.answers = graph.card.answers
+        exported = ActionDetector(twin, engine=graph, classes=classes, on_note=on_note)
+        exported.origin = graph.card.origin
+        return exported
     model = load_model(path)
     if not model.config.head.label_layers:
         raise InputError(
@@ -114,7 +126,7 @@ def load(
             hint="start a recipe from them, as `tubelet data prepare` writes it",
         )
     detector = ActionDetector(
-        model, device=device, precision=precision, classes=classes, on_note=on_note
+        model, device=device, precision=precision, engine=engine, classes=classes, on_note=on_note
     )
     detector.origin = tuple(describe_source(read_header(path)))
     return detector
@@ -125,9 +137,11 @@ class ActionDetector:
 
     `precision`: "fp32", "bf16", "fp16", or "auto", the fastest that is right on the device: bf16
     where the hardware has units for it, else fp32. `on_note` is called for layers that cannot run
-    in the requested precision. `classes`: the only ones reported, all if empty; a score is the
-    same as among all. `origin`: in words, where converted weights come from and what was assumed
-    about them; empty for others. `person_threshold`: the least score of a person's
+    in the requested precision. `engine`: "torch", "openvino", "onnxruntime", or "auto", torch
+    unless `tubelet engines` measured a faster one here; or an `Engine` of your own that gives
+    `model`'s probabilities on the CPU. `classes`: the only ones reported, all if empty; a score is
+    the same as among all. `origin`: in words, where converted weights come from and what was
+    assumed about them; empty for others. `person_threshold`: the least score of a person's
     box in the latest `detect`, None where boxes were given. Raises ConfigError for another
     precision.
     """
@@ -141,13 +155,21 @@ class ActionDetector:
         *,
         device: str = "auto",
         precision: PrecisionChoice = "auto",
+        engine: EngineChoice | Engine = "auto",
         on_note: Callable[[str], None] | None = None,
         classes: Sequence[str] = (),
     ) -> None:
         self.device = choose_device(device)
         self.model = model
+        running = None if isinstance(engine, str) else engine
+        if isinstance(engine, str) and (self.device.type == "cpu" or engine != "auto"):
+            running = engine_for(model, engine, precision=precision, note=on_note)
+        if running is not None:  # these run on the processor
+            self.device = torch.device("cpu")
         model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self._inference = Inference(model, device=self.device, precision=precision, note=on_note)
+        self._inference = Inference(
+            model, device=self.device, precision=precision, note=on_note, engine=running
+        )
         # On a CPU several clips at once are slower than one by one, and each takes its memory.
         self._clips_at_once = 1 if self.device.type == "cpu" else _CLIPS_AT_ONCE
         known = model.labels
@@ -180,12 +202,23 @@ class ActionDetector:
         return self.model.answers.limits
 
     def save_pretrained(self, folder: str | Path, **card: Any) -> None:
-        """Write the model to a folder, as `tubelet.save_pretrained` does."""
+        """Write the model to a folder, as `tubelet.save_pretrained` does. Raises InputError for a
+        detector of an exported graph."""
+        self._check_weights()
         save_pretrained(self.model, folder, **card)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload the model to `user/repo`, as `tubelet.push_to_hub` does."""
+        """Upload the model to `user/repo`, as `tubelet.push_to_hub` does. Raises InputError for a
+        detector of an exported graph."""
+        self._check_weights()
         return push_to_hub(self.model, repo_id, **options)
+
+    def _check_weights(self) -> None:
+        if any(p.is_meta for p in self.model.parameters()):
+            raise InputError(
+                "this detector runs an exported graph and has no weights to save",
+                hint="load the weights file that it was exported from",
+            )
 
     def detect(
         self,
@@ -323,9 +356,7 @@ class ActionDetector:
         scores = torch.zeros(0, len(self.model.labels))
         if any(sizes):
             batch = collate([s for s in samples if len(s.people)]).to(self.device)
-            with self._inference.autocast(batch.frames):
-                logits = self._inference.model(batch.frames, batch.rois)
-            scores = self.model.scores(logits, abstain=True).cpu()
+            scores = self._inference.scores(batch.frames, batch.rois, abstain=True)
         for sample, part in zip(samples, torch.split(scores, sizes), strict=True):
             yield self._detections(sample, part)
 

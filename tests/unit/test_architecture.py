@@ -49,6 +49,7 @@ ROOMS = (
     "people",
     "evaluate",
     "models",
+    "engines",
     "convert",
     "releases",
     "testing",

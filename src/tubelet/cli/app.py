@@ -11,9 +11,11 @@ import tubelet
 from tubelet.cli.apps import App
 from tubelet.cli.catalogue import models, recipes
 from tubelet.cli.datasets import data, playground
+from tubelet.cli.graphs.commands import graphs
 from tubelet.cli.many.command import run_many
 from tubelet.cli.options import (
     Device,
+    Engine,
     FirstFrame,
     Fps,
     Jobs,
@@ -39,6 +41,7 @@ app.add_typer(recipes, name="recipes")
 app.add_typer(people, name="people")
 app.add_typer(playground, name="playground")
 app.add_typer(data, name="data")
+app.add_typer(graphs)
 
 
 def _version(asked: bool) -> None:
@@ -61,7 +64,9 @@ def detect(
     videos: Videos,
     model: Annotated[
         str,
-        typer.Option(help="a release's name, hf://user/repo, a weights file, or a run folder"),
+        typer.Option(
+            help="a release's name, hf://user/repo, a weights or exported file, or a run folder"
+        ),
     ] = "jhmdb21_small",
     people: Annotated[
         str,
@@ -102,6 +107,7 @@ def detect(
     precision: Annotated[
         PrecisionChoice, typer.Option(help="auto: the fastest that is correct on this machine")
     ] = "auto",
+    engine: Engine = "auto",
     fps: Fps = None,
     overlay: Annotated[bool, typer.Option(help="write overlay.mp4")] = True,
     overlay_height: Annotated[
@@ -138,6 +144,7 @@ def detect(
         out=out,
         device=device,
         precision=precision,
+        engine=engine,
         overlay=overlay,
         overlay_height=overlay_height,
         page=page,

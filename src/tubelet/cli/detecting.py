@@ -19,6 +19,7 @@ from tubelet.cli.released import size
 from tubelet.data.annotations import Annotations
 from tubelet.data.importers import Options
 from tubelet.data.tables import write_ava_csv
+from tubelet.engines.choices import EngineChoice
 from tubelet.errors import TubeletError, VideoError
 from tubelet.evaluate.scoring import evaluate_files
 from tubelet.files import atomic_path, make_folder, make_parent
@@ -74,6 +75,7 @@ class DetectOptions:
     out: Path
     device: str = "auto"
     precision: PrecisionChoice = "auto"
+    engine: EngineChoice = "auto"
     overlay: bool = True
     overlay_height: int | None = None
     page: bool = True
@@ -158,10 +160,11 @@ def ready_detector(options: DetectOptions) -> ActionDetector:
             options.model,
             device=options.device,
             precision=options.precision,
+            engine=options.engine,
             classes=options.classes,
             progress=progress,
             # Whoever asks for a precision is told what it costs and which layers cannot have it.
-            on_note=None if options.precision == "auto" else note,
+            on_note=None if options.precision == options.engine == "auto" else note,
         )
     for line in detector.origin:
         if line.startswith("assumed"):

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tubelet.engines.choices import EngineChoice
+
 # Arguments.
 Videos = Annotated[list[Path], typer.Argument(help="video files, or folders of them")]
 Pattern = Annotated[str, typer.Argument(help="part of a name, or a shell pattern")]
@@ -22,6 +24,10 @@ AnnotationFiles = Annotated[
 
 # What is computed, and on what.
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Engine = Annotated[
+    EngineChoice,
+    typer.Option(help="what runs the model; auto: torch, or what `tubelet engines` found faster"),
+]
 Every = Annotated[float, typer.Option(help="seconds between keyframes")]
 Jobs = Annotated[
     int | None,

@@ -80,7 +80,7 @@ def roi_align(
     weights = (ay[:, :, None, :, None] * ax[:, None, :, None, :]).flatten(1, 2).flatten(2)
     weights = weights.to(features.dtype)
     flat = features.flatten(2).transpose(1, 2)
-    if len(features) == 1:
+    if features.shape[0] == 1:  # len() would fix the number when a model is exported
         pooled = (weights.flatten(0, 1) @ flat[0]).view(-1, size * size, channels)
     elif torch.compiler.is_compiling() or clip.is_meta:
         pooled = torch.bmm(weights, flat[clip])

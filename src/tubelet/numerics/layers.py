@@ -117,6 +117,12 @@ def left_by_torch(layer: nn.Conv3d, x: Tensor) -> bool:
     )
 
 
+def exporting() -> bool:
+    """Whether `torch.export` is tracing, for another engine and any number of clips and people;
+    `torch.compile` has another tracer."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+
+
 def in_fp32(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """`forward(x)` outside of any autocast; the result has the type that autocast would give."""
     kind = x.device.type

@@ -206,9 +206,7 @@ class Predictor:
         found: dict[int, Tensor] = {}
         for some in of_one_size(samples, self.batch):
             together = collate([samples[i] for i in some]).to(self.device)
-            with inference.autocast(together.frames):
-                logits = inference.model(together.frames, together.rois)
-            scores = self.model.scores(logits).cpu()
+            scores = inference.scores(together.frames, together.rois)
             sizes = [len(samples[i].people) for i in some]
             found |= dict(zip(some, torch.split(scores, sizes), strict=True))
         return [found[i] for i in range(len(samples))]

@@ -122,7 +122,7 @@ def _vivit(encoder: Any, clip: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     own = (settings.num_frames // step, side // high, side // wide)
     position = resize_positions(embeddings.position_embeddings, own, grid)
     tokens = embeddings.patch_embeddings.projection(clip).flatten(2).transpose(1, 2)
-    first = embeddings.cls_token.expand(len(clip), -1, -1).to(tokens.dtype)
+    first = embeddings.cls_token.expand(clip.shape[0], -1, -1).to(tokens.dtype)
     tokens = torch.cat([first, tokens], dim=1) + position.to(tokens.dtype)
     for layer in encoder.layers:
         tokens = layer(tokens)

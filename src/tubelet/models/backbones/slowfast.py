@@ -193,8 +193,8 @@ class SlowFast(Backbone):
             )
         if self.config.slow_select == "stride":
             return clip[:, :, ::alpha]
-        index = torch.linspace(0, total - 1, total // alpha, device=clip.device).long()
-        return clip.index_select(2, index)
+        index = evenly_spread(total, total // alpha)
+        return clip.index_select(2, torch.tensor(index, device=clip.device))
 
     def forward(self, clip: Tensor) -> tuple[FeatureMap, ...]:
         """`clip (B, 3, T, H, W)` float → (Slow `(B, C, T/α, h, w)`, Fast `(B, βC, T, h, w)`)."""
@@ -204,6 +204,26 @@ class SlowFast(Backbone):
             slow = slow_stage(torch.cat([slow, lateral(fast)], dim=1))
             fast = fast_stage(fast)
         return as_maps((slow, fast), self.outputs)
+
+
+def evenly_spread(total: int, count: int) -> list[int]:
+    """`torch.linspace(0, total - 1, count).long()` of the CPU, fp32 rounding included, as numbers.
+
+    Other engines round elsewhere (OpenVINO ends 8 of 32 at frame 30), so that a graph gets these.
+    """
+    if count == 1:
+        return [0]
+    step = _fp32((total - 1) / (count - 1))
+    return [
+        int(_fp32(step * i if i < count // 2 else total - 1 - _fp32(step * (count - 1 - i))))
+        for i in range(count)
+    ]
+
+
+def _fp32(value: float) -> float:
+    """A double rounded to the 24 bits of fp32, by Veltkamp's splitting."""
+    scaled = value * ((1 << 29) + 1)
+    return scaled - (scaled - value)
 
 
 def _variant(

@@ -173,7 +173,7 @@ class ViViT(Backbone):
         tokens = self.encoder(_with_class(x.flatten(2).transpose(1, 2), self.cls, position))
         if not self.config.detection:
             return _as_cell(tokens[:, 0])
-        dense: Tensor = tokens[:, 1:].transpose(1, 2).reshape(len(x), -1, *grid)
+        dense: Tensor = tokens[:, 1:].transpose(1, 2).reshape(x.shape[0], -1, *grid)
         return dense
 
     def _factorised(self, x: Tensor) -> Tensor:
@@ -197,7 +197,7 @@ class ViViT(Backbone):
 
 
 def _with_class(x: Tensor, cls: Tensor, position: Tensor) -> Tensor:
-    return torch.cat([cls.expand(len(x), -1, -1).to(x.dtype), x], dim=1) + position.to(x.dtype)
+    return torch.cat([cls.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1) + position.to(x.dtype)
 
 
 def _as_cell(x: Tensor) -> Tensor:

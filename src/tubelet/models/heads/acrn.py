@@ -62,7 +62,7 @@ class ACRNHead(PersonHead):
         """Relation features `(R, width)` of each person with their clip."""
         config = self.config
         people = pool_people(maps, rois, size=config.resolution, aligned=config.aligned)
-        if len(rois) == 0:  # batch norm cannot take statistics of no people
+        if rois.boxes_px.shape[0] == 0:  # batch norm cannot take statistics of no people
             return people.new_zeros(0, self.gather.conv.out_channels)
         scene = torch.cat([m.values.mean(dim=2) for m in maps], dim=1)[rois.clip]
         tiled = people[:, :, None, None].expand(-1, -1, *scene.shape[2:])

@@ -92,7 +92,7 @@ class GridHead(PersonHead):
     def forward(self, people: Tensor) -> Tensor:
         """Person features → logits `(R, K)`."""
         # One person alone has no deviation to learn from.
-        if self.standard is not None and (len(people) > 1 or not self.training):
+        if self.standard is not None and (not self.training or len(people) > 1):
             people = self.standard(people)
         people = self.dropout(self.norm(people))
         if self.config.hidden:

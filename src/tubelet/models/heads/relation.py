@@ -30,6 +30,7 @@ from tubelet.models.backbones.base import FeatureSpec
 from tubelet.models.heads.base import HeadConfig, PersonHead
 from tubelet.models.heads.fusion import Fusion, FusionConfig
 from tubelet.models.heads.tubes import Aggregate, TubeTokens
+from tubelet.numerics.layers import exporting
 
 ATTENTION_VALUES = 1 << 24
 """Attention scores of one masked call; a larger batch is attended clip by clip."""
@@ -212,7 +213,7 @@ class RelationBlock(nn.Module):
         """People `(R, S, D)` of clips `clip (R,)`, memory `(M, S, D)`; `keys (R + M,)` is the clip
         of every key. → `(R, S, D)`."""
         normed = self.norm1(torch.cat([people, memory]))
-        query = self._split(self.query(normed[: len(people)]))
+        query = self._split(self.query(normed[: people.shape[0]]))
         key, value = (self._split(x) for x in self.key_value(normed).chunk(2, dim=-1))
         mixed = attend_within(query, key, value, clip, keys)
         x = people + self.proj(mixed.permute(2, 0, 1, 3).flatten(2))
@@ -236,7 +237,8 @@ def attend_within(
     positions, heads, queries, _ = query.shape
     if queries == 0:
         return query
-    if positions * heads * queries * key.shape[2] <= ATTENTION_VALUES:
+    # A traced graph serves any number of people, so it cannot choose by it.
+    if exporting() or positions * heads * queries * key.shape[2] <= ATTENTION_VALUES:
         mask = query_clip[:, None] == key_clip[None]
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     order, parts = [], []

@@ -21,6 +21,7 @@ from tubelet.batch import FeatureMap, Rois
 from tubelet.errors import ShapeError
 from tubelet.models.heads.fusion import Fusion
 from tubelet.models.roi import roi_align
+from tubelet.numerics.layers import exporting
 
 Along = Literal["space", "time"]
 Aggregate = Literal["mean", "max"]
@@ -47,6 +48,9 @@ class TubeTokens:
         if self.along == "space" and self.aggregate == "mean" and fusion is None:
             clips = clips.mean(dim=2, keepdim=True)  # RoIAlign is linear, so this may come first
         scene = None if fusion is None else fusion.scene(clips, self.resolution)
+        if exporting():  # in one call, whoever is in which clip
+            own = None if scene is None else scene[rois.clip]
+            return self._tokens(clips, rois.boxes_px, stride, fusion, own, rois.clip)
         per_person = clips.shape[1] * clips.shape[2] * self.resolution**2
         chunk = max(1, CHUNK_VALUES // per_person)
         rows = _by_clip(rois.clip, len(clips))
@@ -71,10 +75,12 @@ class TubeTokens:
         stride: int,
         fusion: Fusion | None,
         scene: Tensor | None,
+        own: Tensor | None = None,
     ) -> Tensor:
-        """Tokens of people of one clip `(1, C, T, h, w)`."""
+        """Tokens of people of one clip `(1, C, T, h, w)`, or of the clips `own (R,)` of several."""
         channels, frames = clip.shape[1:3]
-        own = torch.zeros(len(boxes_px), dtype=torch.int64, device=clip.device)
+        if own is None:
+            own = torch.zeros(len(boxes_px), dtype=torch.int64, device=clip.device)
         pooled = roi_align(
             clip.flatten(1, 2),
             boxes_px,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tubelet.numerics.layers import left_by_torch, may_crash
+from tubelet.numerics.layers import exporting, left_by_torch, may_crash
 
 
 class Conv3d(nn.Conv3d):
@@ -25,6 +25,8 @@ class Conv3d(nn.Conv3d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the parent's name)
         if input.device.type == "cpu" and may_crash(self):
             return self._whole(input)
+        if exporting():  # other engines have their own ways
+            return super().forward(input)
         if left_by_torch(self, input):
             return self._by_onednn(input)
         one_frame = self.kernel_size[0] == 1 and self.stride[0] == 1 and self.padding[0] == 0

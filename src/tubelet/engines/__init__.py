@@ -1,0 +1,1 @@
+"""Models prepared for other engines than torch: written to files, read back, run."""
