@@ -15,11 +15,13 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from types import MethodType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tubelet.engines.choices import EngineChoice
 from tubelet.engines.graph import Trial
@@ -43,7 +45,7 @@ class Plain:
                 layer.forward = MethodType(nn.Conv3d.forward, layer)  # type: ignore[method-assign]
 
     @torch.inference_mode()
-    def scores(self, trial: Trial) -> torch.Tensor:
+    def scores(self, trial: Trial) -> Tensor:
         """Probabilities of the trial's people."""
         return self.model.scores(self.model(trial.frames, trial.rois))
 
@@ -72,21 +74,19 @@ def main() -> None:
     trial = Trial.of(model, (options.size, options.size), clips=1, people=3)
     plain = Plain(model)
     model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    own = {
+    own: dict[str, Inference] = {
         "tubelet fp32": Inference(model, device=CPU),
         "tubelet auto": Inference(model, device=CPU, precision="auto"),
     }
-    names: tuple[EngineChoice, ...] = ("openvino", "onnxruntime") if options.engines else ()
-    for name in names:
-        engine = engine_for(model, name, precision="auto", note=print)
-        own[name] = Inference(model, device=CPU, engine=engine)
-    runs = {"plain torch fp32": lambda: plain.scores(trial)}
+    engines: tuple[EngineChoice, ...] = ("openvino", "onnxruntime") if options.engines else ()
+    for engine in engines:
+        running = engine_for(model, engine, precision="auto", note=print)
+        own[engine] = Inference(model, device=CPU, engine=running)
+    runs: dict[str, Callable[[], Tensor]] = {"plain torch fp32": partial(plain.scores, trial)}
     for name, inference in own.items():
-        runs[name] = lambda inference=inference: inference.scores(  # type: ignore[misc]
-            trial.frames, trial.rois
-        )
+        runs[name] = partial(inference.scores, trial.frames, trial.rois)
     wall, cpu = ({name: list[float]() for name in runs} for _ in range(2))
-    found = {}
+    found: dict[str, Tensor] = {}
     for turn in range(options.rounds + 1):  # the first warms up
         for name, run in runs.items():
             started, used = time.perf_counter(), time.process_time()

@@ -58,7 +58,7 @@ class OnnxRuntime:
             )
         except Exception as error:  # its errors have no common base
             raise _unreadable(path, "ONNX Runtime", error) from error
-        self.inputs = [one.name for one in self._session.get_inputs()]
+        self.inputs: Sequence[str] = [one.name for one in self._session.get_inputs()]
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def run(self, values: Sequence[Any]) -> Any:
@@ -83,7 +83,7 @@ class OpenVino:
             self._compiled = ov.Core().compile_model(model, "CPU", options)
         except RuntimeError as error:
             raise _unreadable(path, "OpenVINO", error) from error
-        self.inputs = [port.get_any_name() for port in model.inputs]
+        self.inputs: Sequence[str] = [port.get_any_name() for port in model.inputs]
         self.metadata: Mapping[str, str] = graph_metadata(model)
 
     def run(self, values: Sequence[Any]) -> Any:
