@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tubelet.answers import Answers
@@ -18,12 +18,13 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphCard:
-    """`config` and `answers`: of the model that was exported. `licence` of the weights as their publisher states
-    it, None if unknown; `origin`: lines about where they come from. `any_size`: whether the graph
-    takes pictures of any size, or only `hw`. `precision`: "fp32", or "int8" after quantisation."""
+    """`config` and `answers`: of the model that was exported. `licence` of the weights as their
+    publisher states it, None if unknown; `origin`: lines about where they come from. `any_size`:
+    whether the graph takes pictures of any size, or only `hw`. `precision`: "fp32", or "int8" after
+    quantisation."""
 
     config: ActionModelConfig
-    answers: Answers = Answers()
+    answers: Answers = field(default_factory=Answers)
     licence: str | None = None
     origin: tuple[str, ...] = ()
     any_size: bool = True
