@@ -23,6 +23,7 @@ from tubelet.drawing.draw import PersonMark, copied, draw_people, shown_name
 from tubelet.drawing.surface import Image
 from tubelet.errors import DataError, InputError, ShapeError
 from tubelet.labels import LabelSpace
+from tubelet.labelsets.sensitive import sensitive_columns
 from tubelet.result_files import Row, check_finite, kind_of, rounded, write_document, write_rows
 from tubelet.result_objects import fiftyone_detections, fiftyone_list, supervision_detections
 from tubelet.types import Floats, Ints, Key, as_boxes, check_shape
@@ -106,17 +107,22 @@ class Detections:
         kept &= _at_least(self.person_scores, min_person_score)
         return replace(self, action_scores=actions, labels=labels).select(kept)
 
-    def plot(self, image: npt.ArrayLike, *, min_score: float = 0.3, top: int = 3) -> Image:
+    def plot(
+        self, image: npt.ArrayLike, *, min_score: float = 0.3, top: int = 3, sensitive: float = 0.8
+    ) -> Image:
         """A copy of an RGB image `(H, W, 3)` uint8 with each person's box, track id, and up to
-        `top` actions that score `min_score` or more. Raises ShapeError for another image."""
+        `top` actions that score `min_score` or more, those that harm when they are wrong
+        (`labelsets.sensitive`) at least `sensitive` too. Raises ShapeError for another image."""
         picture = copied(image)
+        names = self.labels.names
+        harmful = {names[column] for column in sensitive_columns(names)}
         marks = [
             PersonMark(
                 track_id=track_id,
                 actions=tuple(
                     (shown_name(name, self.labels.ids[self.labels.names.index(name)]), score)
                     for name, score in self.top(person, top)
-                    if score >= min_score
+                    if score >= (max(min_score, sensitive) if name in harmful else min_score)
                 ),
             )
             for person, track_id in enumerate(self.track_ids.tolist())
@@ -328,11 +334,17 @@ class Tube:
         return replace(self, action_scores=actions, labels=labels).select(kept)
 
     def plot(
-        self, image: npt.ArrayLike, time_ms: int, *, min_score: float = 0.3, top: int = 3
+        self,
+        image: npt.ArrayLike,
+        time_ms: int,
+        *,
+        min_score: float = 0.3,
+        top: int = 3,
+        sensitive: float = 0.8,
     ) -> Image:
         """A copy of the frame of `time_ms` with the person drawn in, as `Detections.plot`; just the
         copy where the tube does not reach."""
-        return self.at(time_ms).plot(image, min_score=min_score, top=top)
+        return self.at(time_ms).plot(image, min_score=min_score, top=top, sensitive=sensitive)
 
     def to_supervision(self, size: tuple[int, int]) -> Iterator[tuple[int, Any]]:
         """`(time_ms, supervision.Detections)` of each moment, as `Detections.to_supervision`."""

@@ -104,6 +104,18 @@ def test_people_are_drawn_on_a_copy() -> None:
     assert (quiet != shown).any()  # no action is named
 
 
+def test_actions_that_harm_when_wrong_are_drawn_from_a_higher_score() -> None:
+    image = np.full((240, 320, 3), 90, np.uint8)
+    labels = LabelSpace.of(["walk", "sit", "Shoot_Gun"])
+    armed = dataclasses.replace(moment(), labels=labels).filter(persons=7)  # scores 0.2, 0.7, 0.9
+    low = dataclasses.replace(armed, action_scores=np.array([[0.2, 0.1, 0.79]], np.float32))
+    silent = low.plot(image, min_score=1.0)
+    assert (low.plot(image) == silent).all()
+    assert (low.plot(image, sensitive=0.5) != silent).any()
+    assert (low.plot(image, min_score=0.8, sensitive=0.5) == silent).all()
+    assert (armed.plot(image) != armed.plot(image, min_score=1.0)).any()
+
+
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 4)])
 def test_only_rgb_is_drawn_on(shape: tuple[int, ...]) -> None:
     for image in (np.zeros(shape, np.uint8), np.zeros((4, 4, 3), np.float32)):
