@@ -146,6 +146,16 @@ def test_a_camera_that_pans_is_measured_and_noise_is_not() -> None:
     assert grey(GREY[:5, :7]).shape == grey(scene).shape
 
 
+def test_a_patterned_person_before_a_plain_wall_is_not_the_camera() -> None:
+    pattern = np.random.default_rng(3).integers(0, 255, (12, 12, 3)).astype(np.uint8)
+    pattern = np.repeat(np.repeat(pattern, 8, 0), 8, 1)
+    wall = np.broadcast_to(np.linspace(40, 200, 240)[None, :, None], (160, 240, 3)).astype(np.uint8)
+    frames = [wall.copy() for _ in range(2)]
+    for frame, left in zip(frames, (70, 90), strict=True):
+        frame[32:128, left : left + 96] = pattern
+    assert shift(*map(grey, frames)) == (0, 0)
+
+
 def test_a_pan_that_moves_everybody_changes_nobody() -> None:
     rng = np.random.default_rng(2)
     scene = np.repeat(np.repeat(rng.integers(0, 255, (40, 120, 3)), 4, 0), 4, 1).astype(np.uint8)

@@ -36,7 +36,8 @@ def grey(image: Image) -> Grey:
 
 def shift(before: Grey, after: Grey) -> tuple[float, float]:
     """How far what `before` shows has moved in `after`: (x, y) in shares of the picture's sides;
-    zeros where that cannot be told."""
+    zeros where that cannot be told, and where the pictures agree no better once shifted: in a
+    poor picture the highest peak is often that of a person or of a pattern."""
     window = np.outer(np.hanning(SIDE), np.hanning(SIDE))
     spectra = [np.fft.rfft2((g - g.mean()) * window) for g in (before, after)]
     cross = spectra[1] * np.conj(spectra[0])
@@ -52,7 +53,17 @@ def shift(before: Grey, after: Grey) -> tuple[float, float]:
         _fine(plane[y, (x + np.arange(-1, 2)) % SIDE]),
     ]
     dy, dx = ((p + SIDE // 2) % SIDE - SIDE // 2 + f for p, f in zip((y, x), fine, strict=True))
-    return float(dx) / SIDE, float(dy) / SIDE
+    right, down = float(dx), float(dy)
+    if _difference(before, after, round(right), round(down)) > _difference(before, after, 0, 0):
+        return 0.0, 0.0
+    return right / SIDE, down / SIDE
+
+
+def _difference(before: Grey, after: Grey, x: int, y: int) -> float:
+    """The median difference in grey levels where both overlap, with `before` moved by (x, y)."""
+    moved = after[max(0, y) : SIDE + min(0, y), max(0, x) : SIDE + min(0, x)]
+    still = before[max(0, -y) : SIDE + min(0, -y), max(0, -x) : SIDE + min(0, -x)]
+    return float(np.median(np.abs(moved - still)))
 
 
 def _fine(peak: npt.NDArray[np.floating]) -> float:
