@@ -168,7 +168,7 @@ def correct(
     ] = None,
     fps: Fps = None,
 ) -> None:
-    """Apply identities corrected on a result page: people merged and named."""
+    """Merge and name people, as corrected on a result page."""
     from tubelet.cli.correcting import correct as run
 
     run(results, identities, out, video, fps)

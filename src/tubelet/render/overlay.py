@@ -34,7 +34,7 @@ LABEL_ROOM = 320
 _FRAMES_AT_ONCE = 8
 """Boxes are computed for so many frames in one go."""
 _PRESET, _QUALITY = "superfast", 21
-"""Of x264: a third less work than `veryfast` at 20, for a file a sixth larger."""
+"""Of x264: less work than `veryfast` at 20, for a larger file (docs/adr/overlay-in-yuv.md)."""
 
 
 def write_overlay(
