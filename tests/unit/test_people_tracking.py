@@ -13,7 +13,7 @@ import torch
 import tubelet
 from tubelet.api import ActionDetector
 from tubelet.cli.recording import Recording
-from tubelet.errors import InputError, ShapeError
+from tubelet.errors import DataError, InputError, ShapeError
 from tubelet.labels import LabelSpace
 from tubelet.media.decoder import Image
 from tubelet.media.video import Frame, VideoInfo
@@ -182,6 +182,19 @@ def test_a_second_box_of_one_person_is_nobody() -> None:
     assert found.track_ids.tolist() == [1, 2]
     again = tracker.see(200, People.of([whole], [0.9], [7]), GREY)
     assert again.track_ids.tolist() == [7]
+
+
+def test_ids_that_a_detector_gives_are_of_one_person_each() -> None:
+    left, right = [0.1, 0.1, 0.3, 0.9], [0.6, 0.1, 0.8, 0.9]
+    with pytest.raises(DataError, match="to two people"):
+        Tracker().see(0, People.of([left, right], [0.9, 0.8], [5, 5]), GREY)
+    tracker = Tracker()
+    assert tracker.see(0, People.of([left], [0.9]), GREY).track_ids.tolist() == [1]
+    with pytest.raises(DataError, match="taken by somebody"):
+        tracker.see(200, People.of([left, right], [0.9, 0.8], [-1, 1]), GREY)
+    later = Tracker()
+    later.see(0, People.of([left], [0.9], [1]), GREY)
+    assert later.see(9000, People.of([right], [0.9]), GREY).track_ids.tolist() == [2]
 
 
 class Walker:

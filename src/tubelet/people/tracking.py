@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tubelet.boxes import area, iou_matrix
+from tubelet.errors import DataError
 from tubelet.people.camera import Grey, grey, shift
 from tubelet.people.detectors.base import Image, PersonDetector
 from tubelet.people.linking import LinkConfig, best_pairs, grown
@@ -66,18 +67,22 @@ class _Followed:
 class Tracker:
     """Gives the people of one film's frames their track ids, frame by frame.
 
-    A person who has an id already (≥ 0) keeps it. Memory does not grow with the film.
+    A person who has an id already (≥ 0) keeps it. Memory does not grow with the film, but for the
+    ids that were given.
     """
 
     def __init__(self, config: LinkConfig | None = None) -> None:
         self.config = config or LinkConfig()
         self._tracks: dict[int, _Followed] = {}
         self._next_id = 1
+        self._given: set[int] = set()
         self._grey: Grey | None = None
 
     def see(self, time_ms: int, people: People, image: Image) -> People:
         """The people of the frame `image` u8 `(H, W, 3)`, everyone with a track id; two boxes of
-        one person become one. Times must ascend."""
+        one person become one. Times must ascend. Raises DataError where a detector's own id is
+        there twice, or is one that was chosen here for somebody without."""
+        self._check_given(people.track_ids[people.track_ids >= 0], time_ms)
         self._move_with_camera(image)
         oldest = time_ms - self.config.max_gap_ms
         self._tracks = {i: t for i, t in self._tracks.items() if t.time_ms >= oldest}
@@ -146,10 +151,26 @@ class Tracker:
         for person in np.flatnonzero(ids < 0).tolist():
             if _inside(boxes[person], boxes[ids >= 0]) >= _INSIDE:
                 continue
-            while self._next_id in self._tracks or self._next_id in ids:
+            while self._next_id in self._given:
                 self._next_id += 1
             ids[person] = self._next_id
             self._next_id += 1
+
+    def _check_given(self, given: Ints, time_ms: int) -> None:
+        values, counts = np.unique(given, return_counts=True)
+        if (counts > 1).any():
+            raise DataError(
+                f"the person detector gives track id {values[counts > 1][0]} to two people",
+                where=f"{time_ms} ms",
+            )
+        for track_id in values.tolist():
+            if track_id < self._next_id and track_id not in self._given and track_id > 0:
+                raise DataError(
+                    f"the person detector's track id {track_id} is taken by somebody without one",
+                    where=f"{time_ms} ms",
+                    hint="give ids to everybody, or to nobody",
+                )
+        self._given.update(values.tolist())
 
     def _see(self, track_id: int, time_ms: int, box: Array, look: Array) -> None:
         if track_id in self._tracks:
