@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -66,7 +67,7 @@ def make_folder(path: Path) -> None:
     with _reported(path, "cannot create the folder"):
         path.mkdir(parents=True, exist_ok=True)
     with _reported(path, "cannot write in this folder"):
-        trial = path / f".{os.getpid()}.trial"
+        trial = path / f".{_own_name()}.trial"
         trial.touch()
         trial.unlink()
 
@@ -136,6 +137,17 @@ def _is_full(folder: Path) -> bool:
         return False
 
 
+def _own_name() -> str:
+    """A name that no other process takes. Its id alone is not one: containers that share a folder
+    all have few processes, with the same ids."""
+    return f"{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def part_of(path: Path) -> Path:
+    """A hidden name beside `path` for what is being written, this writer's alone."""
+    return path.with_name(f".{path.name}.{_own_name()}.part")
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name only if the block ends well.
@@ -145,7 +157,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     where `path` is a folder or cannot be written, or the disk is full.
     """
     make_parent(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     try:
         with writing(path):
             part.touch()

@@ -96,3 +96,16 @@ def test_one_process_where_more_would_not_help(
     assert jobs.helpful_jobs(films, given) == 2
     monkeypatch.setattr(jobs, "cores", lambda: 1)
     assert jobs.helpful_jobs(films, given) == 1
+
+
+def test_given_people_who_are_on_no_keyframe_are_told_of(
+    desk: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    people = tmp_path / "people.csv"
+    people.write_text(f"a,0.0,{PEOPLE},1,4\na,0.4,{PEOPLE},1,9\na,0.44,{PEOPLE},1,11\n")
+    given = "--people", str(people), "--every", "1", "--no-overlay", "--no-page"
+    detect = ["detect", str(desk / "films" / "a.mp4"), "--model", "playground_small", *given]
+    assert main([*detect, "--out", str(tmp_path / "out")]) == 0
+    assert "a: 2 of 3 given people are on no keyframe and in no result: id 9, 11" in " ".join(
+        capfd.readouterr().err.split()
+    )

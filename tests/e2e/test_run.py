@@ -95,6 +95,8 @@ def test_one_class_is_a_function_an_actor_and_a_udf(desk: Path) -> None:
         detector([broken])
     with pytest.raises(InputError, match="column of paths"):
         detector({"movie": [path]})
+    with pytest.raises(InputError, match="two films of a batch have one id"):
+        detector([path, str(desk / "elsewhere" / "a.mp4")])
 
 
 def test_a_film_that_fails_is_a_row_on_request(desk: Path) -> None:

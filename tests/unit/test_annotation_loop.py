@@ -221,3 +221,18 @@ def test_a_coco_of_a_film_is_known_as_coco(films: Path, tmp_path: Path) -> None:
              for path in written(kind, films, tmp_path)[:1]}  # fmt: skip
     assert found == {"cvat": "cvat", "via": "via3", "coco": "coco", "label-studio": "label-studio"}
     assert sniff(written("fiftyone", films, tmp_path)[0] / "labels" / "hall.json") == "fiftyone"
+
+
+def test_a_film_without_people_has_no_annotations_and_says_so(films: Path, tmp_path: Path) -> None:
+    found = Found(
+        video=films / "hall.mp4",
+        moments=[],
+        tubes=[],
+        spans=Spans(on=0.5),
+        every_ms=1000,
+        film_end_ms=5000,
+        labels=LABELS,
+    )
+    without = write_extras(tmp_path, found, to=["json", *FILES], every_frame=False)
+    assert without == tuple(FILES)
+    assert [path.name for path in tmp_path.iterdir()] == ["actions.json"]

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tubelet.bulk.manifest import ListedFilm, read_manifest
+from tubelet.bulk.settings import read_films, write_films
 from tubelet.bulk.shards import Shard, group_size, groups_of, shard_of
 from tubelet.bulk.stores import LocalStore, Store, on_this_machine, read_address, store_at
 from tubelet.errors import DataError, InputError
@@ -165,3 +166,15 @@ def test_listed_films_are_told_apart(tmp_path: Path) -> None:
         ListedFilm(name="a/x", address=f"{tmp_path}/a/x.mp4"),
         ListedFilm(name="b/x", address=f"{tmp_path}/b/x.mp4"),
     ]
+
+
+def test_a_manifest_that_has_changed_is_told_of(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    films = [ListedFilm(name=name, address=f"/films/{name}.mp4") for name in "abc"]
+    assert write_films(store, films) == [] == write_films(store, films)
+    moved = [ListedFilm(name="a", address="/other/a.mp4"), *films[2:]]
+    told = write_films(store, moved)
+    assert [line[:30] for line in told] == [
+        "1 films had another address in", "1 films of the manifest before"
+    ]  # fmt: skip
+    assert "'a'" in told[0] and "'b'" in told[1] and read_films(store) == moved

@@ -168,3 +168,14 @@ def test_a_folder_is_tried_before_it_is_needed(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
         make_folder(tmp_path / "file")
+
+
+def test_processes_of_one_number_do_not_share_a_half_written_file(tmp_path: Path) -> None:
+    """As the first processes of two containers have, that write to one folder."""
+    target = tmp_path / "run.json"
+    with atomic_path(target) as one:
+        one.write_text("one")
+        with atomic_path(target) as other:
+            other.write_text("the other")
+        assert target.read_text() == "the other"
+    assert target.read_text() == "one" and list(tmp_path.iterdir()) == [target]

@@ -86,6 +86,14 @@ def test_whether_frames_count_from_0_is_asked(films: Path, tmp_path: Path) -> No
     assert [k.time_ms for k in zero.keys("yard")] == [40, 1040]
 
 
+def test_a_time_is_asked_for_no_frame(films: Path, tmp_path: Path) -> None:
+    """`frames.csv` has both, and begins at whatever frame somebody is first on."""
+    header = "video_id,frame,time_s,person_id,x1,y1,x2,y2,seen,actions"
+    path = tracks(tmp_path / "f.csv", "yard,25,1.000,7,0.25,0.25,0.5,0.5,1,walk", header=header)
+    people = GivenPeople.from_file(path, videos=films)
+    assert at(people, 1000) == [(7, [0.25, 0.25, 0.5, 0.5])]
+
+
 def test_what_nothing_tells_is_asked(films: Path, tmp_path: Path) -> None:
     path = tracks(tmp_path / "yard.csv", "0,7,16,12,32,24,0.9")
     with pytest.raises(InputError, match="size in pixels|frame rate"):

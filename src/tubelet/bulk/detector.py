@@ -96,7 +96,7 @@ class FilmDetector:
             if alive is not None:
                 alive((time_ms - info.start_ms) / max(1, info.duration_ms))
 
-        called = name or film_id(Path(str(address).split("?")[0]).name)
+        called = name or _name_of(address)
         with on_this_machine(str(address)) as path:
             moments = self._model.detect(
                 path,
@@ -110,7 +110,8 @@ class FilmDetector:
 
     def _columns(self, paths: Iterable[Any], names: Iterable[Any] | None) -> Columns:
         addresses = [str(path) for path in paths]
-        called = [None] * len(addresses) if names is None else [str(name) for name in names]
+        called = [_name_of(a) for a in addresses] if names is None else [str(n) for n in names]
+        _check_apart(called, addresses)
         films, errors = [], []
         for address, name in zip(addresses, called, strict=True):
             try:
@@ -118,13 +119,31 @@ class FilmDetector:
             except TubeletError as raised:
                 if self._errors == "raise":
                     raise
-                film, error = _failed(name or film_id(Path(address).name)), str(raised)
+                film, error = _failed(name), str(raised)
             films.append(film)
             errors.append(np.full(len(film), error, object))
         table = joined_columns(films)
         if self._errors == "rows":
             table["error"] = np.concatenate([np.zeros(0, object), *errors])
         return table
+
+
+def _name_of(address: str | Path) -> str:
+    """The id of a film that nobody named."""
+    return film_id(Path(str(address).split("?")[0]).name)
+
+
+def _check_apart(names: Sequence[str], addresses: Sequence[str]) -> None:
+    """Raise InputError where two films of a batch would be one in the table."""
+    known: dict[str, str] = {}
+    for name, address in zip(names, addresses, strict=True):
+        if known.setdefault(name, address) != address:
+            raise InputError(
+                "two films of a batch have one id",
+                where=name,
+                got=f"{known[name]}, {address}",
+                hint="give the batch a column `id` that tells them apart",
+            )
 
 
 def _failed(name: str) -> FilmRows:

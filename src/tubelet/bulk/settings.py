@@ -135,12 +135,33 @@ def _document(data: bytes) -> dict[str, Any]:
     return dict(found)
 
 
-def write_films(store: Store, films: list[ListedFilm]) -> None:
-    """Keep the manifest with the results, for whoever merges them."""
+def write_films(store: Store, films: list[ListedFilm]) -> list[str]:
+    """Keep the manifest with the results, for whoever merges them; returns what is to be said of a
+    manifest that was kept before: films are known by their ids, wherever they lie."""
+    told = [] if store.read(FILMS) is None else _changes(read_films(store), films)
     lines = (json.dumps(asdict(film), ensure_ascii=False) for film in films)
     data = ("\n".join(lines) + "\n").encode()
     if store.read(FILMS) != data:
         store.write(FILMS, data)
+    return told
+
+
+def _changes(before: list[ListedFilm], films: list[ListedFilm]) -> list[str]:
+    now = {film.name: film.address for film in films}
+    moved = [f.name for f in before if now.get(f.name, f.address) != f.address]
+    gone = [film.name for film in before if film.name not in now]
+    told = []
+    if moved:
+        told.append(
+            f"{len(moved)} films had another address in the manifest before, such as "
+            f"{moved[0]!r}: those that are done are not done again"
+        )
+    if gone:
+        told.append(
+            f"{len(gone)} films of the manifest before are not listed any more, such as "
+            f"{gone[0]!r}: their results will not be merged"
+        )
+    return told
 
 
 def read_films(store: Store) -> list[ListedFilm]:

@@ -259,6 +259,7 @@ def detect_one(
     seen = shown(tubes, spans=spans, sensitive_threshold=sensitive, every_ms=every_ms)
     _write_results(video, folder, found, tubes, detector, options, made_by)
     _write_views(video, folder, found, seen.tubes, detector, options, made_by)
+    _tell_of_lost_people(people, name, tubes)
     if not found.people:
         note(f"{video}: no people found in {len(found)} keyframes; try another --people detector")
     with open_film(video, fps=options.fps, threads=1) as film:
@@ -297,6 +298,19 @@ def _tell_of_dense_keyframes(people: str | GivenPeople, name: str, options: Dete
         note(
             f"{name}: people are given every {period} ms, and each of these moments is computed; "
             "--every 1 computes one a second"
+        )
+
+
+def _tell_of_lost_people(people: str | GivenPeople, name: str, tubes: Sequence[Tube]) -> None:
+    """Ids that were given and are in no result, as a keyframe a second may miss them."""
+    if not isinstance(people, GivenPeople):
+        return
+    given = {track_id for _, known in people.tracked(name) for track_id in known.track_ids.tolist()}
+    if lost := sorted(given - {tube.track_id for tube in tubes}):
+        ids = ", ".join(map(str, lost[:8])) + (", …" if len(lost) > 8 else "")
+        note(
+            f"{name}: {len(lost)} of {len(given)} given people are on no keyframe and in no "
+            f"result: id {ids}; a smaller --every finds those within the film"
         )
 
 
@@ -348,7 +362,8 @@ def _write_views(
         labels=detector.label_space,
         fps=options.fps,
     )
-    write_extras(folder, more, to=options.to, every_frame=options.every_frame)
+    if without := write_extras(folder, more, to=options.to, every_frame=options.every_frame):
+        note(f"{video}: no file for {', '.join(without)}, as nobody was found")
     if options.overlay:
         write_overlay(
             video,

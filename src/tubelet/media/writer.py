@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from tubelet.errors import InputError, ShapeError, TubeletError, VideoError
-from tubelet.files import cannot_write
+from tubelet.files import cannot_write, part_of
 from tubelet.media.decoder import explain
 from tubelet.media.yuv import ColourTags, planes
 
@@ -65,7 +65,7 @@ class VideoWriter:
         self.hw = hw
         self._options = {"crf": str(quality), "preset": preset, "threads": "2"}
         self._tags, self._comment = tags or ColourTags(), comment
-        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self._partial = part_of(self.path)
         self._reformatter = VideoReformatter()
         self._first_ms: int | None = None
         self._last_stamp = -1

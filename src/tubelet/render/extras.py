@@ -41,17 +41,23 @@ Writer = Callable[[Path, Found], None]
 Annotating = Callable[[Path, Annotations, Options], None]
 
 
-def write_extras(folder: Path, found: Found, *, to: Sequence[str], every_frame: bool) -> None:
+def write_extras(
+    folder: Path, found: Found, *, to: Sequence[str], every_frame: bool
+) -> tuple[str, ...]:
     """Write one film's files of the kinds `to`, and everybody's boxes on every frame, to `folder`.
 
-    Errors as the files' writers'.
+    Returns the kinds that have no file where nobody was found: labelling tools have none for a film
+    without people. Errors as the files' writers'.
     """
+    without = tuple(kind for kind in to if kind in _TOOLS and not found.tubes)
     for kind in to:
-        KINDS[kind](folder, found)
+        if kind not in without:
+            KINDS[kind](folder, found)
     if every_frame:
         _every_frame(folder / "frames.csv", found)
         if "parquet" in to:
             _every_frame(folder / "frames.parquet", found)
+    return without
 
 
 def check_kinds(to: Iterable[str]) -> None:
@@ -98,8 +104,6 @@ def _json(folder: Path, found: Found) -> None:
 
 def _annotations(write: Annotating, name: str, folder: Path, found: Found) -> None:
     """The film's people as a labelling tool reads them, and the label map that reads them back."""
-    if not found.tubes:
-        return
     table = annotations_of(
         found.tubes,
         frame_times(found.video, fps=found.fps),
@@ -112,12 +116,11 @@ def _annotations(write: Annotating, name: str, folder: Path, found: Found) -> No
     write_pbtxt(folder / "labels.pbtxt", found.labels)
 
 
-KINDS: Mapping[str, Writer] = {
-    "parquet": _parquet,
-    "json": _json,
+_TOOLS: Mapping[str, Writer] = {
     "cvat": partial(_annotations, cvat.write, "cvat.xml"),
     "via": partial(_annotations, via.write, "via.json"),
     "label-studio": partial(_annotations, label_studio.write, "label-studio.json"),
     "coco": partial(_annotations, coco_video.write, "coco.json"),
     "fiftyone": partial(_annotations, fiftyone.write, "fiftyone"),
 }
+KINDS: Mapping[str, Writer] = {"parquet": _parquet, "json": _json, **_TOOLS}

@@ -76,7 +76,8 @@ def run_films(manifest: str, target: str, settings: DetectorSettings, choice: Ru
     options = _options(choice, shard, settings, weights, store)
     plan = plan_of(films, store, options)
     _say(plan, shard)
-    write_films(store, films)
+    for line in write_films(store, films):
+        note(line)
     if not plan.groups:
         return 1 if plan.given_up else 0
     if choice.executor == "ray":
