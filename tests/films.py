@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,8 @@ class Pretence(Worker[ListedFilm, FilmRows]):
 
     def work(self, task: ListedFilm, alive: Alive) -> FilmRows:
         match task.address.partition(":")[0]:
+            case "damaged":
+                return replace(FilmRows.of(task.name, moments(task.name)), notes=("a hole",))
             case "slow":
                 time.sleep(0.3)
             case "broken":

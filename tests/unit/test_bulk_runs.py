@@ -17,6 +17,7 @@ import pytest
 from tests.films import LIMITED, Pretence, films, pretend
 
 from tubelet.bulk.groups import GroupRunner
+from tubelet.bulk.markers import read_markers
 from tubelet.bulk.outcome import merge, status_of
 from tubelet.bulk.run import RunOptions, plan_of
 from tubelet.bulk.settings import DetectorSettings, Meaning, agree, threads_of
@@ -77,6 +78,14 @@ def test_the_table_is_what_evaluate_reads(whole: Store, tmp_path: Path) -> None:
     assert len(read_predictions(path)) == len(frame) == 7 * 2 * 6 * 2
     said = pl.read_parquet_metadata(path)
     assert (said["tubelet.format"], said["tubelet.version"]) == ("tubelet.rows", "2")
+
+
+def test_what_was_wrong_with_a_film_is_in_its_marker(tmp_path: Path, pool: Pool[Any, Any]) -> None:
+    store = store_at(str(tmp_path))
+    listed = [films(1)[0], *films(2, "damaged")[1:]]
+    pretend(store, listed, pool=pool)
+    markers = read_markers(store, [film.name for film in listed], done=True)
+    assert [list(markers[film.name].notes) for film in listed] == [[], ["a hole"]]
 
 
 def test_longer_parts_merge_to_the_same_bytes(

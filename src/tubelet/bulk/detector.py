@@ -11,6 +11,7 @@ again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +19,16 @@ import numpy as np
 
 from tubelet.api import ActionDetector, load
 from tubelet.bulk.manifest import PATHS
+from tubelet.bulk.settings import lists_people
 from tubelet.bulk.stores import on_this_machine
 from tubelet.bulk.table import Columns, FilmRows, joined_columns
+from tubelet.data.importers import Options
 from tubelet.errors import InputError, TubeletError
 from tubelet.film_ids import film_id
 from tubelet.media.video import VideoInfo
 from tubelet.numerics.choices import PrecisionChoice
 from tubelet.numerics.precision import resolve
-from tubelet.people.given import GivenPeople
+from tubelet.people.given import GivenPeople, people_of_file
 from tubelet.people.named import DEFAULT, resolved
 
 Alive = Callable[[float | None], None]
@@ -36,10 +39,11 @@ class FilmDetector:
     """A loaded model that turns a batch of addresses of films into a table of `tubelet.bulk.table`.
 
     `model`, `classes`, `device`, `precision`: as `tubelet.load` takes them. `people`: a detector's
-    name, or a CSV of boxes. `every`: seconds between keyframes; `fps` of folders of frames.
-    `min_score`: of the rows that are kept. `errors`: what to do about a film that cannot be used:
-    "raise", or "rows": the table has a column `error`, empty but in one row of each such film.
-    Raises as `tubelet.load` does.
+    name, or a file of boxes that says by itself of which film and time they are and how large the
+    picture is. `every`: seconds between keyframes; `fps` of folders of frames. `min_score`: of the
+    rows that are kept. `errors`: what to do about a film that cannot be used: "raise", or "rows":
+    the table has a column `error`, empty but in one row of each such film.
+    Raises as `tubelet.load` does, InputError for a file of boxes that needs more than it says.
     """
 
     def __init__(
@@ -58,10 +62,20 @@ class FilmDetector:
         self._model: ActionDetector = load(
             model, device=device, precision=precision, classes=classes
         )
-        given = people.lower().endswith(".csv")
+        given = lists_people(people)
+        if not given and Path(people).is_dir():
+            raise InputError(
+                "a folder of boxes needs the films beside it, which a run does not know",
+                where=people,
+                expected="a detector's name, or a file of boxes",
+                hint="convert it first: tubelet data convert",
+                arguments=("people",),
+            )
         # `auto` is looked up once, so that all films get the same detector.
         named = people if given else resolved(people)
-        self._people: str | GivenPeople = GivenPeople.read(people) if given else named
+        self._people: str | GivenPeople = named
+        if given:
+            self._people = people_of_file(people, Options(fps=fps))[0]
         self.people_name = named
         self._every, self._fps, self._min_score = every, fps, min_score
         self._errors = errors
@@ -98,6 +112,7 @@ class FilmDetector:
 
         called = name or _name_of(address)
         with on_this_machine(str(address)) as path:
+            notes: list[str] = []
             moments = self._model.detect(
                 path,
                 people=self._people,
@@ -105,8 +120,10 @@ class FilmDetector:
                 fps=self._fps,
                 name=called,
                 on_keyframe=on_keyframe,
+                on_note=notes.append,
             )
-            return FilmRows.of(called, moments, self._min_score)
+            rows = FilmRows.of(called, moments, self._min_score)
+            return replace(rows, notes=tuple(notes))
 
     def _columns(self, paths: Iterable[Any], names: Iterable[Any] | None) -> Columns:
         addresses = [str(path) for path in paths]

@@ -115,6 +115,7 @@ class GroupRunner:
             seconds=round(outcome.seconds, 3),
             keyframes=0 if rows is None else rows.keyframes,
             people=0 if rows is None else rows.people,
+            notes=() if rows is None else rows.notes,
             reason=None if failure is None else failure.reason,
             text=None if failure is None else failure.text,
         )

@@ -1,6 +1,6 @@
 """What has become of each film, as small files beside the results.
 
-    films/3f/3f2a….done      JSON: film, address, part, keyframes, people, tries, seconds
+    films/3f/3f2a….done      JSON: film, address, part, keyframes, people, tries, seconds, notes
     films/3f/3f2a….failed    JSON: film, address, reason, text, tries
 
 A film's part is written before its marker, so that a part of which no marker speaks holds nothing
@@ -22,7 +22,10 @@ FOLDER, DONE, FAILED = "films", ".done", ".failed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marker:
-    """A film that is done (`part` says where its rows are) or has failed (`reason`, `text`)."""
+    """A film that is done (`part` says where its rows are) or has failed (`reason`, `text`).
+
+    `notes`: what was wrong with a film that is done: damage, holes in the recording.
+    """
 
     film: str
     address: str
@@ -33,6 +36,7 @@ class Marker:
     people: int = 0
     reason: str | None = None
     text: str | None = None
+    notes: Sequence[str] = ()
 
     @property
     def done(self) -> bool:

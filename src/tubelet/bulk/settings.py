@@ -15,6 +15,7 @@ from tubelet.numerics.choices import PrecisionChoice
 
 FILE, FILMS = "run.json", "manifest.jsonl"
 FORMAT, VERSION = "tubelet.run", 1
+_BOXES = frozenset({".csv", ".txt", ".xml", ".json", ".zip"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,13 @@ class Meaning:
 
     precision: str
     people: str
+
+
+def lists_people(people: str) -> bool:
+    """Whether people are given by a file of boxes, and not by a detector's name."""
+    return Path(people).suffix.lower() in _BOXES and (
+        people.lower().endswith(".csv") or Path(people).exists()
+    )
 
 
 def threads_of(store: Store, wanted: int | None, otherwise: int) -> int:
@@ -52,7 +60,7 @@ def threads_of(store: Store, wanted: int | None, otherwise: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorSettings:
-    """The arguments of a `FilmDetector`, as text. `people`: a detector's name, or a CSV of boxes
+    """The arguments of a `FilmDetector`, as text. `people`: a detector's name, or a file of boxes
     on the machine of every shard."""
 
     model: str = "jhmdb21_small"
@@ -87,7 +95,7 @@ class DetectorSettings:
         del facts["device"]
         facts |= asdict(meaning) | {"model": weights.name, "weights": _sha256(weights)}
         facts["threads"] = threads
-        if self.people.lower().endswith(".csv"):
+        if lists_people(self.people):
             facts["people"] = _sha256(Path(self.people))
         return facts
 

@@ -28,7 +28,8 @@ Columns = dict[str, npt.NDArray[Any]]
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FilmRows:
     """The rows of one film, R of them: `time_ms (R,)`, `boxes (R, 4)`, `class_id (R,)`,
-    `score (R,)`, `track_id (R,)`; and how many keyframes and people there were."""
+    `score (R,)`, `track_id (R,)`; how many keyframes and people there were, and what was wrong with
+    the film that was used all the same."""
 
     name: str
     time_ms: npt.NDArray[np.int64]
@@ -38,6 +39,7 @@ class FilmRows:
     track_id: npt.NDArray[np.int64]
     keyframes: int = 0
     people: int = 0
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, name: str, moments: Iterable[Detections], min_score: float = 0.0) -> FilmRows:

@@ -25,7 +25,7 @@ def run_many(
         str, typer.Option(help="a release's name, hf://user/repo, or a weights file")
     ] = "jhmdb21_small",
     people: Annotated[
-        str, typer.Option(help="auto, a name of `tubelet people list`, or a CSV of boxes")
+        str, typer.Option(help="auto, a name of `tubelet people list`, or a file of boxes")
     ] = "auto",
     classes: Annotated[
         list[str] | None, typer.Option(help="only these actions: names or patterns, repeatable")

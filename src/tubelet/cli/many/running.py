@@ -150,6 +150,8 @@ def _follow(markers: Generator[Marker], plan: Plan) -> tuple[int, int, int]:
             for marker in markers:
                 done, failed = done + marker.done, failed + (not marker.done)
                 bar.update(task, completed=done + failed)
+                for text in marker.notes:
+                    note(f"{marker.film}: {text}")
                 if not marker.done:
                     note(f"failed (try {marker.tries}): {marker.film}: {marker.text}")
         except KeyboardInterrupt as ended:
