@@ -48,6 +48,7 @@ GUIDE = (
         "outputs",
         "overlay",
         "own-people",
+        "serving",
     ),
     *("convert", "papers", "architecture"),
 )

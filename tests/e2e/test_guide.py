@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -51,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_from_a_cvat_export_to_a_served_model(folder: Path) -> None:
+def test_from_a_cvat_export_to_a_trained_model(folder: Path) -> None:
     commands = [line for block in blocks("bash") for line in block.splitlines()]
     assert [c.split()[1] for c in commands] == ["data", "data", "train", "evaluate", "detect"]
     told = ""
@@ -63,31 +60,3 @@ def test_from_a_cvat_export_to_a_served_model(folder: Path) -> None:
     [python] = blocks("python")
     said = run([sys.executable, "-c", python.replace("videos/film.mp4", "film.mp4")], folder)
     assert "film@" in said
-    _serve(folder)
-
-
-def _serve(folder: Path) -> None:
-    server = subprocess.Popen(
-        [sys.executable, REPOSITORY / "examples" / "serve.py", "runs/mine/model.safetensors",
-         "--port", "0"],
-        cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert server.stdout is not None
-        address = server.stdout.readline().split()[-1]
-        answer = json.loads(_post(address, (folder / "film.mp4").read_bytes()))
-        moments = [m for person in answer["people"] for m in person["moments"]]
-        assert all(len(m["box"]) == 4 and m["time_s"] >= 0 for m in moments)
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            _post(address, b"no video")
-        assert refused.value.code == 422
-    finally:
-        server.terminate()
-        server.communicate()
-
-
-def _post(address: str, body: bytes) -> bytes:
-    request = urllib.request.Request(address, data=body, method="POST")
-    with urllib.request.urlopen(request, timeout=900) as response:
-        content: bytes = response.read()
-    return content

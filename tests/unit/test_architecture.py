@@ -59,6 +59,7 @@ ROOMS = (
     "api",
     "bulk",
     "__init__",
+    "serving",
     "cli",
     "__main__",
 )

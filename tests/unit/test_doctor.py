@@ -32,7 +32,7 @@ def test_it_says_versions_processor_devices_and_caches(
     [cpu] = [d for d in report["devices"] if d["device"] == "cpu"]
     assert cpu["auto"] == resolve("auto", torch.device("cpu"))
     assert cpu["probed"] == 0
-    assert set(report["extras"]) == {"hf", "tensorboard", "flax", "onnx", "openvino"}
+    assert set(report["extras"]) == {"hf", "tensorboard", "flax", "onnx", "openvino", "serve"}
     assert report["caches"] == {str(cache): 0}
     assert report["environment"]["TUBELET_CACHE"] == str(cache)
 

@@ -159,6 +159,55 @@ app.command("run")(run_many)
 
 
 @app.command()
+def serve(
+    model: Annotated[str, typer.Argument(help="a release's name, hf://user/repo, a weights file")],
+    host: Annotated[str, typer.Option(help="the address to listen at")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: a free one", min=0, max=65535)] = 8000,
+    people: Annotated[str, typer.Option(help="a detector's name")] = "auto",
+    every: Annotated[float, typer.Option(help="seconds between keyframes")] = 1.0,
+    track_rate: TrackRate = 5.0,
+    device: Device = "auto",
+    workers: Annotated[int, typer.Option(help="films at once, a process each")] = 1,
+    waiting: Annotated[int, typer.Option(help="further films that may wait or arrive")] = 4,
+    largest: Annotated[float, typer.Option(help="MiB of a film")] = 1024.0,
+    longest: Annotated[float, typer.Option(help="seconds of a film")] = 600.0,
+    receive_s: Annotated[
+        float, typer.Option("--receive-seconds", help="that an upload or a fetch may take")
+    ] = 300.0,
+    work_s: Annotated[
+        float, typer.Option("--work-seconds", help="that the detection in a film may take")
+    ] = 1800.0,
+    memory: Annotated[float, typer.Option(help="MiB that a worker may take")] = 8192.0,
+    keep_s: Annotated[float, typer.Option("--keep-seconds", help="that a result is kept")] = 3600.0,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="a host, or host:port, that films may be fetched from; repeatable"),
+    ] = None,
+) -> None:
+    """Answer HTTP: a film is sent, who does what when is the answer (extra `tubelet[serve]`)."""
+    from tubelet.cli.many.serving import serve_model
+    from tubelet.serving.settings import MIB, ServeSettings
+
+    settings = ServeSettings(
+        model=model,
+        people=people,
+        every=every,
+        track_rate=track_rate,
+        device=device,
+        workers=workers,
+        waiting=waiting,
+        largest=round(largest * MIB),
+        longest_s=longest,
+        receive_s=receive_s,
+        work_s=work_s,
+        memory=round(memory * MIB),
+        keep_s=keep_s,
+        hosts=tuple(allow or ()),
+    )
+    serve_model(settings, host, port)
+
+
+@app.command()
 def correct(
     results: Annotated[Path, typer.Argument(help="a folder of results, or its tubes.json")],
     identities: Annotated[Path, typer.Argument(help="identities.json, saved from its page")],

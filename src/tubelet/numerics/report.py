@@ -23,6 +23,7 @@ _EXTRAS = {
     "flax": ("msgpack",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
+    "serve": ("starlette", "uvicorn", "python-multipart"),
 }
 _VARIABLES = ("OMP_NUM_THREADS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "HF_HUB_OFFLINE")
 

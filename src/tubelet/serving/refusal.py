@@ -1,0 +1,44 @@
+"""How a server says no: the project's errors as JSON, without a word about the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tubelet.errors import TubeletError
+
+
+class Refusal(TubeletError):  # noqa: N818  an answer like any other
+    """A request that is not served, with the status of its answer."""
+
+    def __init__(
+        self,
+        status: int,
+        what: str,
+        *,
+        expected: object = None,
+        got: object = None,
+        hint: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(what, expected=expected, got=got, hint=hint)
+        self.status, self.headers = status, dict(headers or {})
+
+
+def described(error: TubeletError, private: str = "") -> dict[str, Any]:
+    """The body of an answer: `what`, `expected`, `got`, and the `next` step.
+
+    `where` stays out, and so does all that names the folder `private`: both are of the server.
+    """
+    said = {
+        "what": error.what,
+        "expected": error.expected,
+        "got": error.got,
+        "next": error.hint,
+    }
+    return {"error": {k: _public(v, private) for k, v in said.items() if v is not None}}
+
+
+def _public(value: object, private: str) -> str:
+    text = str(value)
+    return "the film" if private and private in text else text
