@@ -9,6 +9,7 @@
     ├── CheckpointError           a weights file is unreadable, unsafe, or does not fit its model
     │   └── OpenQuestions         a foreign one whose tensors leave open what it computes
     ├── TrainingError             training cannot go on
+    ├── Refusal                   a request that a server does not serve
     └── Stopped                   the process was asked to end, and did so in good order
 
 `except tubelet.TubeletError` catches them all; anything else that escapes is a bug of tubelet's.
@@ -16,7 +17,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from textwrap import indent
 from typing import Any
@@ -101,6 +102,23 @@ class OpenQuestions(CheckpointError):  # noqa: N818  an error only until they ar
 
 class TrainingError(TubeletError):
     """Training cannot go on: a loss that is not a number, no usable sample, a lost worker."""
+
+
+class Refusal(TubeletError):  # noqa: N818  an answer like any other
+    """A request that a server does not serve, with the HTTP status and headers of its answer."""
+
+    def __init__(
+        self,
+        status: int,
+        what: str,
+        *,
+        expected: object = None,
+        got: object = None,
+        hint: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(what, expected=expected, got=got, hint=hint)
+        self.status, self.headers = status, dict(headers or {})
 
 
 class Stopped(TubeletError):  # noqa: N818  nothing went wrong

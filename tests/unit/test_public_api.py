@@ -45,6 +45,7 @@ NAMES = [
     "People",
     "PersonDetector",
     "Preprocessing",
+    "Refusal",
     "Rois",
     "ShapeError",
     "Stopped",

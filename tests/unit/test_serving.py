@@ -308,8 +308,8 @@ def test_addresses(client: Client, host: Server) -> None:
 
 
 def test_a_listed_name_may_not_lead_to_a_private_address(host: Server, tmp_path: Path) -> None:
+    from tubelet.errors import Refusal
     from tubelet.serving.fetch import Fetcher
-    from tubelet.serving.refusal import Refusal
 
     port = host.url.rsplit(":", 1)[1]
     url = f"http://localhost:{port}/film.mp4"

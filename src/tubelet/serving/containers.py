@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tubelet.serving.refusal import Refusal
+from tubelet.errors import Refusal
 
 _HEAD = 1 << 20
 _KNOWN = "MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg"

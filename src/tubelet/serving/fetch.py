@@ -16,7 +16,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from tubelet.serving.refusal import Refusal
+from tubelet.errors import Refusal
 
 _REDIRECTS = 3
 _SILENCE_S = 15.0

@@ -10,9 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from tubelet.errors import TubeletError
+from tubelet.errors import Refusal, TubeletError
 from tubelet.serving.meters import Meters
-from tubelet.serving.refusal import Refusal, described
+from tubelet.serving.refusal import described
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

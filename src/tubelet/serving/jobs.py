@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tubelet.errors import Stopped, TubeletError
+from tubelet.errors import Refusal, Stopped, TubeletError
 from tubelet.parallel.pool import Pool, threads_each
 from tubelet.parallel.tasks import Failure, Limits, Worker
 from tubelet.serving.containers import check_container
 from tubelet.serving.fetch import Fetcher
 from tubelet.serving.meters import Meters
-from tubelet.serving.refusal import Refusal, described
+from tubelet.serving.refusal import described
 from tubelet.serving.served import FILM, RESULT, STOP, ServedFilm
 from tubelet.serving.settings import ServeSettings
 

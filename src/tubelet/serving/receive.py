@@ -12,8 +12,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from tubelet.errors import Refusal
 from tubelet.serving.fetch import too_large
-from tubelet.serving.refusal import Refusal
 from tubelet.serving.settings import ServeSettings
 
 PART = "film"

@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from tubelet.errors import TubeletError
-
-
-class Refusal(TubeletError):  # noqa: N818  an answer like any other
-    """A request that is not served, with the status of its answer."""
-
-    def __init__(
-        self,
-        status: int,
-        what: str,
-        *,
-        expected: object = None,
-        got: object = None,
-        hint: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(what, expected=expected, got=got, hint=hint)
-        self.status, self.headers = status, dict(headers or {})
 
 
 def described(error: TubeletError, private: str = "") -> dict[str, Any]:

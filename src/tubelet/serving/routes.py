@@ -21,12 +21,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tubelet.errors import TubeletError
+from tubelet.errors import Refusal, TubeletError
 from tubelet.serving.guard import Application, guarded, on_bug, on_http, on_refusal
 from tubelet.serving.jobs import Job, Jobs
 from tubelet.serving.openapi import document
 from tubelet.serving.receive import address_in, check_length, receive
-from tubelet.serving.refusal import Refusal, described
+from tubelet.serving.refusal import described
 
 _NAME = re.compile(r"[\w.-]{1,80}", re.ASCII)
 _LOOK_S, _QUIET_S = 0.1, 15.0
