@@ -341,7 +341,7 @@ class ActionDetector:
     ) -> Iterator[Detections]:
         """With memory every clip waits for the rest of its window; one is computed at a time."""
         samples = (self._sample(name, info, w, people_of(w)) for w in clips)
-        for sample, scores in scores_with_memory(self._inference, samples):
+        for sample, scores in scores_with_memory(self._inference, samples, abstain=True):
             yield self._detections(sample, scores)
 
     @torch.inference_mode()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from tubelet.answers import Answers
 from tubelet.api import ActionDetector
 from tubelet.data.sources import VideoSource
 from tubelet.media.decoder import Image
@@ -39,13 +42,16 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> PlaygroundFiles:
     return write_dataset(tmp_path_factory.mktemp("film"), clips=1, config=WORLD, every_ms=500)
 
 
-def model_of(head: HeadConfig, memory: MemoryConfig | None) -> ActionModel:
+def model_of(
+    head: HeadConfig, memory: MemoryConfig | None, *, exclusive: bool = False
+) -> ActionModel:
     torch.manual_seed(0)
+    labels = label_space("event")
     model = ActionModelConfig(
         backbone=ResNet3dConfig(blocks=(1, 1, 1, 1), width=4),
         head=head,
         input=InputSpec(frames=2, stride=1, short_side=32),
-        labels=label_space("event"),
+        labels=replace(labels, exclusive=exclusive) if exclusive else labels,
         memory=memory,
     ).build()
     for name, parameter in model.named_parameters():
@@ -78,6 +84,21 @@ def test_detection_gives_the_scores_of_testing(
         np.testing.assert_array_equal(streamed.boxes, offline.boxes)
         changed += int(np.abs(streamed.action_scores - single.action_scores).max() > 1e-4)
     assert changed > 8
+
+
+@pytest.mark.parametrize(("head", "memory"), [MEMORIES[0], MEMORIES[2]])
+def test_detection_with_memory_can_say_none_of_these(
+    head: HeadConfig, memory: MemoryConfig, film: PlaygroundFiles
+) -> None:
+    given = GivenPeople.read(film.annotations)
+    found = []
+    for answers in (Answers(), Answers(none=True)):
+        model = model_of(head, memory, exclusive=True)
+        model.answers = answers
+        moments = ActionDetector(model, device="cpu").detect(film.videos[0], people=given)
+        found.append(np.concatenate([m.action_scores.sum(axis=1) for m in moments]))
+    np.testing.assert_allclose(found[0], 1, atol=1e-5)
+    assert len(found[1]) == len(found[0]) and (found[1] < 0.99).all()
 
 
 class Sometimes:

@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
-from tests.films import LIMITED, Pretence, films, pretend
+from tests.films import LIMITED, Pretence, films, moments, pretend
 
 from tubelet.bulk.groups import GroupRunner
 from tubelet.bulk.markers import read_markers
@@ -23,7 +24,7 @@ from tubelet.bulk.run import RunOptions, plan_of
 from tubelet.bulk.settings import DetectorSettings, Meaning, agree, threads_of
 from tubelet.bulk.shards import Shard
 from tubelet.bulk.stores import Store, store_at
-from tubelet.bulk.table import SCHEMA
+from tubelet.bulk.table import SCHEMA, FilmRows
 from tubelet.data.predictions import read_predictions
 from tubelet.errors import DataError, InputError
 from tubelet.parallel.pool import Pool
@@ -222,3 +223,13 @@ def test_a_run_of_other_settings_is_refused(tmp_path: Path) -> None:
         agree(store, settings.facts(weights, here, 2))
     with pytest.raises(InputError, match="no run has begun"):
         status_of(store)
+
+
+def test_ghosts_known_at_a_films_end_are_in_no_row() -> None:
+    everyone = FilmRows.of("four", moments("four"))
+    kept = FilmRows.of("four", moments("four"), ghosts=lambda: {1, 3})
+    assert (everyone.people, kept.people, kept.keyframes) == (8, 4, 2)
+    assert set(kept.track_id.tolist()) == {0, 2}
+    own = np.isin(everyone.track_id, [0, 2])
+    np.testing.assert_array_equal(kept.boxes, everyone.boxes[own])
+    np.testing.assert_array_equal(kept.score, everyone.score[own])

@@ -184,6 +184,12 @@ def test_a_second_box_of_one_person_is_nobody() -> None:
     assert again.track_ids.tolist() == [7]
 
 
+def test_a_child_before_an_adult_is_somebody() -> None:
+    adult, child = [0.1, 0.1, 0.5, 0.95], [0.2, 0.45, 0.4, 0.94]
+    found = Tracker().see(0, People.of([adult, child], [0.9, 0.8]), GREY)
+    assert found.track_ids.tolist() == [1, 2]
+
+
 def test_ids_that_a_detector_gives_are_of_one_person_each() -> None:
     left, right = [0.1, 0.1, 0.3, 0.9], [0.6, 0.1, 0.8, 0.9]
     with pytest.raises(DataError, match="to two people"):
@@ -306,6 +312,7 @@ def test_a_ghost_of_two_looks_is_left_out_when_the_film_has_ended() -> None:
     seen = [(200 * i, People.of(box, None, [4, 9])) for i in range(2)]
     seen += [(200 * i, People.of(box[:1], None, [4])) for i in range(2, 12)]
     assert passers_by(seen) == {9}
+    assert passers_by([(5 * ms, people) for ms, people in seen]) == set()
     assert passers_by(seen[:9]) == set()
     record = Recording("film", LABELS)
     for ms, people in seen:

@@ -30,6 +30,8 @@ from tubelet.numerics.choices import PrecisionChoice
 from tubelet.numerics.precision import resolve
 from tubelet.people.given import GivenPeople, people_of_file
 from tubelet.people.named import DEFAULT, resolved
+from tubelet.people.tracking import passers_by
+from tubelet.types import People
 
 Alive = Callable[[float | None], None]
 FAILED = -1  # time, class and track of the one row of a film that failed
@@ -113,16 +115,18 @@ class FilmDetector:
         called = name or _name_of(address)
         with on_this_machine(str(address)) as path:
             notes: list[str] = []
+            seen: list[tuple[int, People]] = []
             moments = self._model.detect(
                 path,
                 people=self._people,
                 every=self._every,
                 fps=self._fps,
                 name=called,
+                on_people=lambda time_ms, people: seen.append((time_ms, people)),
                 on_keyframe=on_keyframe,
                 on_note=notes.append,
             )
-            rows = FilmRows.of(called, moments, self._min_score)
+            rows = FilmRows.of(called, moments, self._min_score, lambda: passers_by(seen))
             return replace(rows, notes=tuple(notes))
 
     def _columns(self, paths: Iterable[Any], names: Iterable[Any] | None) -> Columns:

@@ -9,7 +9,7 @@ then of time: the columns of `result_files` (`PREDICTION_COLUMNS` and the track 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,12 +42,21 @@ class FilmRows:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, name: str, moments: Iterable[Detections], min_score: float = 0.0) -> FilmRows:
-        """From a film's keyframes; scores below `min_score` are left out."""
+    def of(
+        cls,
+        name: str,
+        moments: Iterable[Detections],
+        min_score: float = 0.0,
+        ghosts: Callable[[], Iterable[int]] = tuple,
+    ) -> FilmRows:
+        """From a film's keyframes; scores below `min_score` are left out, and so are the people
+        whose track ids `ghosts` says when the last keyframe has been seen."""
         parts: list[tuple[npt.NDArray[Any], ...]] = []
-        keyframes = people = 0
+        everyone = [np.zeros(0, np.int64)]
+        keyframes = 0
         for moment in moments:
-            keyframes, people = keyframes + 1, people + len(moment)
+            keyframes += 1
+            everyone.append(moment.track_ids)
             who, what = np.nonzero(moment.action_scores >= min_score)
             if len(who):
                 times = np.full(len(who), moment.key.time_ms, np.int64)
@@ -59,6 +68,8 @@ class FilmRows:
             np.zeros(0, np.float32), np.zeros(0, np.int64),
         )  # fmt: skip
         joined = [np.concatenate(column) for column in zip(empty, *parts, strict=True)]
+        gone = sorted(ghosts())
+        joined = [column[~np.isin(joined[4], gone)] for column in joined]
         return cls(
             name=name,
             time_ms=joined[0],
@@ -67,7 +78,7 @@ class FilmRows:
             score=joined[3],
             track_id=joined[4],
             keyframes=keyframes,
-            people=people,
+            people=int((~np.isin(np.concatenate(everyone), gone)).sum()),
         )
 
     def __len__(self) -> int:

@@ -28,8 +28,8 @@ OnPeople = Callable[[int, People], None]
 
 TRACK_RATE = 5.0
 """How often a second people are looked for by default."""
-LEAST_SEEN = 3
-"""Whoever is seen less often is taken for a ghost when a film has ended."""
+LEAST_SEEN, LEAST_SEEN_MS = 3, 400
+"""Whoever is seen less often, or for less than this, is taken for a ghost when a film ends."""
 _FEW_LOOKS = 10  # of a film in which everybody is believed
 _NEW_VELOCITY_WEIGHT = 0.8  # of the latest displacement in the running velocity
 _LONGEST_STRIDE_MS = 600  # a velocity is not trusted for longer than this
@@ -38,7 +38,8 @@ _LOOK_SHARE = 0.15  # of the look in how alike two are; the rest is where they a
 _LEAST_LOOK = 0.6  # of one who has jumped
 _SAME_LOOK = 0.8  # of one who was away
 _PACE = 1.0  # box heights a second that somebody out of sight may have gone
-_INSIDE = 0.75  # of a box in another: two boxes of one person
+_INSIDE = 0.75  # of a box in another: two boxes of one person,
+_LOWER = 0.2  # unless one begins lower by this share of the taller: a child before an adult
 
 
 @dataclass(slots=True, kw_only=True)
@@ -183,12 +184,15 @@ class Tracker:
 
 def passers_by(seen: Iterable[tuple[int, People]]) -> set[int]:
     """The track ids of a finished film that were seen too seldom to be believed: fewer than
-    `LEAST_SEEN` times. Nobody of a film that was hardly looked at."""
-    looks = [people.track_ids.tolist() for _, people in seen]
+    `LEAST_SEEN` times, or fewer than make `LEAST_SEEN_MS` where looks lie further apart. Nobody of
+    a film that was hardly looked at."""
+    looks = [(time_ms, people.track_ids.tolist()) for time_ms, people in seen]
     if len(looks) < _FEW_LOOKS:
         return set()
-    counts = Counter(chain.from_iterable(looks))
-    return {track_id for track_id, count in counts.items() if count < LEAST_SEEN}
+    step_ms = max(1, int(np.median(np.diff([time_ms for time_ms, _ in looks]))))
+    least = min(LEAST_SEEN, 1 + LEAST_SEEN_MS // step_ms)
+    counts = Counter(chain.from_iterable(ids for _, ids in looks))
+    return {track_id for track_id, count in counts.items() if count < least}
 
 
 def looks_of(image: Image, boxes: Floats) -> Array:
@@ -226,12 +230,15 @@ def _centres(boxes: Array) -> Array:
 
 
 def _inside(box: Array, others: Array) -> float:
-    """The greatest share of a box or of another that the two have in common."""
+    """The greatest share of a box or of another that the two have in common, among those whose tops
+    are at one height."""
     if not len(others):
         return 0.0
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     least = np.minimum(area(box[None]), area(others))
-    return float((sides.clip(min=0).prod(1) / np.maximum(least, 1e-12)).max())
+    shares = sides.clip(min=0).prod(1) / np.maximum(least, 1e-12)
+    tall = np.maximum(box[3] - box[1], others[:, 3] - others[:, 1])
+    return float(np.where(np.abs(box[1] - others[:, 1]) < _LOWER * tall, shares, 0).max())
 
 
 class Follower:

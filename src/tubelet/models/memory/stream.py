@@ -28,14 +28,17 @@ Scored = tuple[Sample, Tensor]
 
 
 @torch.inference_mode()
-def scores_with_memory(inference: Inference, samples: Iterable[Sample]) -> Iterator[Scored]:
-    """Samples of one video in time order, each with its people's action scores `(N, K)`.
+def scores_with_memory(
+    inference: Inference, samples: Iterable[Sample], *, abstain: bool = False
+) -> Iterator[Scored]:
+    """Samples of one video in time order, each with its people's action scores `(N, K)`;
+    `abstain` as in `ActionModel.scores`.
 
     A sample comes out, without its frames, once the film has passed it by the window's reach, or
     has ended. Raises ConfigError for a model without memory, and where time does not advance.
     """
     model = inference.model
-    stream = _stream_of(model)
+    stream = _stream_of(model, abstain=abstain)
     context: AbstractContextManager[object] = nullcontext()
     for sample in samples:
         one = collate([sample]).to(inference.device)
@@ -52,12 +55,12 @@ def scores_with_memory(inference: Inference, samples: Iterable[Sample]) -> Itera
     yield from ready
 
 
-def _stream_of(model: ActionModel) -> _Collaborating | _Banked:
+def _stream_of(model: ActionModel, *, abstain: bool) -> _Collaborating | _Banked:
     config = model.config.memory
     if isinstance(config, CollaborativeMemoryConfig) and model.memory is not None:
-        return _Collaborating(model, model.memory)
+        return _Collaborating(model, model.memory, abstain=abstain)
     if isinstance(config, MemoryBankConfig):
-        return _Banked(model, config)
+        return _Banked(model, config, abstain=abstain)
     raise ConfigError(
         "this model has no memory",
         expected="memory=CollaborativeMemoryConfig(…) or MemoryBankConfig(…)",
@@ -81,8 +84,8 @@ class _Collaborating:
     The row of clips moves inwards at either end of a film, so a moment's reach is N − 1 strides.
     """
 
-    def __init__(self, model: ActionModel, memory: CollaborativeMemory) -> None:
-        self._model, self._memory = model, memory
+    def __init__(self, model: ActionModel, memory: CollaborativeMemory, *, abstain: bool) -> None:
+        self._model, self._memory, self._abstain = model, memory, abstain
         reach = (memory.config.clips - 1) * memory.config.stride_ms
         self._held: Lookaround[_Seen] = Lookaround(before_ms=reach, after_ms=reach)
 
@@ -102,7 +105,7 @@ class _Collaborating:
         people = self._model.pool(self._memory.infuse(seen.maps, shared), seen.rois)
         logits = self._model.classify(people, seen.rois)
         seen.maps = ()  # later moments need only what this clip pushed
-        return seen.sample, self._model.scores(logits).cpu()
+        return seen.sample, self._model.scores(logits, abstain=self._abstain).cpu()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +120,8 @@ class _Tokens:
 class _Banked:
     """Each clip with the people of its window, who are remembered as the film goes by."""
 
-    def __init__(self, model: ActionModel, config: MemoryBankConfig) -> None:
-        self._model, self._config = model, config
+    def __init__(self, model: ActionModel, config: MemoryBankConfig, *, abstain: bool) -> None:
+        self._model, self._config, self._abstain = model, config, abstain
         self._held: Lookaround[_Tokens] = Lookaround(
             before_ms=config.before_ms, after_ms=config.after_ms
         )
@@ -134,7 +137,7 @@ class _Banked:
         seen = own.value
         memory = _remembered(own, near, self._config.people).to(seen.tokens.device)
         logits = self._model.classify(seen.tokens, seen.rois, memory)
-        return seen.sample, self._model.scores(logits).cpu()
+        return seen.sample, self._model.scores(logits, abstain=self._abstain).cpu()
 
 
 def _remembered(own: Moment[_Tokens], near: Sequence[Moment[_Tokens]], people: int) -> Memory:
