@@ -51,7 +51,7 @@ def _film(path: Path, seconds: int) -> None:
 
 def _peak(film: Path, out: Path) -> int:
     program = [sys.executable, "-m", "tubelet", "detect", str(film), "--out", str(out)]
-    program += ["--every", "3", "--no-overlay", "--no-page"]
+    program += ["--every", "3", "--track-rate", "0.5", "--no-overlay", "--no-page"]
     child = os.posix_spawn(
         sys.executable,
         program,
