@@ -144,6 +144,10 @@ def _seeds() -> list[bytes]:
         b"video;seconds;x1;y1;x2;y2;action;person\nv;1,5;0,1;0,2;0,3;0,4;1;0\n",
         "v,1.5,0.1,0.2,0.3,0.4,1,0\n".encode("utf-16"),
         *(pickle.dumps(value, protocol) for value in pickles for protocol in (0, 2, 4)),
+        b'{"frames": {"1": {"objects": {"objects": [{"label": "walk", "index": 1, "bounding_box": '
+        b'{"top_left": {"x": 0.1, "y": 0.2}, "bottom_right": {"x": 0.3, "y": 0.4}}, '
+        b'"attrs": {"attrs": [{"name": "sits", "value": true}]}}]}}}}',
+        b"time_ms,x1,y1,x2,y2,track_id,score\n1500,0.1,0.2,0.3,0.4,7,0.9\n",
         b"label,youtube_id,time_start,time_end,split\nwalk,abc,1,11,train\n",
         b"id,actions,length\nABC,c092 11.9 21.2;c147 0.0 12.6,30\n",
         b"74225;Holding something\n",

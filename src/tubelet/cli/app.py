@@ -16,6 +16,7 @@ from tubelet.cli.many.command import run_many
 from tubelet.cli.options import (
     Device,
     Engine,
+    Every,
     FirstFrame,
     Fps,
     Jobs,
@@ -164,7 +165,7 @@ def serve(
     host: Annotated[str, typer.Option(help="the address to listen at")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: a free one", min=0, max=65535)] = 8000,
     people: Annotated[str, typer.Option(help="a detector's name")] = "auto",
-    every: Annotated[float, typer.Option(help="seconds between keyframes")] = 1.0,
+    every: Every = 1.0,
     track_rate: TrackRate = 5.0,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(help="films at once, a process each")] = 1,
@@ -184,7 +185,7 @@ def serve(
         typer.Option(help="a host, or host:port, that films may be fetched from; repeatable"),
     ] = None,
 ) -> None:
-    """Answer HTTP: a film is sent, who does what when is the answer (extra `tubelet[serve]`)."""
+    """Serve a model over HTTP (extra `tubelet[serve]`)."""
     from tubelet.cli.many.serving import serve_model
     from tubelet.serving.settings import MIB, ServeSettings
 

@@ -40,7 +40,7 @@ def people_find(
 
 @people.command("list")
 def people_list(pattern: Pattern = "*", as_json: Json = False) -> None:
-    """List person detectors: ours, and published ones with AP, size, licence and source."""
+    """List person detectors, ours and published ones."""
     from tubelet.cli.measuring import list_detectors
 
     list_detectors(pattern, as_json=as_json)

@@ -171,6 +171,8 @@ class _Sheet:
         height, width = framing.outer
         size = max(14, round(min(framing.outer) / 40))
         strip = caption(made, size, width, self._colours) if made else None
+        if strip is not None and height <= PLAYABLE < height + strip[0].shape[0]:
+            strip = None  # it would make a playable film unplayable; the file's comment says it too
         self.hw = height + (0 if strip is None else strip[0].shape[0]), width
         self._blank = np.empty((self.hw[0] * 3 // 2, width), np.uint8)
         blank = Surface(planes(self._blank), self._colours, self.hw)
