@@ -257,13 +257,13 @@ def detect_one(
     made_by = _made_by(detector, options, named, every_ms)
     spans, sensitive = options.spans(detector), options.thresholds(detector).sensitive
     seen = shown(tubes, spans=spans, sensitive_threshold=sensitive, every_ms=every_ms)
-    _write_results(video, folder, found, tubes, detector, options, made_by)
-    _write_views(video, folder, found, seen.tubes, detector, options, made_by)
+    with open_film(video, fps=options.fps, threads=1) as film:
+        info = film.info
+    _write_results(info, folder, found, tubes, detector, made_by)
+    _write_views(info, folder, found, seen.tubes, detector, options, made_by)
     _tell_of_lost_people(people, name, tubes)
     if not found.people:
         note(f"{video}: no people found in {len(found)} keyframes; try another --people detector")
-    with open_film(video, fps=options.fps, threads=1) as film:
-        end_ms = film.info.end_ms
     show(
         [
             action_table(
@@ -271,7 +271,7 @@ def detect_one(
                 spans=spans,
                 every_ms=every_ms,
                 title=video.name,
-                film_end_ms=end_ms,
+                film_end_ms=info.end_ms,
             )
         ]
     )
@@ -315,31 +315,27 @@ def _tell_of_lost_people(people: str | GivenPeople, name: str, tubes: Sequence[T
 
 
 def _write_results(
-    video: Path,
+    info: VideoInfo,
     folder: Path,
     found: Recording,
     tubes: Sequence[Tube],
     detector: ActionDetector,
-    options: DetectOptions,
     made_by: MadeBy,
 ) -> None:
     """The raw scores, as an evaluation needs them: nothing is withheld."""
-    every_ms = made_by.every_ms
-    with open_film(video, fps=options.fps, threads=1) as film:
-        info = film.info
     write_detections(folder / DETECTIONS, found)
     write_tubes(
         folder / TUBES,
         tubes,
         video=VideoMeta.of(info),
         labels=detector.label_space,
-        every_ms=every_ms,
+        every_ms=made_by.every_ms,
         made_by=made_by,
     )
 
 
 def _write_views(
-    video: Path,
+    info: VideoInfo,
     folder: Path,
     found: Recording,
     tubes: Sequence[Tube],
@@ -348,17 +344,15 @@ def _write_views(
     made_by: MadeBy,
 ) -> None:
     """What people look at: actions, overlay and page of the `tubes` as they may be shown."""
-    spans, every_ms = options.spans(detector), made_by.every_ms
-    with open_film(video, fps=options.fps, threads=1) as film:
-        end_ms = film.info.end_ms
-    write_actions(folder / ACTIONS, tubes, spans=spans, every_ms=every_ms, film_end_ms=end_ms)
+    spans, every_ms, video = options.spans(detector), made_by.every_ms, info.path
+    write_actions(folder / ACTIONS, tubes, spans=spans, every_ms=every_ms, film_end_ms=info.end_ms)
     more = Found(
         video=video,
         moments=found,
         tubes=tubes,
         spans=spans,
         every_ms=every_ms,
-        film_end_ms=end_ms,
+        film_end_ms=info.end_ms,
         labels=detector.label_space,
         fps=options.fps,
     )

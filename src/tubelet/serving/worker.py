@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,18 +87,10 @@ class ServeWorker(Worker[ServedFilm, int]):
             seen=[(time, there.select(~np.isin(there.track_ids, gone))) for time, there in seen],
         )
         every_ms = max(1, round(own.every * 1000))
-        meta = VideoMeta.of(info)
         write_tubes(
             task.folder / RESULT,
             tubes,
-            video=VideoMeta(
-                name=task.name,
-                fps=meta.fps,
-                width=meta.width,
-                height=meta.height,
-                start_ms=meta.start_ms,
-                duration_ms=meta.duration_ms,
-            ),
+            video=replace(VideoMeta.of(info), name=task.name),
             labels=self._detector.label_space,
             every_ms=every_ms,
             made_by=MadeBy(
