@@ -19,7 +19,7 @@ from tubelet.engines.prepared import engine_for, open_exported
 from tubelet.errors import InputError
 from tubelet.labelsets.sensitive import sensitive_columns
 from tubelet.media.frames import Film, open_film, video_name
-from tubelet.media.sampling import Window, hole_ms, keyframe_times, windows
+from tubelet.media.sampling import Window, check_period, hole_ms, keyframe_times, windows
 from tubelet.media.transforms import boxes_in_clip, clip_size, prepare
 from tubelet.media.video import Frame, VideoInfo
 from tubelet.media.watching import moments_between, watched
@@ -253,13 +253,8 @@ class ActionDetector:
         `after_ms`, or the N − 1 strides of its collaborative memory.
         Raises InputError, and VideoError for a file with nothing to show.
         """
-        if every is not None and not 1e-3 <= every < 1e6:  # NaN too
-            raise InputError(
-                "invalid keyframe period",
-                expected="0.001 to a million seconds",
-                got=every,
-                arguments=("every",),
-            )
+        if every is not None:
+            check_period(every)
         whole = self.model.task == "classification"
         found = _whole_picture if whole else choose_people(people, self.device, on_note)
         self.person_threshold = getattr(found, "threshold", None)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubelet.cli.recording import Recording
 from tubelet.labels import LabelSpace
 from tubelet.media.writer import VideoWriter
+from tubelet.people.recording import Recording
 from tubelet.results import Detections
 from tubelet.types import Key
 

@@ -12,7 +12,6 @@ import torch
 
 import tubelet
 from tubelet.api import ActionDetector
-from tubelet.cli.recording import Recording
 from tubelet.errors import DataError, InputError, ShapeError
 from tubelet.labels import LabelSpace
 from tubelet.media.decoder import Image
@@ -24,6 +23,7 @@ from tubelet.models.backbones.resnet3d import ResNet3dConfig
 from tubelet.models.heads.linear import LinearHeadConfig
 from tubelet.people.camera import grey, shift
 from tubelet.people.linking import LinkConfig, link
+from tubelet.people.recording import Recording
 from tubelet.people.tracking import Tracker, passers_by
 from tubelet.results import Tube, save_results
 from tubelet.types import InputSpec, Ints, People

@@ -11,11 +11,12 @@ from typing import Any
 from tubelet.bulk.manifest import ListedFilm
 from tubelet.bulk.stores import Store
 from tubelet.errors import DataError, InputError
+from tubelet.media.sampling import check_period
 from tubelet.numerics.choices import PrecisionChoice
+from tubelet.people.given import BOX_FILES
 
 FILE, FILMS = "run.json", "manifest.jsonl"
 FORMAT, VERSION = "tubelet.run", 1
-_BOXES = frozenset({".csv", ".txt", ".xml", ".json", ".zip"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Meaning:
 
 def lists_people(people: str) -> bool:
     """Whether people are given by a file of boxes, and not by a detector's name."""
-    return Path(people).suffix.lower() in _BOXES and (
+    return Path(people).suffix.lower() in BOX_FILES and (
         people.lower().endswith(".csv") or Path(people).exists()
     )
 
@@ -80,13 +81,7 @@ class DetectorSettings:
                 got=self.min_score,
                 arguments=("min_score",),
             )
-        if not 1e-3 <= self.every < 1e6:
-            raise InputError(
-                "invalid keyframe period",
-                expected="0.001 to a million seconds",
-                got=self.every,
-                arguments=("every",),
-            )
+        check_period(self.every)
 
     def facts(self, weights: Path, meaning: Meaning, threads: int) -> dict[str, Any]:
         """What decides the results: the settings but for the device, the weights' and the boxes'

@@ -14,7 +14,6 @@ from tubelet.answers import Thresholds, check_threshold
 from tubelet.api import KEYFRAME_SHORT_SIDE, ActionDetector, choose_device, load
 from tubelet.boxes import short_side_hw
 from tubelet.cli.console import download_bar, note, out, progress_bar, show
-from tubelet.cli.recording import Recording
 from tubelet.cli.released import size
 from tubelet.data.annotations import Annotations
 from tubelet.data.importers import Options
@@ -31,9 +30,10 @@ from tubelet.numerics.choices import PrecisionChoice
 from tubelet.people.auto import AUTO
 from tubelet.people.detectors.base import PersonDetector
 from tubelet.people.detectors.small import KIND
-from tubelet.people.given import GivenPeople, people_of_file
+from tubelet.people.given import BOX_FILES, GivenPeople, people_of_file
 from tubelet.people.linking import link
 from tubelet.people.named import person_detector, resolved
+from tubelet.people.recording import Recording
 from tubelet.people.tracking import TRACK_RATE, passers_by
 from tubelet.playground.make import write_demo
 from tubelet.releases.foreign import cached
@@ -54,7 +54,6 @@ from tubelet.types import InputSpec, People
 DETECTIONS, ACTIONS, TUBES = "detections.csv", "actions.csv", "tubes.json"
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 DEFAULT_MODEL, SUGGESTED = "jhmdb21_small", "ptv-slowfast-8x8-r50-ava22"
-_ANNOTATIONS = frozenset({".csv", ".txt", ".xml", ".json", ".zip"})
 _DENSE_MS = 200  # given moments closer than this are a tracker's frames
 OVERLAY, PAGE = "overlay.mp4", "report.html"
 
@@ -200,7 +199,7 @@ def _people(options: DetectOptions, videos: Sequence[Path]) -> str | GivenPeople
     """The detector's name, or the boxes of a file: AVA's columns, a tracker's text or table, a
     folder of YOLO's texts, an export."""
     given = Path(options.people)
-    if not given.is_dir() and (given.suffix.lower() not in _ANNOTATIONS or not given.exists()):
+    if not given.is_dir() and (given.suffix.lower() not in BOX_FILES or not given.exists()):
         return options.people
     reading = Options(
         videos=videos[0].parent,
@@ -251,7 +250,7 @@ def detect_one(
             found.append(moment)
     found.forget(passers_by(found.seen()))
     tubes = link(found, seen=_seen(found, people, name, options))
-    given = isinstance(people, GivenPeople) or people.lower().endswith(".csv")
+    given = isinstance(people, GivenPeople)
     every_ms = interval(tubes) if given else max(1, round((options.every or 1) * 1000))
     named = people if isinstance(people, str) else options.people
     made_by = _made_by(detector, options, named, every_ms)

@@ -159,6 +159,17 @@ def stretch(times_ms: npt.ArrayLike, key_ms: int, longest_ms: int) -> tuple[int,
     return first, min(begin for begin in begins if begin > at)
 
 
+def check_period(every: float) -> None:
+    """Raise InputError for seconds between keyframes that cannot be."""
+    if not 1e-3 <= every < 1e6:  # NaN too
+        raise InputError(
+            "invalid keyframe period",
+            expected="0.001 to a million seconds",
+            got=every,
+            arguments=("every",),
+        )
+
+
 def keyframe_times(info: VideoInfo, every_ms: int) -> list[int]:
     """Times to detect at: the multiples of `every_ms` on the film's own timeline while it lasts,
     those at which `Annotations.every` keeps labels. The first is the first frame's, if that is

@@ -18,15 +18,17 @@ from tubelet.film_ids import same_films
 from tubelet.people.own import people_of
 from tubelet.types import Ints, Key, People
 
+BOX_FILES = frozenset({".csv", ".txt", ".xml", ".json", ".zip"})
+"""How the name of a file that may give people ends."""
 _AVA = ("ava-csv", "detections-csv", "proposals-csv")
 
 
 class GivenPeople:
-    """`(key) -> People`: those at the nearest known time of that video, within a tolerance. An
+    """`(key) -> People`: those at the nearest known time of that video, within a tolerance.
 
-    unknown video or time has no people. `tolerance_ms` forgives the rounding of
-    times in files; of two equally near times the earlier one is taken. Boxes are clipped to
-    [0, 1]. Raises DataError for a duplicate time.
+    An unknown video or time has no people. `tolerance_ms` forgives the rounding of times in files;
+    of two equally near times the earlier one is taken. Boxes are clipped to [0, 1]. Raises
+    DataError for a duplicate time.
     """
 
     def __init__(self, people: Iterable[tuple[Key, People]], *, tolerance_ms: int = 20) -> None:

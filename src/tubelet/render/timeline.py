@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tubelet.answers import check_threshold
 from tubelet.errors import InputError
 from tubelet.results import MAX_GAP, Tube, end_of
 from tubelet.types import Floats
@@ -37,13 +38,7 @@ class Spans:
     least_ms: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.on <= 1:
-            raise InputError(
-                "invalid threshold: not a probability",
-                expected="0 to 1",
-                got=self.on,
-                arguments=("threshold",),
-            )
+        check_threshold(self.on, "threshold")
         if self.off is not None and not 0 <= self.off <= self.on:
             raise InputError(
                 "an action cannot end above the score at which it starts",

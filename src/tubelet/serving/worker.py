@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 import tubelet
 from tubelet.api import ActionDetector, load
 from tubelet.errors import InputError, Stopped
@@ -14,10 +12,10 @@ from tubelet.media.frames import open_film
 from tubelet.media.video import VideoInfo
 from tubelet.parallel.tasks import Alive, Worker
 from tubelet.people.linking import link
+from tubelet.people.recording import Recording
 from tubelet.people.tracking import passers_by
 from tubelet.render.export import VideoMeta, write_tubes
 from tubelet.render.made_by import MadeBy
-from tubelet.results import Detections
 from tubelet.serving.served import FILM, RESULT, STOP, ServedFilm
 from tubelet.serving.settings import ServeSettings
 from tubelet.types import People
@@ -48,10 +46,10 @@ class ServeWorker(Worker[ServedFilm, int]):
                 got=f"{info.duration_ms / 1000:g} s",
                 hint="cut it",
             )
-        seen: list[tuple[int, People]] = []
+        found = Recording(task.name, self._detector.label_space)
 
         def on_people(time_ms: int, people: People) -> None:
-            seen.append((time_ms, people))
+            found.see(time_ms, people)
             on_moment(time_ms, info)
 
         def on_moment(time_ms: int, info: VideoInfo) -> None:
@@ -59,33 +57,24 @@ class ServeWorker(Worker[ServedFilm, int]):
                 raise Stopped("the job was stopped")
             alive(min(1.0, (time_ms - info.start_ms) / max(1, info.duration_ms)))
 
-        found = list(
-            self._detector.detect(
-                film,
-                people=own.people,
-                every=own.every,
-                track_rate=own.track_rate,
-                name=task.name,
-                on_people=on_people,
-                on_keyframe=on_moment,
-            )
-        )
-        return self._write(task, info, found, seen)
+        for moment in self._detector.detect(
+            film,
+            people=own.people,
+            every=own.every,
+            track_rate=own.track_rate,
+            name=task.name,
+            on_people=on_people,
+            on_keyframe=on_moment,
+        ):
+            found.append(moment)
+        return self._write(task, info, found)
 
-    def _write(
-        self,
-        task: ServedFilm,
-        info: VideoInfo,
-        found: list[Detections],
-        seen: list[tuple[int, People]],
-    ) -> int:
+    def _write(self, task: ServedFilm, info: VideoInfo, found: Recording) -> int:
         """The people that `tubelet detect` would have reported."""
         assert self._detector is not None
-        own, gone = self.settings, sorted(passers_by(seen))
-        tubes = link(
-            [moment.select(~np.isin(moment.track_ids, gone)) for moment in found],
-            seen=[(time, there.select(~np.isin(there.track_ids, gone))) for time, there in seen],
-        )
+        own = self.settings
+        found.forget(passers_by(found.seen()))
+        tubes = link(found, seen=found.seen())
         every_ms = max(1, round(own.every * 1000))
         write_tubes(
             task.folder / RESULT,
